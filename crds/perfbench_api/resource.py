@@ -1,0 +1,145 @@
+"""PerfBenchmark: the whole resource, read from data with errors that name the field and the way out."""
+
+from difflib import get_close_matches
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from perfbench_api import GROUP, KIND, VERSION
+from perfbench_api.sections import Dataset, Load, Objective, PluginSource, Request, Results, Runner, Target
+from perfbench_api.values import Section
+
+
+class SpecError(ValueError):
+    """A manifest that cannot be run; `problems` has one line for each mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Spec(Section):
+    """What to measure, with what, how hard, and what is good enough."""
+
+    target: Target
+    """The model endpoint to measure."""
+    dataset: Dataset = Dataset()
+    """What to send."""
+    request: Request = Request()
+    """The parameters of every request."""
+    load: Load = Load()
+    """How hard and how long to load the target."""
+    objectives: list[Objective] = Field([], max_length=64)
+    """Bounds to keep; the verdict says whether they were kept."""
+    results: Results = Results()
+    """What is kept, and where."""
+    runner: Runner = Runner()
+    """The processes and pods that make the load."""
+    plugins: list[PluginSource] = Field([], max_length=32)
+    """Plugins of your own to load first."""
+    cancel: bool = False
+    """End the run now; what was measured is kept."""
+    ttl_seconds_after_finished: int | None = Field(None, ge=0)
+    """Delete the PerfBenchmark this long after its end; its results stay."""
+
+    @model_validator(mode="after")
+    def _stages_are_told_apart(self) -> Self:
+        titles = [stage.title for stage in self.load.stages]
+        for objective in self.objectives:
+            if objective.stage is not None and objective.stage not in titles:
+                raise ValueError(f"objectives: no stage is named {objective.stage!r}; there are {', '.join(titles)}")
+        given = [stage.name for stage in self.load.stages if stage.name]
+        if len(set(given)) < len(given):
+            raise ValueError("load.stages: two stages have the same name")
+        return self
+
+
+class Metadata(BaseModel):
+    """Kubernetes metadata; what perfbench does not use is kept as it is."""
+
+    model_config = {"extra": "allow"}
+    name: str = Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    namespace: str | None = None
+    labels: dict[str, str] = {}
+
+
+class PerfBenchmark(BaseModel):
+    """A benchmark of a model endpoint, as `kubectl apply` and `perfbench run` take it."""
+
+    model_config = {"extra": "forbid"}
+    api_version: Literal["perfbench.io/v1alpha1"] = Field("perfbench.io/v1alpha1", alias="apiVersion")
+    kind: Literal["PerfBenchmark"] = "PerfBenchmark"
+    metadata: Metadata
+    spec: Spec
+    status: dict[str, Any] | None = None
+
+    @classmethod
+    def read(cls, data: Any) -> Self:
+        """Validate a manifest's data; raises SpecError with a line for each mistake."""
+        if not isinstance(data, dict):
+            raise SpecError([f"the manifest is no {KIND}: expected fields apiVersion, kind, metadata and spec"])
+        if data.get("kind", KIND) != KIND or data.get("apiVersion", "").partition("/")[0] not in ("", GROUP):
+            raise SpecError([f"kind: {data.get('apiVersion')} {data.get('kind')} is not a {KIND} ({GROUP}/{VERSION})"])
+        try:
+            return cls.model_validate(data, by_alias=True, by_name=False)
+        except ValidationError as error:
+            raise SpecError(problems(error, cls)) from None
+
+    def dump(self) -> dict[str, Any]:
+        """The manifest with every default filled in, as data for YAML."""
+        data = self.model_dump(by_alias=True, mode="json", exclude_none=True)
+        data.pop("status", None)
+        return {"apiVersion": data.pop("apiVersion"), "kind": data.pop("kind"), **data}
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """A pydantic error as lines `field: what is wrong; the way out`, the outermost mistakes first."""
+    lines = [_problem(item, model) for item in error.errors(include_url=False)]
+    return list(dict.fromkeys(lines))
+
+
+def _problem(item: Any, model: type[BaseModel]) -> str:
+    loc = tuple(part for part in item["loc"] if not _is_branch(part))
+    path = _path(loc)
+    kind, text = item["type"], str(item["msg"])
+    if kind == "extra_forbidden":
+        names = list(field_names(model, loc[:-1]))
+        near = get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+        return f"{path}: unknown field; {hint}"
+    if kind == "missing":
+        return f"{path}: missing; it must be given"
+    if kind == "value_error":
+        return f"{path}: {text.removeprefix('Value error, ')}"
+    return f"{path}: {text[0].lower()}{text[1:]}, got {item['input']!r}"
+
+
+def _is_branch(part: Any) -> bool:
+    """Pydantic names the tried member of a union in a location; people did not write that."""
+    return isinstance(part, str) and ("[" in part or part in ("int", "float", "str", "bool"))
+
+
+def _path(loc: tuple[Any, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return text.removeprefix(".") or "manifest"
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, alone, in a list or as one choice of a union; None if it holds a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (section_of(argument) for argument in get_args(annotation))
+    return next((section for section in found if section), None)
+
+
+def field_names(model: type[BaseModel], loc: tuple[Any, ...]) -> dict[str, Any]:
+    """The fields of the section at `loc` of the manifest, by the names that people write."""
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        field = field_names(model, ()).get(str(part))
+        section = section_of(field.annotation) if field else None
+        if section is None:
+            return {}
+        model = section
+    return {field.alias or name: field for name, field in model.model_fields.items()}

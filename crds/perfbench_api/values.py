@@ -1,0 +1,114 @@
+"""The kinds of value that a manifest is written in: durations, quantities, limits; and the base of every section.
+
+Inside, a duration is a float of seconds; in YAML it is text such as `500ms`, `30s`, `1h30m`, or a whole number of seconds.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+
+class Section(BaseModel):
+    """A part of the manifest: camelCase outside, snake_case inside, unknown fields are errors."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+    )
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a number counts, for people: `perfbench explain` prints it."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Schema:
+    """Replaces the JSON schema that pydantic would derive."""
+
+    schema: dict[str, Any]
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return dict(self.schema)
+
+
+UNIT_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$"
+
+
+def parse_duration(value: Any) -> Any:
+    """Seconds of `30s`, `1h30m`, `500ms` or a plain number; anything else raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError("a duration is text such as 30s, 5m or 500ms")
+    if isinstance(value, str):
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+            return float(value)
+        if not re.match(DURATION, value):
+            raise ValueError(f"{value!r} is not a duration; write it as 30s, 5m, 1h30m or 500ms")
+        return sum(float(number) * UNIT_S[unit] for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h|d)", value))
+    if value < 0:
+        raise ValueError("a duration cannot be negative")
+    return float(value)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` reads back: 0.5 -> 500ms, 90 -> 90s, 3600 -> 1h."""
+    for unit in ("h", "m"):
+        if seconds and seconds % UNIT_S[unit] == 0:
+            return f"{seconds / UNIT_S[unit]:.0f}{unit}"
+    if seconds == int(seconds):
+        return f"{seconds:.0f}s"
+    return f"{seconds * 1e3:.12g}ms"
+
+
+def parse_limit(value: Any) -> Any:
+    """An objective's bound: a duration (`500ms`), a share (`1%`) or a plain number; seconds, a share of 1, or as it is."""
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            return float(value[:-1]) / 100
+        except ValueError:
+            raise ValueError(f"{value!r} is not a share; write it as 1% or 0.01") from None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return parse_duration(value)
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    Schema(
+        {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, "pattern": DURATION}
+    ),
+    Unit("duration"),
+]
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value),
+    Schema(
+        {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, "pattern": QUANTITY}
+    ),
+    Unit("quantity"),
+]
+Limit = Annotated[
+    float,
+    BeforeValidator(parse_limit),
+    Schema({"x-kubernetes-preserve-unknown-fields": True}),
+    Unit("duration or number"),
+]
+Free = Annotated[dict[str, Any], Schema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
+FreeList = Annotated[
+    list[dict[str, Any]],
+    Schema({"type": "array", "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}),
+]

@@ -1,0 +1,160 @@
+"""DefaultApiPlugin: any API that takes JSON and answers with JSON or server-sent events.
+
+A plugin that inherits it implements `build_request` and `parse_responses`; perfbench sends the body with its own
+transport and reads the answer here, outside the measuring loop. A plugin for an API whose messages are not shaped like
+OpenAI's also overrides `read_message`, so that content, errors and the end of a stream are recognised.
+"""
+
+import codecs
+from time import perf_counter
+from typing import Any
+
+import aiohttp
+import orjson
+
+from perfbench_plugins.api.base import ApiPluginBase
+from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token
+from perfbench_plugins.exchange import Exchange, FailureKind, Transport
+from perfbench_plugins.reading import Piece, read
+
+NOTHING = Piece()
+UNKNOWN = Piece(is_known=False)
+
+
+class DefaultApiPlugin(ApiPluginBase):
+    """JSON and SSE over HTTP. Only `build_request` and `parse_responses` are left to implement."""
+
+    transport: Transport | None = None
+    """What sends requests; the runner puts its own here. Without one the aiohttp session does it."""
+
+    def __init__(self, param: Arguments) -> None:
+        super().__init__(param)
+
+    async def process_request(
+        self, client_session: aiohttp.ClientSession, url: str, headers: dict[str, str], body: dict[str, Any]
+    ) -> BenchmarkData:
+        """Send the body, read the whole answer, and say what came of it; failures are in the result, not raised."""
+        headers, request_id = self.extract_body_meta(body, headers)
+        content = orjson.dumps(body)
+        transport = self.transport or SessionTransport(client_session)
+        exchange = await transport.post(url, {"Content-Type": "application/json", **headers}, content)
+        data = self.read(exchange, content.decode())
+        data.request_id = request_id
+        return data
+
+    def read(self, exchange: Exchange, request: str) -> BenchmarkData:
+        """The flat result of an exchange: latencies, content, failure, tokens."""
+        data = read(exchange, request, self.read_message, self.generates)
+        if data.success:
+            self._count_tokens(data)
+        return data
+
+    def read_message(self, message: Any) -> Piece:
+        """What one message (an event, or the whole body) says. This one knows the shapes of OpenAI's APIs."""
+        if not isinstance(message, dict):
+            return UNKNOWN
+        choices = message.get("choices")
+        if choices:
+            choice = choices[0]
+            if choice.get("index"):  # of several answers, the first is timed
+                return NOTHING
+            delta = choice.get("delta") or choice.get("message")
+            is_last = choice.get("finish_reason") is not None
+            if not delta:
+                return Piece(choice.get("text") or "", "", "", is_last)
+            text = delta.get("content")
+            if type(text) is str and text and len(delta) <= 2:  # nearly every event of a stream
+                return Piece(text, "", "", is_last)
+            return _read_delta(delta, is_last)
+        if message.get("error"):
+            return Piece(error=_error_text(message["error"]))
+        return NOTHING if choices is not None or "usage" in message else UNKNOWN
+
+    def _count_tokens(self, data: BenchmarkData) -> None:
+        try:
+            tokens = self.parse_responses(data.response_messages, request=data.request)
+            data.prompt_tokens, data.completion_tokens = tokens
+        except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
+            data.success, data.failure = False, FailureKind.PLUGIN
+            data.error = f"{type(self).__name__}.parse_responses: {type(error).__name__}: {error}"
+            return
+        data.token_source = getattr(tokens, "source", "plugin")
+        data.real_cached_tokens = data.cached_tokens = getattr(tokens, "cached", None)
+        data.time_per_output_token = time_per_output_token(
+            data.query_latency or 0.0, data.first_chunk_latency, data.completion_tokens
+        )
+
+
+def _read_delta(delta: dict[str, Any], is_last: bool) -> Piece:
+    content = delta.get("content") or ""
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+    text = content + (delta.get("refusal") or "")
+    for call in delta.get("tool_calls") or ():
+        function = call.get("function") or {}
+        text += (function.get("name") or "") + (function.get("arguments") or "")
+    return Piece(text, delta.get("reasoning_content") or delta.get("reasoning") or "", "", is_last)
+
+
+def _error_text(error: Any) -> str:
+    if isinstance(error, dict):
+        return str(error.get("message") or error)
+    return str(error)
+
+
+class TokenCount(tuple[int, int]):
+    """(prompt, completion) tokens, and who counted them."""
+
+    source: str
+    cached: int | None
+
+    def __new__(cls, prompt: int, completion: int, source: str, cached: int | None = None) -> "TokenCount":
+        self = super().__new__(cls, (prompt, completion))
+        self.source, self.cached = source, cached
+        return self
+
+
+class SessionTransport:
+    """A Transport over an aiohttp session: for plugins that run outside perfbench's engine, in tests for example."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+
+    async def post(self, url: str, headers: dict[str, str], body: bytes) -> Exchange:
+        """Send a POST request and read the whole response; failures are in the Exchange, not raised."""
+        exchange, parts, length = Exchange(sent_s=perf_counter()), [], 0
+        try:
+            async with self.session.post(url, headers=headers, data=body) as response:
+                exchange.first_byte_s, exchange.status = perf_counter(), response.status
+                exchange.content_type = response.headers.get("Content-Type", "").lower()
+                async for part in response.content.iter_any():
+                    parts.append(part)
+                    length += len(part)
+                    exchange.stamps.append(perf_counter())
+                    exchange.ends.append(length)
+        except TimeoutError as error:
+            exchange.failure, exchange.error = FailureKind.TIMEOUT, str(error) or "timed out"
+        except aiohttp.ClientConnectorError as error:
+            exchange.failure, exchange.error = FailureKind.CONNECT, str(error)
+        except aiohttp.ClientError as error:
+            exchange.failure, exchange.error = FailureKind.DISCONNECTED, str(error) or type(error).__name__
+        exchange.end_s, exchange.body = perf_counter(), b"".join(parts)
+        if exchange.status >= 400 and not exchange.failure:
+            exchange.failure = FailureKind.http(exchange.status)
+            exchange.error = exchange.body[:500].decode(errors="replace")
+        return exchange
+
+
+class StreamedResponseHandler:
+    """Splits a byte stream into its SSE messages as they come; for plugins that read a response themselves."""
+
+    def __init__(self) -> None:
+        self.buffer = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def add_chunk(self, chunk_bytes: bytes) -> list[str]:
+        """Add bytes; returns the messages that are complete now, each as it stands in the stream (`data: …`)."""
+        self.buffer += self.decoder.decode(chunk_bytes).replace("\r\n", "\n")
+        *messages, self.buffer = self.buffer.split("\n\n")
+        return [message.strip() for message in messages if message.strip()]

@@ -1,0 +1,260 @@
+"""`Arguments`: the flat view of a benchmark, under the names of `evalscope perf`; it is what plugins get.
+
+Target, prompts and request parameters are inherited from the manifest's own sections. What EvalScope calls otherwise
+(dataset, number, parallel, …) is declared here with the default and the meaning of the section's field.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from perfbench_api.resource import PerfBenchmark, SpecError, problems
+from perfbench_api.sections import Dataset, Endpoint, Load, Prompts, Request, Results, Runner, Stage, Warmup
+from perfbench_api.values import Duration, Free, Section, format_duration
+from perfbench_plugins.logger import get_logger
+
+WITHOUT_EFFECT = {
+    "attn_implementation": "perfbench runs no model itself",
+    "port": "perfbench runs no model itself",
+    "db_commit_interval": "rows are committed at least every second",
+    "queue_size_multiplier": "there is no such queue",
+    "in_flight_task_multiplier": "there are no such tasks",
+    "num_workers": "requests are generated while they are sent; `workers` sets the load-generating processes",
+    "log_every_n_query": "progress is shown live",
+    "enable_progress_tracker": "progress is shown live",
+    "visualizer": "results are in SQLite and Prometheus",
+    "wandb_api_key": "results are in SQLite and Prometheus",
+    "swanlab_api_key": "results are in SQLite and Prometheus",
+    "swanlab_host": "results are in SQLite and Prometheus",
+    "model_id": "it follows from model",
+    "query_template": "a dataset or the API plugin `template` builds whole bodies",
+    "multi_turn_args": "give them as dataset_args",
+}
+"""Fields of EvalScope that scripts may still set, and why nothing comes of it."""
+
+
+def same_as(section: type[Section], name: str, **changes: Any) -> Any:
+    """A field that means what another section's field means: its default and description, unless changed."""
+    field: FieldInfo = section.model_fields[name]
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default is not PydanticUndefined:
+        changes.setdefault("default", default)
+    return Field(description=changes.pop("description", field.description), **changes)
+
+
+class Arguments(Endpoint, Prompts, Request):
+    """A benchmark, flat. Fields and defaults are those of `evalscope perf`; unknown ones are errors."""
+
+    api_key: SecretStr | None = None
+    """API key, sent as `Authorization: Bearer`. Never written to a file, a log or the database."""
+    headers: dict[str, str] = {}
+    """HTTP headers of every request."""
+    no_test_connection: bool = False
+    """Leave out the request that tests the connection first."""
+    insecure: bool = False
+    """Accept any TLS certificate. Only for tests."""
+    ca_file: str | None = None
+    """Trust the certificate authorities in this PEM file instead of the system's."""
+
+    dataset: str = same_as(Dataset, "name")
+    dataset_path: str | None = same_as(Dataset, "path")
+    dataset_args: Free | None = same_as(Dataset, "args")
+    dataset_offset: int = same_as(Dataset, "offset", ge=0)
+    data_source: str | None = same_as(Dataset, "source")
+
+    number: int | list[int] = 1000
+    """Requests of each stage; conversations, with multi_turn. Several numbers make several stages."""
+    parallel: int | list[int] = 1
+    """Closed loop: requests under way at a time. Several numbers make several stages."""
+    rate: float | list[float] = -1.0
+    """Requests per second; -1 for as fast as `parallel` allows. Several numbers make several stages."""
+    open_loop: bool = False
+    """Open loop: start requests at `rate`, however many are under way."""
+    arrival: str = same_as(Stage, "arrival")
+    duration: Duration | None = same_as(Stage, "duration")
+    warmup_num: float = Field(0, ge=0)
+    """Requests before the first stage that are not counted; below 1 a share of `number`."""
+    sleep_interval: Duration = same_as(Load, "pause")
+    grace_period: Duration = same_as(Load, "grace_period")
+    max_failed_share: float = same_as(Load, "max_failed_share", ge=0, le=1)
+    random_seed: int = same_as(Load, "random_seed")
+    workers: int | None = same_as(Runner, "workers")
+    messages: str = same_as(Results, "messages")
+
+    name: str | None = None
+    """Name of the run and of its folder; by the model if not given."""
+    outputs_dir: str = "outputs"
+    """Folder that gets a folder for each run."""
+    no_timestamp: bool = False
+    """Do not put the time of the run into the path."""
+    debug: bool = False
+    """Log more."""
+
+    def __init__(self, **values: Any) -> None:
+        for name in [name for name in WITHOUT_EFFECT if name in values]:
+            if values.pop(name) is not None:
+                get_logger().warning("%s has no effect: %s", name, WITHOUT_EFFECT[name])
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SpecError([_by_python_name(line) for line in problems(error, type(self))]) from None
+
+    @field_validator("number", "parallel", "rate", mode="after")
+    @classmethod
+    def _scalar_if_one(cls, value: Any) -> Any:
+        return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+    @model_validator(mode="after")
+    def _lists_are_of_one_length(self) -> Self:
+        numbers, loads = _several(self.number), _several(self.rate if self.open_loop else self.parallel)
+        name = "rate" if self.open_loop else "parallel"
+        if len(numbers) > 1 and len(numbers) != len(loads):
+            raise ValueError(
+                f"number has {len(numbers)} values and {name} has {len(loads)}; give as many, or one number"
+            )
+        if self.open_loop and any(rate <= 0 for rate in _several(self.rate)):
+            raise ValueError("open_loop needs a rate above 0")
+        return self
+
+    @property
+    def model_id(self) -> str:
+        """Short name of the model: the last part of its path."""
+        return (self.model or self.dataset or "unknown").rstrip("/").rsplit("/", 1)[-1]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Arguments from a mapping; None values are left out, as EvalScope does."""
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
+    @classmethod
+    def from_benchmark(cls, benchmark: PerfBenchmark, **secrets: Any) -> Self:
+        """What plugins see of a manifest. `secrets`: api_key and headers, which a manifest only refers to."""
+        spec = benchmark.spec
+        loads = [stage.concurrency or -1 for stage in spec.load.stages]
+        return cls(
+            **_fields_of(spec.target, Endpoint),
+            **_fields_of(spec.dataset, Prompts),
+            **_fields_of(spec.request, Request),
+            dataset=spec.dataset.name,
+            dataset_path=spec.dataset.path,
+            dataset_args=spec.dataset.args,
+            dataset_offset=spec.dataset.offset,
+            data_source=spec.dataset.source,
+            number=[stage.requests or 2**31 for stage in spec.load.stages],
+            parallel=loads,
+            rate=[stage.rate or -1.0 for stage in spec.load.stages],
+            random_seed=spec.load.random_seed,
+            name=benchmark.metadata.name,
+            **secrets,
+        )
+
+    def to_benchmark(self) -> PerfBenchmark:
+        """The same benchmark as a manifest; the API key stays out of it. Raises SpecError."""
+        target = _fields_of(self, Endpoint) | {
+            "headers": [{"name": name, "value": value} for name, value in self.headers.items()],
+            "connectionTest": not self.no_test_connection,
+            "tls": {"insecureSkipVerify": self.insecure, "ca": {"file": self.ca_file} if self.ca_file else None},
+        }
+        dataset = _fields_of(self, Prompts) | {
+            "name": self.dataset,
+            "path": self.dataset_path,
+            "args": self.dataset_args,
+            "offset": self.dataset_offset,
+            "source": self.data_source,
+        }
+        load = {
+            "stages": self.stages(),
+            "warmup": {"requests": self._warmup()},
+            "pause": format_duration(self.sleep_interval),
+            "gracePeriod": format_duration(self.grace_period),
+            "maxFailedShare": self.max_failed_share,
+            "randomSeed": self.random_seed,
+        }
+        spec = {
+            "target": target,
+            "dataset": dataset,
+            "request": _fields_of(self, Request),
+            "load": load,
+            "results": {"messages": self.messages},
+            "runner": {"workers": self.workers},
+        }
+        data = {"metadata": {"name": resource_name(self.name or self.model_id)}, "spec": _camel(spec)}
+        return PerfBenchmark.read(data)
+
+    def stages(self) -> list[dict[str, Any]]:
+        """The load levels that number, parallel, rate and open_loop stand for."""
+        rates, parallels, numbers = _several(self.rate), _several(self.parallel), _several(self.number)
+        loads = rates if self.open_loop else parallels
+        numbers = numbers * len(loads) if len(numbers) == 1 else numbers
+        stages = [self._stage(load, number) for load, number in zip(loads, numbers, strict=True)]
+        return _told_apart(stages)
+
+    def _stage(self, load: float, number: int) -> dict[str, Any]:
+        end: dict[str, Any] = {"requests": number}
+        if self.duration is not None:
+            end["duration"] = format_duration(self.duration)
+        rate = _several(self.rate)[0]
+        if self.open_loop:
+            return {"rate": load, "arrival": self.arrival, **end}
+        if rate > 0:
+            return {"rate": rate, "arrival": self.arrival, "maxConcurrency": load, **end}
+        return {"concurrency": load, **end}
+
+    def _warmup(self) -> int:
+        first = _several(self.number)[0]
+        return max(1, int(self.warmup_num * first)) if 0 < self.warmup_num < 1 else int(self.warmup_num)
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _told_apart(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stages of the same load get names, so that `--parallel 8 8` has two that can be told apart."""
+    loads = [(stage.get("rate"), stage.get("concurrency")) for stage in stages]
+    if len(set(loads)) == len(loads):
+        return stages
+    return [{"name": f"{index + 1}", **stage} for index, stage in enumerate(stages)]
+
+
+def _fields_of(values: Section, section: type[Section]) -> dict[str, Any]:
+    return {name: getattr(values, name) for name in section.model_fields}
+
+
+def _camel(data: Any) -> Any:
+    """snake_case keys of the sections as the manifest has them; values that are None are left out."""
+    aliases = {
+        name: field.alias
+        for section in (Endpoint, Prompts, Request, Warmup)
+        for name, field in section.model_fields.items()
+    }
+    if isinstance(data, dict):
+        free = ("args", "extraArgs")
+        renamed = {aliases.get(key) or key: value for key, value in data.items() if value is not None}
+        return {key: value if key in free else _camel(value) for key, value in renamed.items()}
+    return [_camel(item) for item in data] if isinstance(data, list) else data
+
+
+def _by_python_name(line: str) -> str:
+    """A problem's line under the names that Python callers use: maxTokens -> max_tokens."""
+    field, colon, rest = line.partition(":")
+    if rest.startswith(" unknown field"):
+        near = get_close_matches(field, python_names(), n=1, cutoff=0.5)
+        rest = f" unknown argument; did you mean {near[0]!r}?" if near else " unknown argument"
+    names = {info.alias: name for name, info in Arguments.model_fields.items()}
+    return names.get(field, field) + colon + rest
+
+
+def python_names() -> Iterable[str]:
+    """Names of all fields of Arguments."""
+    return list(Arguments.model_fields)
+
+
+def resource_name(text: str) -> str:
+    """A Kubernetes name made of any text: Qwen/Qwen3-8B_x -> qwen-qwen3-8b-x."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower())
+    return "-".join(part for part in plain.split("-") if part)[:52].strip("-") or "benchmark"

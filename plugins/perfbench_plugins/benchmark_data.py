@@ -1,0 +1,86 @@
+"""BenchmarkData: one request's flat result, with the fields that EvalScope's plugins fill."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class BenchmarkData:
+    """What is known of one request. Times are seconds of one monotonic clock, durations are seconds.
+
+    A plugin that overrides `process_request` returns one; it needs to set request, success, start_time,
+    completed_time, query_latency, and for streams first_chunk_latency and inter_chunk_latency.
+    """
+
+    request: Any = None
+    """The body as sent: JSON text."""
+    start_time: float = 0.0
+    """When the request was sent."""
+    completed_time: float = 0.0
+    """When the last byte of the answer came, or the failure was noticed."""
+    chunk_times: list[float] = field(default_factory=list)
+    """When each chunk with content came."""
+    success: bool = False
+    is_stream: bool = False
+    response_messages: list[Any] = field(default_factory=list)
+    """The answer's JSON messages: one for each event of a stream, or the whole body. Raw text where perfbench read them."""
+    query_latency: float | None = None
+    """From start_time to completed_time."""
+    first_chunk_latency: float | None = None
+    """From start_time to the first non-empty content (TTFT)."""
+    time_per_output_token: float | None = None
+    """(query_latency - first_chunk_latency) / (completion_tokens - 1) (TPOT)."""
+    inter_chunk_latency: list[float] = field(default_factory=list)
+    """Gaps between chunks with content (ITL)."""
+    max_gpu_memory_cost: float = 0.0
+    generated_text: str = ""
+    error: str | None = None
+    """What happened, for people."""
+    status_code: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_num_turns: int = 0
+    real_cached_tokens: int | None = None
+    """Prompt tokens that the server said it had cached."""
+    cached_tokens: int | None = None
+    is_last_turn: bool = False
+    is_first_turn: bool = False
+    trace_id: str | None = None
+    request_id: str | None = None
+    is_warmup: bool = False
+    decoded_tokens_per_iter: float | None = None
+    # Ours, beyond EvalScope:
+    failure: str = ""
+    """A FailureKind; empty for a success."""
+    token_source: str = ""
+    """Who counted the tokens: usage, tokenizer, chunks or plugin."""
+    reasoning_text: str = ""
+    """The reasoning before or within the answer; not part of generated_text."""
+
+    def finalize(self, api_plugin: Any) -> None:
+        """Fill in what follows from the rest: tokens by the plugin's `parse_responses`, then TPOT."""
+        if not self.success:
+            return
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            self.prompt_tokens, self.completion_tokens = api_plugin.parse_responses(
+                self.response_messages, request=self.request
+            )
+            self.token_source = self.token_source or "plugin"
+        if self.query_latency is None:
+            self.query_latency = self.completed_time - self.start_time
+        self.time_per_output_token = time_per_output_token(
+            self.query_latency, self.first_chunk_latency, self.completion_tokens
+        )
+
+    def update_gpu_usage(self) -> None:
+        """Kept for EvalScope's plugins; perfbench reads GPU memory from the server's metrics instead."""
+
+
+def time_per_output_token(latency_s: float, first_s: float | None, tokens: int | None) -> float | None:
+    """TPOT in seconds, or None where it is not defined: no first token time, or fewer than two tokens.
+
+    (e2e latency - TTFT) / (output tokens - 1), as vLLM's `bench serve` defines it.
+    """
+    if first_s is None or tokens is None or tokens < 2:
+        return None
+    return (latency_s - first_s) / (tokens - 1)

@@ -1,0 +1,82 @@
+"""One HTTP exchange as it was on the wire: bytes and the times of their arrival, not yet understood.
+
+The measuring loop makes it with as little work as possible; `perfbench_plugins.reading` finds out later, in another
+process, what it means.
+"""
+
+from array import array
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class FailureKind:
+    """Why a request failed; these are the keys of `errors` in the summary. HTTP statuses are kinds of their own: http_429."""
+
+    CONNECT = "connect"
+    """No connection: refused, unknown host, TLS failure."""
+    TIMEOUT = "timeout"
+    """A connect, read or total timeout passed."""
+    DISCONNECTED = "disconnected"
+    """The connection ended before the answer was complete."""
+    PROTOCOL = "protocol"
+    """What came is no HTTP, or larger than allowed."""
+    STREAM = "in_stream"
+    """HTTP 200, but an error event in the stream or an error object in the body."""
+    TRUNCATED = "truncated"
+    """The stream ended without saying that it was complete."""
+    EMPTY = "empty"
+    """A complete answer without any content."""
+    CANCELLED = "cancelled"
+    """Cut off at the end of the run's grace period."""
+    PLUGIN = "plugin"
+    """A plugin raised an exception."""
+
+    @staticmethod
+    def http(status: int) -> str:
+        """The kind of an HTTP error status."""
+        return f"http_{status}"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request and its response. Times are seconds of `time.perf_counter()`; 0.0 is not reached."""
+
+    sent_s: float = 0.0
+    """When the first byte of the request was handed to the kernel."""
+    connected_s: float = 0.0
+    """When the connection was ready; 0.0 for one that was kept alive."""
+    connect_s: float = 0.0
+    """Duration of the TCP connect (and name look-up)."""
+    tls_s: float = 0.0
+    """Duration of the TLS handshake."""
+    first_byte_s: float = 0.0
+    """When the first byte of the response was read."""
+    end_s: float = 0.0
+    """When the last byte of the response was read, or the failure was noticed."""
+    status: int = 0
+    """HTTP status; 0 without a response."""
+    content_type: str = ""
+    """Content-Type of the response, in lower case."""
+    stamps: array[float] = field(default_factory=lambda: array("d"))
+    """When each piece of the body was read."""
+    ends: array[int] = field(default_factory=lambda: array("Q"))
+    """Where in the body each piece ends: the running sum of lengths."""
+    body: bytes = b""
+    """The body, transfer encoding undone."""
+    failure: str = ""
+    """A FailureKind, or empty: transport failures only, the body has not been looked at."""
+    error: str = ""
+    """What happened, for people."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the body is a stream of server-sent events."""
+        return self.content_type.startswith("text/event-stream")
+
+
+class Transport(Protocol):
+    """What sends requests: the runner's own, aiohttp in a plugin author's hands, or a fake in tests."""
+
+    async def post(self, url: str, headers: dict[str, str], body: bytes) -> Exchange:
+        """Send a POST request and read the whole response; failures are in the Exchange, not raised."""
+        ...

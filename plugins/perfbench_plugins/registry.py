@@ -1,0 +1,116 @@
+"""Where plugins are registered and found: one registry for APIs and one for datasets.
+
+Built-in plugins register when their module is first looked for. A user's plugin may take a built-in's name; two of the
+user's own with one name are an error, since which one would win is an accident of import order.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, TypeVar
+
+from perfbench_plugins.logger import get_logger
+
+P = TypeVar("P", bound=type)
+BUILTIN = "perfbench_plugins."
+
+
+class PluginError(ValueError):
+    """A plugin that cannot be used: unknown name, wrong class, or two of the same name."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered plugin class and where it came from."""
+
+    name: str
+    plugin: type[Any]
+    origin: str
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it comes with perfbench."""
+        return self.plugin.__module__.startswith(BUILTIN)
+
+
+class PluginRegistry:
+    """Plugin classes of one kind, by name."""
+
+    def __init__(self, kind: str, package: str, needs: tuple[str, ...]) -> None:
+        self.kind, self.package, self.needs = kind, package, needs
+        self.entries: dict[str, Entry] = {}
+
+    def register(self, name: str, plugin: type[Any]) -> None:
+        """Register a class under a name; raises PluginError when the class lacks a method or the name is taken."""
+        entry = Entry(name, plugin, _origin(plugin))
+        if not inspect.isclass(plugin):
+            raise PluginError(f"{self.kind} plugin {name!r} is no class but {plugin!r}")
+        missing = [method for method in self.needs if not callable(getattr(plugin, method, None))]
+        if missing:
+            raise PluginError(f"{self.kind} plugin {name!r} ({entry.origin}) has no {' and no '.join(missing)}")
+        before = self.entries.get(name)
+        if before and not before.builtin and not entry.builtin and before.origin != entry.origin:
+            raise PluginError(
+                f"two {self.kind} plugins are named {name!r}: {before.origin} and {entry.origin}; rename one of them"
+            )
+        if before and not before.builtin and entry.builtin:
+            return  # the user's own came first: a built-in never takes its name back
+        if before and before.builtin and not entry.builtin:
+            get_logger().warning("%s plugin %r of %s replaces the built-in one", self.kind, name, entry.origin)
+        self.entries[name] = entry
+
+    def get_class(self, name: str) -> type[Any]:
+        """The plugin class of a name; raises PluginError that lists the names there are."""
+        if name not in self.entries:
+            load_builtins(self.package)
+        if name not in self.entries:
+            near = get_close_matches(name, self.entries, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(self.entries))}"
+            raise PluginError(f"{self.kind} plugin {name!r} is not registered; {hint}")
+        return self.entries[name].plugin
+
+    def all_classes(self) -> dict[str, type[Any]]:
+        """All plugin classes, by name."""
+        load_builtins(self.package)
+        return {name: entry.plugin for name, entry in sorted(self.entries.items())}
+
+
+@cache
+def load_builtins(package: str) -> None:
+    """Import every module of a package of built-in plugins, so that they register."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def _origin(plugin: Any) -> str:
+    try:
+        return f"{inspect.getfile(plugin)}:{plugin.__qualname__}"
+    except (TypeError, OSError):
+        return f"{getattr(plugin, '__module__', '?')}.{getattr(plugin, '__qualname__', plugin)}"
+
+
+ApiRegistry = PluginRegistry("API", BUILTIN + "api", ("build_request", "parse_responses", "process_request"))
+DatasetRegistry = PluginRegistry("dataset", BUILTIN + "datasets", ("build_messages",))
+
+
+def register_api(name: str | list[str]) -> Callable[[P], P]:
+    """Class decorator: register an API plugin under a name, or several."""
+    return _decorator(ApiRegistry, name)
+
+
+def register_dataset(name: str | list[str]) -> Callable[[P], P]:
+    """Class decorator: register a dataset plugin under a name, or several."""
+    return _decorator(DatasetRegistry, name)
+
+
+def _decorator(registry: PluginRegistry, name: str | list[str]) -> Callable[[P], P]:
+    def decorate(plugin: P) -> P:
+        for one in [name] if isinstance(name, str) else name:
+            registry.register(one, plugin)
+        return plugin
+
+    return decorate
