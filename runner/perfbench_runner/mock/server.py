@@ -1,0 +1,190 @@
+"""The mock endpoint itself: routes, limits, errors. `MockServer` runs in the loop that starts it."""
+
+import asyncio
+import time
+
+import orjson
+
+from perfbench_runner.mock.dialects import BY_PATH
+from perfbench_runner.mock.dialects.openai import error_body
+from perfbench_runner.mock.http import Connection, Request, response_head
+from perfbench_runner.mock.plan import JSON, BadRequestError, Call, Dialect
+from perfbench_runner.mock.replies import Fates, Reply, Schedule
+from perfbench_runner.mock.settings import MockSettings
+from perfbench_runner.mock.stats import Stats
+
+_KV_CACHE_TOKENS = 1_000_000  # the size of the cache that kv_cache_usage_perc pretends to be a share of
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_OWN = {
+    "/healthz": ("GET",),
+    "/stats": ("GET",),
+    "/reset": ("GET", "POST"),
+    "/metrics": ("GET",),
+    "/v1/models": ("GET",),
+}
+
+
+class MockServer:
+    """async with MockServer(settings) as mock: … mock.base_url …, or start() and stop()."""
+
+    def __init__(self, settings: MockSettings | None = None) -> None:
+        self.settings = settings or MockSettings()
+        self.stats = Stats()
+        self.port = 0
+        """The port it listens on, once started."""
+        self._fates = Fates(self.settings)
+        self._connections: set[Connection] = set()
+        self._replies: set[Reply] = set()
+        self._number = 0
+        self._server: asyncio.Server | None = None
+        self._schedule: Schedule | None = None
+
+    @property
+    def base_url(self) -> str:
+        """http://host:port, without a path."""
+        return self.settings.base_url(self.port)
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connect, self.settings.host, self.settings.port, backlog=4096)
+        self._schedule = Schedule(loop)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Stop listening and cut all connections. Can be called twice."""
+        if self._server is None or self._schedule is None:
+            return
+        self._server.close()
+        self._schedule.close()
+        for connection in list(self._connections):
+            connection.abort()
+        while self._connections:  # noqa: ASYNC110  # each hears of it within the loop's next turns
+            await asyncio.sleep(0)
+        await self._server.wait_closed()
+        self._server = self._schedule = None
+
+    async def __aenter__(self) -> "MockServer":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # ------------------------------------------------------------ requests
+
+    def _connect(self) -> Connection:
+        return Connection(self._handle, self.stats, self._connections)
+
+    def _handle(self, connection: Connection, request: Request) -> None:
+        dialect = BY_PATH.get(request.path)
+        if request.refusal:
+            self._refuse(connection, request, *request.refusal, dialect)
+        elif dialect and request.method == "POST":
+            self._answer(connection, request, dialect)
+        elif dialect or request.path in _OWN:
+            allowed = ("POST",) if dialect else _OWN[request.path]
+            if request.method in allowed:
+                self._answer_own(connection, request)
+            else:
+                message = f"{request.method} does not work on {request.path}: use {' or '.join(allowed)}"
+                self._refuse(connection, request, 405, message, dialect, f"allow: {', '.join(allowed)}\r\n")
+        else:
+            message = f"no {request.path} here; there are {', '.join([*BY_PATH, *_OWN])}"
+            self._refuse(connection, request, 404, message, None)
+
+    def _answer(self, connection: Connection, request: Request, dialect: Dialect) -> None:
+        """Begin a paced reply, or refuse."""
+        self._number += 1
+        self.stats.begin(request.arrived_s)
+        fate = self._fates.draw(self._number)
+        refusal = self._objection(request) or (self._injected_error() if fate.error else None)
+        if refusal is None:
+            try:
+                plan = dialect.plan(self._call(request))
+            except BadRequestError as error:
+                refusal = 400, str(error), ""
+            except Exception as error:  # noqa: BLE001  # a dialect's bug: the client is to see it, not a cut connection
+                refusal = 500, f"mock: a bug in {type(dialect).__name__}: {error!r}", ""
+        if refusal is not None:
+            status, message, header = refusal
+            self.stats.failed += 1
+            self._refuse(connection, request, status, message, dialect, header)
+            return
+        self.stats.by_status[200] += 1
+        self.stats.prompt_tokens += plan.prompt_tokens
+        self.stats.enter()
+        reply = Reply(connection, request, plan, fate, self.settings, self.stats, self._ended)
+        self._replies.add(reply)
+        if self._schedule is not None:
+            self._schedule.add(reply)
+
+    def _objection(self, request: Request) -> tuple[int, str, str] | None:
+        """Status, message and headers, if this client is not to be served."""
+        key, limit = self.settings.api_key, self.settings.rate_limit
+        if key is not None and key not in _keys(request.headers):
+            return 401, "a valid API key is needed: Authorization: Bearer KEY", "www-authenticate: Bearer\r\n"
+        if limit is not None and self.stats.in_flight >= limit:
+            return 429, f"more than {limit} requests at a time; try again later", "retry-after: 1\r\n"
+        return None
+
+    def _injected_error(self) -> tuple[int, str, str]:
+        self.stats.injected["error"] += 1
+        return self.settings.error_status, "mock: this request fails, as asked by error_rate", ""
+
+    def _call(self, request: Request) -> Call:
+        try:
+            body = orjson.loads(request.body)
+        except orjson.JSONDecodeError as error:
+            raise BadRequestError(f"the body is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise BadRequestError("the body must be a JSON object")
+        return Call(request.path, request.headers, body, self.settings, self._number, int(time.time()))
+
+    def _ended(self, reply: Reply) -> None:
+        self._replies.discard(reply)
+        self.stats.in_flight -= 1
+
+    def _refuse(
+        self,
+        connection: Connection,
+        request: Request,
+        status: int,
+        message: str,
+        dialect: Dialect | None,
+        headers: str = "",
+    ) -> None:
+        self.stats.by_status[status] += 1
+        body = dialect.error(status, message) if dialect else error_body(status, message)
+        self._send(connection, request, status, JSON, body, headers)
+
+    def _send(
+        self, connection: Connection, request: Request, status: int, content_type: str, body: bytes, headers: str = ""
+    ) -> None:
+        head = response_head(request, status, content_type, len(body), headers)
+        connection.send(head if request.method == "HEAD" else head + body)
+        connection.finish(request)
+
+    # ------------------------------------------------------------ the mock's own pages
+
+    def _answer_own(self, connection: Connection, request: Request) -> None:
+        content_type, body = JSON, b'{"ok":true}\n'
+        if request.path == "/stats":
+            body = orjson.dumps(self.stats.as_dict())
+        elif request.path == "/reset":
+            self.stats.reset()
+        elif request.path == "/v1/models":
+            model = {"id": self.settings.model, "object": "model", "created": 0, "owned_by": "perfbench"}
+            body = orjson.dumps({"object": "list", "data": [model]})
+        elif request.path == "/metrics":
+            held = sum(reply.plan.prompt_tokens + reply.sent for reply in self._replies)
+            usage = min(held / _KV_CACHE_TOKENS, 1.0)
+            content_type, body = _TEXT, self.stats.prometheus(self.settings.model, usage).encode()
+        self._send(connection, request, 200, content_type, body)
+
+
+def _keys(headers: dict[str, str]) -> tuple[str, ...]:
+    """The places where the APIs' clients put their key."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    return bearer, headers.get("x-api-key", ""), headers.get("api-key", "")

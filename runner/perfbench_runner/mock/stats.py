@@ -1,0 +1,154 @@
+"""The truth about what the mock did: counts, distributions, and both as JSON (/stats) and Prometheus text (/metrics).
+
+Every request that reaches an API is `started` and ends in one way: `done` (its reply went out whole), `failed` (refused
+with an error status, or spoilt on purpose, see `injected`), or `aborted` (the client left).
+So started = done + failed + aborted + in_flight, always.
+"""
+
+import time
+from collections import Counter
+from typing import Any
+
+_RESOLUTION = 1e5  # counts per second: 10 us
+_TTFT_BUCKETS_S = (
+    0.001,
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+    5.0,
+    7.5,
+    10.0,
+    20.0,
+    40.0,
+)
+
+
+class Distribution:
+    """Seconds, counted in steps of 10 us: bounded however long it runs, with exact mean and maximum."""
+
+    __slots__ = ("counts", "max", "total")
+
+    def __init__(self) -> None:
+        self.counts: dict[int, int] = {}
+        self.total = 0.0
+        self.max = 0.0
+
+    def add(self, value_s: float) -> None:
+        step = int(value_s * _RESOLUTION)
+        try:
+            self.counts[step] += 1
+        except KeyError:
+            self.counts[step] = 1
+        self.total += value_s
+        if value_s > self.max:
+            self.max = value_s
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts.values())
+
+    def quantile(self, share: float) -> float:
+        """Seconds; the middle of the step that the nearest-rank value is in. 0 when empty."""
+        rank, seen = share * self.count, 0
+        for step in sorted(self.counts):
+            seen += self.counts[step]
+            if seen >= rank:
+                return min((step + 0.5) / _RESOLUTION, self.max)
+        return 0.0
+
+    def below(self, bound_s: float) -> int:
+        """How many are at most this many seconds."""
+        limit = bound_s * _RESOLUTION
+        return sum(count for step, count in self.counts.items() if step < limit)
+
+    def summary_ms(self) -> dict[str, float]:
+        count = self.count
+        values = {
+            "mean": self.total / count if count else 0.0,
+            "p50": self.quantile(0.5),
+            "p99": self.quantile(0.99),
+            "max": self.max,
+        }
+        return {"n": count} | {name: round(value * 1e3, 4) for name, value in values.items()}
+
+
+class Stats:
+    """Counters of one server. Plain attributes: the hot path adds to them once per token."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.open_connections = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past; what is under way stays counted."""
+        self.started = self.peak_in_flight = self.in_flight
+        self.done = self.failed = self.aborted = 0
+        self.connections = 0
+        self.by_status: Counter[int] = Counter()
+        self.injected: Counter[str] = Counter()
+        self.prompt_tokens = self.output_tokens = 0
+        self.backlogged = 0
+        self.ttft, self.itl, self.lateness = Distribution(), Distribution(), Distribution()
+        self.first_s = self.last_s = 0.0
+        self._cpu_s = time.process_time()
+
+    def begin(self, now_s: float) -> None:
+        self.started += 1
+        self.first_s = self.first_s or now_s
+
+    def enter(self) -> None:
+        """A reply is under way."""
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "started": self.started,
+            "done": self.done,
+            "failed": self.failed,
+            "aborted": self.aborted,
+            "in_flight": self.in_flight,
+            "peak_in_flight": self.peak_in_flight,
+            "by_status": {str(status): count for status, count in sorted(self.by_status.items())},
+            "injected": dict(self.injected),
+            "connections": self.connections,
+            "open_connections": self.open_connections,
+            "prompt_tokens": self.prompt_tokens,
+            "output_tokens": self.output_tokens,
+            "ttft_ms": self.ttft.summary_ms(),
+            "itl_ms": self.itl.summary_ms(),
+            "lateness_ms": self.lateness.summary_ms(),
+            "backlogged": self.backlogged,
+            "window_s": round(max(self.last_s - self.first_s, 0.0), 6),
+            "cpu_s": round(time.process_time() - self._cpu_s, 6),
+        }
+
+    def prometheus(self, model: str, kv_cache_usage: float) -> str:
+        """The part of vLLM's metrics that benchmarks look at, under vLLM's names."""
+        labels = 'model_name="' + model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '",engine="0"'
+        plain: tuple[tuple[str, str, float], ...] = (
+            ("num_requests_running", "gauge", self.in_flight),
+            ("num_requests_waiting", "gauge", 0),
+            ("kv_cache_usage_perc", "gauge", kv_cache_usage),
+            ("prompt_tokens_total", "counter", self.prompt_tokens),
+            ("generation_tokens_total", "counter", self.output_tokens),
+        )
+        lines = []
+        for name, kind, value in plain:
+            lines += [f"# TYPE vllm:{name} {kind}", f"vllm:{name}{{{labels}}} {value}"]
+        name, count = "vllm:time_to_first_token_seconds", self.ttft.count
+        lines.append(f"# TYPE {name} histogram")
+        lines += [f'{name}_bucket{{{labels},le="{bound}"}} {self.ttft.below(bound)}' for bound in _TTFT_BUCKETS_S]
+        lines += [f'{name}_bucket{{{labels},le="+Inf"}} {count}']
+        lines += [f"{name}_sum{{{labels}}} {self.ttft.total}", f"{name}_count{{{labels}}} {count}"]
+        return "\n".join(lines) + "\n"
