@@ -1,0 +1,87 @@
+"""What the API server checks by itself: CEL rules of the CRD, by the section that they belong to.
+
+They say at `kubectl apply` what the models would say later. A rule cannot look into fields whose type Kubernetes does
+not know (`maxTokens`, `max`, `args`), so the models check everything again.
+"""
+
+from dataclasses import dataclass
+
+from perfbench_api.resource import Spec
+
+NAME_LENGTH = 48
+"""Longest name of a PerfBenchmark: its pods are called <name>-<8 of its uid>-<5 of Kubernetes>, in 63 characters."""
+MUTABLE = ("cancel", "ttl_seconds_after_finished")
+"""Fields of the spec that may change after `kubectl apply`."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One CEL rule and what the user reads when it does not hold."""
+
+    rule: str
+    message: str
+    field: str = ""
+    """Path of the field that the message is about, below the section."""
+
+    def schema(self) -> dict[str, str]:
+        """The rule as `x-kubernetes-validations` has it."""
+        path = {"fieldPath": self.field} if self.field else {}
+        return {"rule": self.rule, "message": self.message, **path}
+
+
+def _exactly_one(*names: str) -> str:
+    return f"[{', '.join(f'has(self.{name})' for name in names)}].exists_one(given, given)"
+
+
+def _unchanged() -> tuple[Rule, ...]:
+    """The spec stays as it was applied; every field but the target has a default, so all of them are always there."""
+    aliases = [field.alias or name for name, field in Spec.model_fields.items() if name not in MUTABLE]
+    return tuple(
+        Rule(
+            f"self.{name} == oldSelf.{name}",
+            f"{name} cannot change: a benchmark runs what was applied; run it again under a new name",
+            f".{name}",
+        )
+        for name in aliases
+    )
+
+
+ROOT = (
+    Rule(
+        f"size(self.metadata.name) <= {NAME_LENGTH}",
+        f"metadata.name may have {NAME_LENGTH} characters at most: the names of its pods are made from it",
+    ),
+    Rule(
+        "!self.metadata.name.contains('.')",
+        "metadata.name must have no dots: the names of its pods are made from it",
+    ),
+)
+SECTIONS: dict[str, tuple[Rule, ...]] = {
+    "Spec": (
+        *_unchanged(),
+        Rule("!oldSelf.cancel || self.cancel", "cancel cannot be taken back; run it again under a new name", ".cancel"),
+    ),
+    "Target": (
+        Rule(_exactly_one("url", "service", "mock"), "give exactly one of url, service and mock"),
+        Rule(
+            "!has(self.url) || self.url.startsWith('http://') || self.url.startsWith('https://')",
+            "url must begin with http:// or https://",
+            ".url",
+        ),
+    ),
+    "Header": (Rule(_exactly_one("value", "secretKeyRef"), "give exactly one of value and secretKeyRef"),),
+    "Stage": (
+        Rule(
+            _exactly_one("concurrency", "rate"),
+            "give exactly one of concurrency (closed loop) and rate (open loop)",
+        ),
+        Rule("has(self.requests) || has(self.duration)", "the stage has no end; give requests or duration"),
+        Rule(
+            "!has(self.maxConcurrency) || has(self.rate)",
+            "maxConcurrency belongs to rate; concurrency is its own limit",
+        ),
+    ),
+    "PluginSource": (
+        Rule(_exactly_one("file", "module", "configMap"), "give exactly one of file, module and configMap"),
+    ),
+}
