@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._deaf = True  # served as plain HTTP (an h2c offer may be ignored); what follows it cannot be known
+            self._refuse(400, "only plain HTTP/1.1 is spoken here: leave out CONNECT and Upgrade")
         except httptools.HttpParserError as error:
             self._refuse(400, f"this is not HTTP: {error}")
         self._advance()
@@ -136,9 +136,9 @@ class Connection(asyncio.Protocol):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._deaf:
-            return
         parser = self._parser
+        if self._deaf or parser.should_upgrade():  # an upgrade's body is not parsed: it cannot simply be declined
+            return
         self._waiting.append(
             Request(
                 method=parser.get_method().decode("latin-1"),
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
                 headers=self._headers,
                 body=b"".join(self._body),
                 arrived_s=self._now_s,
-                keep_alive=parser.should_keep_alive() and not parser.should_upgrade(),
+                keep_alive=parser.should_keep_alive(),
                 chunked=parser.get_http_version() != "1.0",
             )
         )
@@ -231,5 +231,6 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def _linger(self) -> None:
-        self._transport.write_eof()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
         asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)

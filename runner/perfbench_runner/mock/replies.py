@@ -97,9 +97,9 @@ class Reply:
 
     def first_due_s(self) -> float:
         """When the first thing is to be written: the first token, or the whole of what is not streamed."""
-        due_s = self._request.arrived_s + self._fate.ttft_s
+        due_s = self._request.arrived_s + self._fate.ttft_s + self._stall_s(0)
         if self.plan.streamed:
-            return due_s + self._stall(0)
+            return due_s
         return due_s + sum(self._gap_s(token) for token in range(1, self.plan.tokens))
 
     def step(self, due_s: float) -> float | None:
@@ -170,10 +170,10 @@ class Reply:
     def _gap_s(self, token: int) -> float:
         """Time between the token before this one and this one."""
         settings, jitter = self._settings, self._fate.jitter
-        gap_s = settings.itl_s + self._stall(token)
+        gap_s = settings.itl_s + self._stall_s(token)
         return gap_s if jitter is None else gap_s + settings.itl_jitter_s * (2 * jitter.random() - 1)
 
-    def _stall(self, token: int) -> float:
+    def _stall_s(self, token: int) -> float:
         return self._settings.stall_s if self._fate.stalled and token == self._half else 0.0
 
     # ------------------------------------------------------------ ends

@@ -1,0 +1,101 @@
+"""When tokens come: by absolute deadlines, and the mock's own account of it is true."""
+
+import asyncio
+import json
+import statistics
+import time
+from itertools import pairwise
+
+import pytest
+
+from perfbench_runner.mock.process import MockProcess
+from perfbench_runner.mock.replies import Fates
+from perfbench_runner.mock.server import MockServer
+from perfbench_runner.mock.settings import MockSettings
+from perfbench_runner.mock.stats import Distribution
+
+
+async def stream(port: int, tokens: int) -> list[float]:
+    """Seconds from sending to each token's arrival."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = json.dumps({"messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": tokens}).encode()
+    start, times = time.monotonic(), []
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    while (line := await reader.readuntil(b"\n")) != b"data: [DONE]\n":
+        if b'"delta":{"content":' in line:
+            times.append(time.monotonic() - start)
+    writer.close()
+    await writer.wait_closed()
+    return times
+
+
+async def test_tokens_come_when_due_and_do_not_drift() -> None:
+    settings = MockSettings(ttft_s=0.04, itl_s=0.005)
+    with MockProcess(settings) as mock:
+        await stream(mock.port, 1)
+        mock.reset()
+        times = await stream(mock.port, 60)
+        stats = mock.stats()
+    late = [at - (settings.ttft_s + k * settings.itl_s) for k, at in enumerate(times)]
+    assert min(late) >= 0, "a token came before it was due"
+    assert statistics.median(late) < 0.005
+    assert min(late[-20:]) < 0.003, "lateness adds up"
+    assert stats["ttft_ms"]["n"] == 1
+    assert stats["itl_ms"]["n"] == 59
+    assert stats["lateness_ms"]["n"] == 60
+    # Its account: what it says it produced is what arrived, up to the way here.
+    assert 40 <= stats["ttft_ms"]["mean"] <= times[0] * 1e3
+    assert stats["itl_ms"]["mean"] == pytest.approx((times[-1] - times[0]) / 59 * 1e3, abs=0.5)
+    assert stats["lateness_ms"]["mean"] <= statistics.mean(late) * 1e3
+
+
+async def test_many_streams_keep_their_own_time() -> None:
+    with MockProcess(MockSettings(ttft_s=0.05, itl_s=0.01)) as mock:
+        streams = await asyncio.gather(*(stream(mock.port, 20) for _ in range(32)))
+        stats = mock.stats()
+    assert all(len(times) == 20 for times in streams)
+    assert all(times[-1] >= 0.05 + 19 * 0.01 for times in streams)
+    assert (stats["done"], stats["output_tokens"], stats["peak_in_flight"]) == (32, 640, 32)
+    assert stats["lateness_ms"]["p50"] < 10
+
+
+async def test_a_whole_reply_comes_when_its_last_token_would() -> None:
+    async with MockServer(MockSettings(ttft_s=0.02, itl_s=0.01)) as mock:
+        reader, writer = await asyncio.open_connection("127.0.0.1", mock.port)
+        start = time.monotonic()
+        for path, body, due_s in (
+            ("/v1/completions", {"prompt": "x", "max_tokens": 6}, 0.07),
+            ("/v1/embeddings", {"input": "x"}, 0.02),
+        ):
+            data, start = json.dumps(body).encode(), time.monotonic()
+            writer.write(f"POST {path} HTTP/1.1\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+            await reader.readuntil(b"\r\n\r\n")
+            assert due_s <= time.monotonic() - start < due_s + 0.04
+            await reader.readuntil(b"}}")
+        writer.close()
+        assert mock.stats.lateness.count == 2
+
+
+async def test_jitter_spreads_and_the_seed_fixes_it() -> None:
+    settings = MockSettings(ttft_s=0.05, ttft_jitter_s=0.02, seed=3)
+    drawn = [Fates(settings).draw(number).ttft_s for number in range(1, 200)]
+    assert drawn == [Fates(settings).draw(number).ttft_s for number in range(1, 200)]
+    assert drawn != [Fates(MockSettings(ttft_s=0.05, ttft_jitter_s=0.02, seed=4)).draw(n).ttft_s for n in range(1, 200)]
+    assert 0.03 <= min(drawn) < 0.035
+    assert 0.065 < max(drawn) <= 0.07
+    async with MockServer(MockSettings(ttft_s=0, itl_s=0.004, itl_jitter_s=0.004)) as mock:
+        times = await stream(mock.port, 50)
+    assert statistics.stdev(b - a for a, b in pairwise(times)) > 0.001
+
+
+def test_a_distribution_is_exact_to_ten_microseconds() -> None:
+    distribution = Distribution()
+    for value in range(1, 1001):
+        distribution.add(value / 1000)
+    summary = distribution.summary_ms()
+    assert summary["n"] == 1000
+    assert summary["mean"] == pytest.approx(500.5)
+    assert summary["p50"] == pytest.approx(500, abs=0.011)
+    assert summary["p99"] == pytest.approx(990, abs=0.011)
+    assert summary["max"] == 1000
+    assert Distribution().summary_ms() == {"n": 0, "mean": 0, "p50": 0, "p99": 0, "max": 0}
