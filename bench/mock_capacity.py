@@ -56,16 +56,25 @@ class Stream(asyncio.Protocol):
         self.ended.set_result(None)
 
 
-async def load(port: int, streams: int, tokens: int, reply_s: float, seconds: float) -> None:
-    until_s, data = time.monotonic() + reply_s + seconds, request(tokens)
+async def load(mock: MockProcess, streams: int, tokens: int, reply_s: float, seconds: float) -> dict[str, Any]:
+    """The mock's statistics of `seconds` under full load, and how long that really was."""
+    until_s, data = time.monotonic() + 2 * reply_s + seconds, request(tokens)
 
     async def one(number: int) -> None:
         await asyncio.sleep(reply_s * number / streams)
         loop = asyncio.get_running_loop()
-        _, stream = await loop.create_connection(lambda: Stream(data, until_s), "127.0.0.1", port)
+        _, stream = await loop.create_connection(lambda: Stream(data, until_s), "127.0.0.1", mock.port)
         await stream.ended
 
-    await asyncio.gather(*(one(number) for number in range(streams)))
+    under_way = asyncio.gather(*(one(number) for number in range(streams)))
+    await asyncio.sleep(2 * reply_s)
+    await asyncio.to_thread(mock.reset)
+    start_s = time.monotonic()
+    await asyncio.sleep(seconds)
+    stats = await asyncio.to_thread(mock.stats)
+    window_s = time.monotonic() - start_s
+    await under_way
+    return stats | {"window_s": window_s}
 
 
 def measure(streams: int, itl_s: float, tokens: int, seconds: float, cores: list[int]) -> dict[str, Any]:
@@ -73,17 +82,14 @@ def measure(streams: int, itl_s: float, tokens: int, seconds: float, cores: list
         if len(cores) > 1:
             os.sched_setaffinity(mock.pid, cores[:1])
             os.sched_setaffinity(0, cores[1:2])
-        uvloop.run(load(mock.port, streams, tokens, TTFT_S + tokens * itl_s, seconds))
-        stats = mock.stats()
-    window_s = stats["window_s"]
+        stats = uvloop.run(load(mock, streams, tokens, TTFT_S + tokens * itl_s, seconds))
     return {
         "streams": streams,
         "itl_ms": itl_s * 1e3,
-        "tokens_per_s": round(stats["output_tokens"] / window_s),
-        "cpu": round(stats["cpu_s"] / window_s, 3),
+        "tokens_per_s": round(stats["output_tokens"] / stats["window_s"]),
+        "cpu": round(stats["cpu_s"] / stats["window_s"], 3),
         "cpu_us_per_token": round(stats["cpu_s"] / stats["output_tokens"] * 1e6, 1),
         "lateness_ms": stats["lateness_ms"],
-        "done": stats["done"],
         "load_average": round(os.getloadavg()[0], 1),
     }
 
