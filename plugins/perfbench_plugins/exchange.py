@@ -57,9 +57,9 @@ class Exchange:
     """HTTP status; 0 without a response."""
     content_type: str = ""
     """Content-Type of the response, in lower case."""
-    stamps: array[float] = field(default_factory=lambda: array("d"))
+    stamps: "array[float]" = field(default_factory=lambda: array("d"))
     """When each piece of the body was read."""
-    ends: array[int] = field(default_factory=lambda: array("Q"))
+    ends: "array[int]" = field(default_factory=lambda: array("Q"))
     """Where in the body each piece ends: the running sum of lengths."""
     body: bytes = b""
     """The body, transfer encoding undone."""

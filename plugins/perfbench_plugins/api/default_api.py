@@ -7,9 +7,8 @@ OpenAI's also overrides `read_message`, so that content, errors and the end of a
 
 import codecs
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import orjson
 
 from perfbench_plugins.api.base import ApiPluginBase
@@ -17,6 +16,9 @@ from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token
 from perfbench_plugins.exchange import Exchange, FailureKind, Transport
 from perfbench_plugins.reading import Piece, read
+
+if TYPE_CHECKING:
+    import aiohttp
 
 NOTHING = Piece()
 UNKNOWN = Piece(is_known=False)
@@ -32,7 +34,7 @@ class DefaultApiPlugin(ApiPluginBase):
         super().__init__(param)
 
     async def process_request(
-        self, client_session: aiohttp.ClientSession, url: str, headers: dict[str, str], body: dict[str, Any]
+        self, client_session: "aiohttp.ClientSession", url: str, headers: dict[str, str], body: dict[str, Any]
     ) -> BenchmarkData:
         """Send the body, read the whole answer, and say what came of it; failures are in the result, not raised."""
         headers, request_id = self.extract_body_meta(body, headers)
@@ -118,11 +120,13 @@ class TokenCount(tuple[int, int]):
 class SessionTransport:
     """A Transport over an aiohttp session: for plugins that run outside perfbench's engine, in tests for example."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: "aiohttp.ClientSession") -> None:
         self.session = session
 
     async def post(self, url: str, headers: dict[str, str], body: bytes) -> Exchange:
         """Send a POST request and read the whole response; failures are in the Exchange, not raised."""
+        import aiohttp
+
         exchange, parts, length = Exchange(sent_s=perf_counter()), [], 0
         try:
             async with self.session.post(url, headers=headers, data=body) as response:

@@ -1,0 +1,199 @@
+"""The command `perfbench`."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from perfbench_api.resource import PerfBenchmark, SpecError
+from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.datasets.base import DatasetError
+from perfbench_plugins.registry import PluginError
+from perfbench_plugins.tokens import TokenizerError
+from perfbench_runner import manifest, secrets
+from perfbench_runner.flags import FlagsCommand, arguments_of, evalscope_flags
+from perfbench_runner.run import (
+    WRITER_NICENESS,
+    Finished,
+    Prepared,
+    execute,
+    new_folder,
+    own_folder,
+    own_version,
+    prepare,
+    redacted,
+)
+from perfbench_runner.store import StoreError
+
+PATH = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from perfbench_runner.mock.settings import SettingField
+
+BAD_INPUT = (SpecError, DatasetError, PluginError, TokenizerError, StoreError)
+
+
+class Group(click.Group):
+    """Turns mistakes in the input into one line each and exit code 2; everything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BAD_INPUT as error:
+            for line in str(error).splitlines():
+                click.secho(f"error: {line}", fg="red", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(own_version(), prog_name="perfbench")
+def main() -> None:
+    """Measure LLM inference endpoints: exact, small, honest about its own error."""
+
+
+@main.command(cls=FlagsCommand, short_help="Run a benchmark from a manifest or from flags.")
+@click.argument("file", required=False, type=PATH)
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a field.")
+@click.option(
+    "-o",
+    "--outputs-dir",
+    default="outputs",
+    show_default=True,
+    type=PATH,
+    help="Folder that gets a folder for each run.",
+)
+@click.option("--results-dir", type=PATH, help="Write into exactly this folder.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved manifest and the first request body; send nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of tables.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.option("--listen", metavar="HOST:PORT", help="Serve /healthz, /progress and /metrics while running.")
+@click.option("--termination-message", type=PATH, hidden=True)
+@evalscope_flags
+def run(
+    file: Path | None,
+    overrides: tuple[str, ...],
+    outputs_dir: Path,
+    results_dir: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    listen: str | None,
+    termination_message: Path | None,
+    **flags: Any,
+) -> None:
+    """Run a PerfBenchmark FILE, or one described by flags named as in `evalscope perf`.
+
+    \b
+    Exit codes: 0 fine, 1 the run failed or too many requests did, 2 bad input, 130 interrupted.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if flags.get("debug") else logging.WARNING, format="%(levelname)s %(message)s"
+    )
+    given = {name: value for name, value in flags.items() if value is not None}
+    benchmark, key, headers, arguments = _benchmark(file, overrides, given)
+    prepared = prepare(benchmark, secrets.environment(), key, headers)
+    if dry_run:
+        _show_dry_run(prepared)
+        return
+    with_time = not (arguments and arguments.no_timestamp)
+    folder = own_folder(results_dir) if results_dir else new_folder(outputs_dir, benchmark.metadata.name, with_time)
+    finished = _watch(prepared, folder, quiet or as_json)
+    _report(finished, as_json)
+    sys.exit(finished.exit_code)
+
+
+def _benchmark(
+    file: Path | None, overrides: tuple[str, ...], flags: dict[str, Any]
+) -> tuple[PerfBenchmark, str | None, dict[str, str], Arguments | None]:
+    """The validated object that both ways lead to, and the credentials that it must not hold."""
+    from perfbench_runner.main import credentials
+
+    if file is not None:
+        seed, debug = flags.pop("seed", None), flags.pop("debug", None)
+        if flags:
+            name = next(iter(flags)).replace("_", "-")
+            raise SpecError([f"--{name}: goes without FILE only; use --set to change a field of the manifest"])
+        del debug
+        return manifest.load(file, overrides, seed), None, {}, None
+    if not flags:
+        raise SpecError(["nothing to run; give a manifest FILE, or --url and --model (see perfbench run --help)"])
+    arguments = arguments_of(flags)
+    data = arguments.to_benchmark().dump()
+    for override in overrides:
+        manifest.assign(data, override)
+    return PerfBenchmark.read(data), *credentials(arguments), arguments
+
+
+def _show_dry_run(prepared: Prepared) -> None:
+    with prepared.cleanup:
+        click.echo(yaml.safe_dump(redacted(prepared.benchmark), sort_keys=False, allow_unicode=True))
+        click.echo(f"# first request: POST {prepared.wiring.url}")
+        click.echo(json.dumps(json.loads(prepared.feed.first().body), indent=2, ensure_ascii=False))
+
+
+def _watch(prepared: Prepared, folder: Path, quiet: bool) -> Finished:
+    """Execute, with progress on stderr if somebody watches."""
+    is_watched = not quiet and sys.stderr.isatty()
+    if not is_watched:
+        return execute(prepared, folder, niceness=WRITER_NICENESS)
+    from perfbench_runner.display import ProgressLine, console
+
+    with ProgressLine(console(stderr=True)) as line:
+        return execute(prepared, folder, [line], niceness=WRITER_NICENESS)
+
+
+def _report(finished: Finished, as_json: bool) -> None:
+    if as_json:
+        click.echo(finished.summary.model_dump_json())
+    else:
+        from perfbench_runner.display import console, show_summary
+
+        show_summary(console(), finished.summary)
+        click.echo(f"results: {finished.results}")
+        click.echo(f"summary: {finished.folder / 'summary.json'}")
+    if finished.end.message:
+        click.secho(f"{finished.end.state}: {finished.end.message}", fg="red", err=True)
+    if finished.summary.client.state == "invalid":
+        click.secho("warning: the client itself was too slow to be believed; see `client` above", fg="yellow", err=True)
+
+
+@main.command(short_help="Print what a field of the manifest means.")
+@click.argument("field", required=False, default="spec")
+def explain(field: str) -> None:
+    """Print type, unit, default and meaning of a FIELD such as spec.load.stages.rate, and of what is in it."""
+    from perfbench_api.explain import explain as text
+
+    click.echo(text(field))
+
+
+@main.command(short_help="Serve a mock endpoint.")
+def mock(**settings: Any) -> None:
+    """Serve a mock of the OpenAI API with settable latencies and failures, until interrupted."""
+    from perfbench_runner.mock.serve import serve
+    from perfbench_runner.mock.settings import MockSettings
+
+    try:
+        serve(MockSettings.from_dict({name: value for name, value in settings.items() if value is not None}))
+    except (ValueError, OSError) as error:
+        raise SpecError([str(error)]) from None
+
+
+def _mock_options() -> list[click.Option]:
+    from perfbench_runner.mock.settings import FIELDS
+
+    return [_mock_option(field) for field in FIELDS]
+
+
+def _mock_option(field: "SettingField") -> click.Option:
+    kind: Any = click.Choice(field.choices) if field.choices else field.kind
+    unit = f" ({field.unit})" if field.unit else ""
+    default = "" if field.optional else f"; default {field.default}"
+    is_flag = field.kind is bool
+    flag, text = f"--{field.name.replace('_', '-')}", f"{field.help}{unit}{default}"
+    return click.Option([flag], type=None if is_flag else kind, is_flag=is_flag, default=None, help=text)
+
+
+mock.params.extend(_mock_options())

@@ -1,0 +1,165 @@
+"""What a person sees of a run: progress while it goes on, tables when it is over."""
+
+import sys
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live as LiveDisplay
+from rich.table import Table
+from rich.text import Text
+
+from perfbench_runner.control import Control
+from perfbench_runner.summary import Distribution, StageSummary, Summary
+
+PLAIN_EVERY_S = 10.0
+"""Without a terminal a line is printed this often."""
+COLOURS = {
+    "valid": "green",
+    "degraded": "yellow",
+    "invalid": "red",
+    "Passed": "green",
+    "Failed": "red",
+    "Inconclusive": "yellow",
+}
+
+
+class ProgressLine:
+    """An observer that shows progress: one live line on a terminal, a line now and then in a log."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live: LiveDisplay | None = None
+        self._printed_s = perf_counter()
+
+    def __enter__(self) -> "ProgressLine":
+        if self.console.is_terminal:
+            self._live = LiveDisplay(console=self.console, auto_refresh=False, transient=True)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._live:
+            self._live.__exit__(*exception)
+
+    def tick(self, control: Control) -> None:
+        """Show how far it is."""
+        if self._live:
+            self._live.update(self._text(control), refresh=True)
+        elif perf_counter() - self._printed_s >= PLAIN_EVERY_S:
+            self._printed_s = perf_counter()
+            self.console.print(self._text(control), soft_wrap=True)
+
+    def _text(self, control: Control) -> Text:
+        progress = control.progress()
+        if progress.phase in ("waiting", "starting"):
+            return Text(f"waiting for the target  {progress.message}", style="yellow")
+        parts = [
+            f"{progress.phase} {progress.stage or ''}".strip(),
+            f"{progress.percent:3.0f} %",
+            f"{progress.requests} requests",
+            f"{progress.in_flight} in flight",
+            f"{progress.request_throughput_rps or 0:.1f} req/s",
+            f"{progress.output_token_throughput_tps or 0:.0f} tok/s",
+        ]
+        if progress.ttft_p50_s is not None:
+            parts.append(f"TTFT p50 {progress.ttft_p50_s * 1e3:.0f} ms p99 {(progress.ttft_p99_s or 0) * 1e3:.0f} ms")
+        if progress.eta_s is not None:
+            parts.append(f"{progress.eta_s:.0f} s left")
+        text = Text("  ".join(parts))
+        if progress.failed:
+            text.append(f"  {progress.failed} failed", style="red")
+        if progress.client not in (None, "valid"):
+            text.append(f"  client {progress.client}", style="yellow")
+        if progress.message:
+            text.append(f"  {progress.message}", style="yellow")
+        return text
+
+
+def show_summary(console: Console, summary: Summary) -> None:
+    """Print the tables of a run that is over."""
+    console.print(_load_table(summary))
+    for stage in summary.stages:
+        console.print(_latency_table(stage))
+    for stage in summary.stages:
+        if stage.errors:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
+            console.print(f"[red]{stage.name}: {stage.requests.failed} failed: {kinds}[/red]", soft_wrap=True)
+    _show_client(console, summary)
+    _show_verdict(console, summary)
+
+
+def _load_table(summary: Summary) -> Table:
+    table = Table(title=summary.name, title_justify="left")
+    table.add_column("stage")
+    for column in ("requests", "failed", "duration s", "req/s", "output tok/s", "total tok/s"):
+        table.add_column(column, justify="right")
+    for stage in summary.stages:
+        table.add_row(
+            stage.name,
+            str(stage.requests.total),
+            str(stage.requests.failed),
+            f"{stage.duration_s:.2f}",
+            _number(stage.request_throughput_rps),
+            _number(stage.output_token_throughput_tps),
+            _number(stage.total_token_throughput_tps),
+        )
+    return table
+
+
+def _latency_table(stage: StageSummary) -> Table:
+    table = Table(title=f"stage {stage.name}", title_justify="left")
+    table.add_column("ms")
+    for column in ("mean", "p50", "p90", "p95", "p99", "p99.9", "max"):
+        table.add_column(column, justify="right")
+    rows = {
+        "TTFT": stage.ttft_s,
+        "ITL": stage.itl_s,
+        "TPOT": stage.tpot_s,
+        "E2E": stage.e2e_latency_s,
+        "E2E from schedule": stage.scheduled_latency_s,
+    }
+    for name, figures in rows.items():
+        if figures.count:
+            table.add_row(name, *(_ms(value) for value in _statistics(figures)))
+    return table
+
+
+def _statistics(figures: Distribution) -> list[float | None]:
+    return [figures.mean, figures.p50, figures.p90, figures.p95, figures.p99, figures.p99_9, figures.max]
+
+
+def _show_client(console: Console, summary: Summary) -> None:
+    client = summary.client
+    text = Text("client: ").append(client.state, style=COLOURS[client.state])
+    if client.reasons:
+        text.append(f" ({'; '.join(client.reasons)})")
+    console.print(text, soft_wrap=True)
+    if summary.calibration:
+        error = summary.calibration["error_ms"]["ttft"]
+        console.print(
+            f"calibrated: TTFT {error['mean']:+.2f} ms (p99 {error['p99']:+.2f} ms) on this machine", soft_wrap=True
+        )
+
+
+def _show_verdict(console: Console, summary: Summary) -> None:
+    if summary.verdict is None:
+        return
+    text = Text("verdict: ").append(summary.verdict, style=COLOURS[summary.verdict])
+    if summary.verdict_reasons:
+        text.append(f" ({'; '.join(summary.verdict_reasons)})")
+    console.print(text, soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}" if value < 10_000 else f"{value:,.0f}"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:,.2f}"
+
+
+def console(stderr: bool = False) -> Console:
+    """A console on stdout or stderr; wide enough for the tables where there is no terminal."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 120)

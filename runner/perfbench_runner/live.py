@@ -1,0 +1,84 @@
+"""Live figures of a run: a fold of constant size, for the progress line and for /progress.
+
+Quantiles here come from a histogram with buckets 5 % apart: good enough to watch, never used for the summary.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from perfbench_runner.result import Result
+
+WINDOW_S = 10.0
+"""Throughputs are of the last ten seconds."""
+BOUNDS = [1e-4 * 1.05**i for i in range(320)]
+"""0.1 ms to about 10 min."""
+
+
+class Histogram:
+    """Counts of durations in buckets 5 % apart."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.total = 0
+
+    def add(self, seconds: float) -> None:
+        """Count a duration."""
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.total += 1
+
+    def quantile(self, q: float) -> float | None:
+        """About the q-quantile in seconds; None without values."""
+        if not self.total:
+            return None
+        rank, seen = q * self.total, 0
+        for index, count in enumerate(self.counts):
+            seen += count
+            if seen >= rank and count:
+                return BOUNDS[min(index, len(BOUNDS) - 1)]
+        return BOUNDS[-1]
+
+
+@dataclass
+class Live:
+    """What is known so far of the stage under way."""
+
+    clock: Callable[[], float] = perf_counter
+    total: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    tokens: int = 0
+    ttft: Histogram = field(default_factory=Histogram)
+    errors: dict[str, int] = field(default_factory=dict)
+    _recent: deque[tuple[float, int]] = field(default_factory=deque)
+    began_s: float = 0.0
+
+    def begin(self) -> None:
+        """Forget the last stage."""
+        self.total = self.failed = self.in_flight = self.tokens = 0
+        self.ttft, self.errors, self.began_s = Histogram(), {}, self.clock()
+        self._recent.clear()
+
+    def add(self, result: Result) -> None:
+        """Take one more result."""
+        data = result.data
+        self.total += 1
+        if not data.success:
+            self.failed += 1
+            self.errors[data.failure] = self.errors.get(data.failure, 0) + 1
+            return
+        if data.first_chunk_latency is not None:
+            self.ttft.add(data.first_chunk_latency)
+        tokens = data.completion_tokens or 0
+        self.tokens += tokens
+        self._recent.append((self.clock(), tokens))
+
+    def rates(self) -> tuple[float, float]:
+        """Requests and output tokens per second, over the last seconds."""
+        now = self.clock()
+        window_s = min(WINDOW_S, max(now - self.began_s, 1e-3))
+        while self._recent and self._recent[0][0] < now - WINDOW_S:
+            self._recent.popleft()
+        return len(self._recent) / window_s, sum(tokens for _, tokens in self._recent) / window_s

@@ -1,0 +1,78 @@
+"""Manifests as people write them: YAML files, `--set` overrides, and flags."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from perfbench_api.resource import PerfBenchmark, SpecError
+
+
+def load(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> PerfBenchmark:
+    """The benchmark in a YAML file, overrides applied; raises SpecError that names file, line and field."""
+    data = _read(path)
+    for override in overrides:
+        assign(data, override)
+    if seed is not None:
+        assign(data, f"spec.load.randomSeed={seed}")
+        assign(data, f"spec.request.seed={seed}")
+    try:
+        return PerfBenchmark.read(data)
+    except SpecError as error:
+        raise SpecError([f"{path}: {problem}" for problem in error.problems]) from None
+
+
+def _read(path: Path) -> Any:
+    try:
+        documents = [item for item in yaml.safe_load_all(path.read_text(encoding="utf-8")) if item is not None]
+    except OSError as error:
+        raise SpecError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise SpecError([f"{path}: is no UTF-8 text"]) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise SpecError([f"{path}{where}: is no YAML: {getattr(error, 'problem', None) or error}"]) from None
+    found = [
+        item for item in documents if isinstance(item, dict) and item.get("kind", "PerfBenchmark") == "PerfBenchmark"
+    ]
+    if len(found) != 1:
+        raise SpecError([f"{path}: holds {len(found)} PerfBenchmarks; expected one"])
+    return found[0]
+
+
+def assign(data: Any, override: str) -> None:
+    """Apply `spec.load.stages[0].concurrency=8`; the value is YAML. Raises SpecError for what is no such thing."""
+    path, equals, text = override.partition("=")
+    keys = re.findall(r"[^.\[\]]+|\[\d+\]", path)
+    if not equals or not keys or "".join(keys).replace("[", "").replace("]", "") != re.sub(r"[.\[\]]", "", path):
+        raise SpecError([f"--set {override!r}: write it as spec.load.stages[0].concurrency=8"])
+    steps = [int(key[1:-1]) if key.startswith("[") else key for key in keys]
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SpecError([f"--set {override!r}: {text!r} is no YAML value"]) from None
+    _put(data, steps, value, override)
+
+
+def _put(data: Any, steps: list[str | int], value: Any, override: str) -> None:
+    for index, step in enumerate(steps):
+        is_last = index == len(steps) - 1
+        is_list_next = not is_last and isinstance(steps[index + 1], int)
+        if isinstance(step, int):
+            if not isinstance(data, list) or step > len(data):
+                raise SpecError([f"--set {override!r}: there is no item [{step}]"])
+            if step == len(data):
+                data.append({})
+        elif not isinstance(data, dict):
+            raise SpecError([f"--set {override!r}: {step!r} is no field of a list or a plain value"])
+        if is_last:
+            data[step] = value
+        elif isinstance(step, str):
+            if data.get(step) is None:
+                data[step] = [] if is_list_next else {}
+            data = data[step]
+        else:
+            data = data[step]

@@ -1,0 +1,81 @@
+"""Objectives and the verdict: pure functions from summaries to Passed, Failed or Inconclusive."""
+
+from perfbench_api.outcome import Verdict
+from perfbench_api.sections import Objective
+from perfbench_runner.summary import ObjectiveResult, StageSummary, Summary
+
+LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
+THROUGHPUTS = {
+    "request_throughput": "request_throughput_rps",
+    "output_token_throughput": "output_token_throughput_tps",
+    "total_token_throughput": "total_token_throughput_tps",
+}
+INSEPARABLE = {"mean": 1, "std": 2, "min": 1, "p50": 2, "p90": 10, "p95": 20, "p99": 100, "p99_9": 1000, "max": 1}
+"""How many values a statistic needs to be more than its neighbour: a p99 of ten requests is their maximum."""
+
+
+def evaluate(objectives: list[Objective], stages: list[StageSummary]) -> list[ObjectiveResult]:
+    """Every objective in every stage that it is meant for."""
+    return [
+        _judge(objective, stage)
+        for objective in objectives
+        for stage in stages
+        if objective.stage is None or objective.stage == stage.name
+    ]
+
+
+def _judge(objective: Objective, stage: StageSummary) -> ObjectiveResult:
+    value, count = _value(objective, stage)
+    is_latency = objective.metric in LATENCIES
+    kept: bool | None = None
+    if value is not None:
+        above = objective.min is None or value >= objective.min
+        below = objective.max is None or value <= objective.max
+        kept = above and below
+    if is_latency and count < INSEPARABLE[objective.statistic] and kept:
+        kept = None  # too few values to say that a bound is kept; one that is broken stays broken
+    return ObjectiveResult(
+        metric=objective.metric,
+        statistic=objective.statistic if is_latency else None,
+        stage=stage.name,
+        bound=_bound(objective),
+        value=value,
+        kept=kept,
+    )
+
+
+def _value(objective: Objective, stage: StageSummary) -> tuple[float | None, int]:
+    if objective.metric in LATENCIES:
+        distribution = getattr(stage, f"{objective.metric}_s")
+        return getattr(distribution, objective.statistic), distribution.count
+    if objective.metric == "failed_share":
+        total = stage.requests.total
+        return (stage.requests.failed / total if total else None), total
+    return getattr(stage, THROUGHPUTS[objective.metric]), stage.requests.total
+
+
+def _bound(objective: Objective) -> str:
+    bounds = {">=": objective.min, "<=": objective.max}
+    return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items() if bound is not None)
+
+
+def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
+    """The run's verdict and why. An invalid client, an interrupted run or too little data leave it open."""
+    if not summary.objectives:
+        return None, []
+    reasons = []
+    if summary.client.state == "invalid":
+        reasons.append("the client was too slow to be believed: " + "; ".join(summary.client.reasons))
+    if summary.state != "complete":
+        reasons.append(f"the run is {summary.state}")
+    unknown = [result for result in summary.objectives if result.kept is None]
+    reasons += [f"{_name(result)} in stage {result.stage}: not enough data" for result in unknown]
+    broken = [result for result in summary.objectives if result.kept is False]
+    texts = [f"{_name(result)} is {result.value:.4g} in stage {result.stage}, not {result.bound}" for result in broken]
+    if broken and summary.client.state != "invalid":
+        return "Failed", texts
+    return ("Inconclusive", reasons) if reasons else ("Passed", [])
+
+
+def _name(result: ObjectiveResult) -> str:
+    return f"{result.metric} {result.statistic}" if result.statistic else result.metric

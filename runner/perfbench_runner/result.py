@@ -1,0 +1,44 @@
+"""Result: one request's flat record, the only thing that store, live figures and metrics know of a request."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from perfbench_plugins.benchmark_data import BenchmarkData
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is known of one request. Times are seconds of the run's monotonic clock, durations are seconds."""
+
+    stage: int
+    """Number of the stage; -1 is the warm-up."""
+    seq: int
+    """Number of the request in the run, in the order of the dataset."""
+    shard: int
+    scheduled_s: float
+    """Open loop: when it should have been sent. Closed loop: when its place became free."""
+    data: BenchmarkData
+    connect_s: float = 0.0
+    """TCP connect and name look-up; 0.0 on a kept-alive connection."""
+    tls_s: float = 0.0
+    first_byte_s: float | None = None
+    """From sending to the first byte of the response, head included."""
+    response_bytes: int = 0
+
+    @property
+    def dispatch_lag_s(self) -> float:
+        """How much later than scheduled it was sent, connecting left out: the client's own delay."""
+        return max(0.0, self.data.start_time - self.scheduled_s - self.connect_s - self.tls_s)
+
+    @property
+    def scheduled_latency_s(self) -> float:
+        """From when it should have been sent to its end: what a user who arrived then had to wait."""
+        return self.data.completed_time - self.scheduled_s
+
+
+class Fold(Protocol):
+    """A consumer of results."""
+
+    def add(self, result: Result) -> None:
+        """Take one more result."""
+        ...

@@ -1,0 +1,340 @@
+"""A run from manifest to summary: prepare everything that can go wrong early, make the load, write the files.
+
+`prepare` raises SpecError, DatasetError, PluginError or TokenizerError before anything is sent; `execute` never loses
+what was measured.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter, time
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+
+from perfbench_api.resource import PerfBenchmark, SpecError
+from perfbench_api.sections import MockTarget, Tls
+from perfbench_plugins.api.base import ApiPluginBase
+from perfbench_plugins.api.default_api import DefaultApiPlugin
+from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.registry import ApiRegistry, DatasetRegistry
+from perfbench_runner import secrets, store
+from perfbench_runner.control import Control, End, Observer, fork_shards
+from perfbench_runner.feed import Feed
+from perfbench_runner.shard import Wiring, run_loop
+from perfbench_runner.store import Store, StoreError
+from perfbench_runner.transport import Limits, destination, tls_context
+
+SUMMARY, MANIFEST = "summary.json", "manifest.yaml"
+WRITER_NICENESS = 10
+"""The control process yields the CPU to the shards: what it does can wait, a stamp cannot."""
+
+
+@dataclass
+class Prepared:
+    """A run that is ready to start."""
+
+    benchmark: PerfBenchmark
+    arguments: Arguments
+    feed: Feed
+    wiring: Wiring
+    workers: int
+    cleanup: ExitStack = field(default_factory=ExitStack)
+    calibration: dict[str, Any] | None = None
+
+
+@dataclass
+class Finished:
+    """A run that is over."""
+
+    folder: Path
+    results: Path
+    """The results file; its temporary name where it could not be finished."""
+    summary: Any
+    end: End
+    benchmark: PerfBenchmark
+
+    @property
+    def exit_code(self) -> int:
+        """0 fine, 1 failed or too many errors, 130 interrupted."""
+        return {"interrupted": 130, "failed": 1}.get(self.end.state, 0)
+
+
+def prepare(
+    benchmark: PerfBenchmark,
+    env: Mapping[str, str],
+    api_key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Prepared:
+    """Check and build all that a run needs; starts the mock endpoint if the manifest asks for it, sends nothing."""
+    target, cleanup = benchmark.spec.target, ExitStack()
+    if target.service is not None:
+        raise SpecError(["spec.target.service: works in a cluster only; give spec.target.url here"])
+    key = api_key or secrets.api_key(target, env)
+    all_headers = {**secrets.headers(target, env), **(headers or {})}
+    arguments = Arguments.from_benchmark(benchmark, api_key=key, headers=all_headers)
+    api_class = ApiRegistry.get_class(arguments.api)
+    dataset_class = DatasetRegistry.get_class(arguments.dataset)
+    if arguments.model is None and getattr(dataset_class, "requires_model", True):
+        raise SpecError(
+            ["spec.target.model: missing; name the model as the endpoint serves it (GET /v1/models lists them)"]
+        )
+    arguments.url = endpoint(arguments.url or "http://127.0.0.1", getattr(api_class, "suffix", ""))
+    if arguments.apply_chat_template is None:
+        arguments.apply_chat_template = not urlsplit(arguments.url).path.endswith("/v1/completions")
+    feed = Feed(arguments, _dataset(dataset_class, arguments), api_class(arguments))
+    feed.first()
+    tls = _tls(target.tls)
+    try:
+        if target.mock is not None:
+            arguments.url = endpoint(start_mock(target.mock, cleanup), getattr(api_class, "suffix", ""))
+        wiring = _wiring(arguments, feed.api, tls)
+    except BaseException:
+        cleanup.close()
+        raise
+    return Prepared(benchmark, arguments, feed, wiring, workers(benchmark.spec.runner.workers), cleanup)
+
+
+def _dataset(dataset_class: type[Any], arguments: Arguments) -> Any:
+    from pydantic import ValidationError
+
+    from perfbench_api.resource import problems
+
+    try:
+        return dataset_class(arguments)
+    except ValidationError as error:
+        schema = getattr(dataset_class, "args_schema", Arguments)
+        raise SpecError([f"spec.dataset.args.{line}" for line in problems(error, schema)]) from None
+
+
+def endpoint(url: str, suffix: str) -> str:
+    """The URL with the API's usual path, where it has none or ends in /v1."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    if not suffix or path not in ("", "/v1"):
+        return url
+    return urlunsplit(parts._replace(path=f"/v1/{suffix}"))
+
+
+def workers(asked: int | None) -> int:
+    """Load-generating processes: as asked for, else one for each CPU, minus one for the writer."""
+    if asked is not None:
+        return asked
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cpus - 1)
+
+
+def start_mock(target: MockTarget, cleanup: ExitStack) -> str:
+    """Start the bundled mock endpoint; its base URL. It ends with `cleanup`."""
+    from perfbench_runner.mock.process import MockProcess
+    from perfbench_runner.mock.settings import MockSettings
+
+    settings = MockSettings(
+        ttft_s=target.ttft,
+        itl_s=target.itl,
+        ttft_jitter_s=target.ttft_jitter,
+        itl_jitter_s=target.itl_jitter,
+        output_tokens=target.output_tokens,
+        error_rate=target.error_rate,
+        stall_rate=target.stall_rate,
+        stall_s=target.stall,
+        broken_rate=target.broken_rate,
+    )
+    return cleanup.enter_context(MockProcess(settings)).base_url
+
+
+def _tls(tls: Tls) -> dict[str, Any]:
+    """Arguments of `tls_context`, tried out; raises SpecError."""
+    arguments = {
+        "ca_file": tls.ca.file if tls.ca else None,
+        "cert_file": tls.cert_file,
+        "key_file": tls.key_file,
+        "insecure": tls.insecure_skip_verify,
+    }
+    if any(arguments.values()):
+        try:
+            tls_context(**arguments)  # type: ignore[arg-type]  # of the right types, by their names
+        except OSError as error:
+            raise SpecError([f"spec.target.tls: cannot use {arguments}: {error}"]) from None
+    return arguments
+
+
+def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any]) -> Wiring:
+    headers = dict(arguments.headers)
+    key = arguments.api_key.get_secret_value() if arguments.api_key else None
+    if key and "authorization" not in {name.lower() for name in headers}:
+        headers["Authorization"] = f"Bearer {key}"
+    limits = Limits(arguments.connect_timeout, arguments.read_timeout, arguments.total_timeout)
+    url = arguments.url or ""
+    try:
+        destination(url, headers)
+    except ValueError as error:
+        raise SpecError([f"spec.target.url: {error}"]) from None
+    is_ours = isinstance(api, DefaultApiPlugin) and type(api).process_request is DefaultApiPlugin.process_request
+    return Wiring(url, headers, limits, tls, None if is_ours else api)
+
+
+def new_folder(outputs: Path, name: str, with_time: bool = True, now: datetime | None = None) -> Path:
+    """A folder that no other run has: outputs/20261123_101500/name, with a number if that is taken."""
+    now = now or datetime.now()
+    base = outputs / now.strftime("%Y%m%d_%H%M%S") if with_time else outputs
+    for number in range(1, 10_000):
+        folder = base / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise StoreError(f"{base} is full of runs named {name}")
+
+
+def own_folder(folder: Path) -> Path:
+    """A folder given by the user, which must not hold results yet; raises StoreError."""
+    taken = [name for name in (store.FILE, store.PARTIAL, SUMMARY) if (folder / name).exists()]
+    if taken:
+        raise StoreError(f"{folder} already holds {taken[0]} of another run; give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def execute(
+    prepared: Prepared,
+    folder: Path,
+    observers: Sequence[Observer] = (),
+    niceness: int = 0,
+    on_control: Callable[[Control], None] | None = None,
+) -> Finished:
+    """Make the load and write the files. Whatever happens, what was measured is stored and summarised."""
+    benchmark = prepared.benchmark
+    with prepared.cleanup:
+        shards = fork_shards(prepared.workers, prepared.wiring)
+        if niceness:
+            os.nice(niceness)
+        results = Store(folder, benchmark.spec.results.messages)
+        started = datetime.now(UTC)
+        manifest = yaml.safe_dump(redacted(benchmark), sort_keys=False, allow_unicode=True)
+        (folder / MANIFEST).write_text(manifest)
+        results.set_run(**facts(prepared, manifest, started))
+        results.commit()
+
+        async def go() -> End:
+            control = Control(benchmark.spec, prepared.feed, shards, results, prepared.wiring.url, observers)
+            if on_control:
+                on_control(control)
+            end = await control.run()
+            unmeasured.update(control.unmeasured)
+            return end
+
+        unmeasured: dict[str, int] = {}
+        end = run_loop(go())
+    return _finish(prepared, folder, results, end, started, unmeasured)
+
+
+def _finish(
+    prepared: Prepared, folder: Path, results: Store, end: End, started: datetime, unmeasured: dict[str, int]
+) -> Finished:
+    from perfbench_runner.summary import (
+        Summary,  # numpy is loaded only now: a fifth of a second that no request waits for
+    )
+
+    path = results.path
+    try:
+        results.set_run(state=end.state, message=end.message)
+        path = results.close()
+    except StoreError as error:
+        end = End("failed", "CannotStore", f"{error} What was stored is in {path}")
+    summary: Summary = summarise_run(path, prepared.benchmark, end, started, unmeasured)
+    summary.calibration = prepared.calibration
+    _judge(summary, prepared.benchmark, end)
+    with suppress(OSError):
+        (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
+    return Finished(folder, path, summary, end, prepared.benchmark)
+
+
+def summarise_run(path: Path, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]) -> Any:
+    """The summary of a results file, objectives and verdict included."""
+    import sqlite3
+
+    from perfbench_runner.objectives import evaluate, verdict
+    from perfbench_runner.summary import Summary, summarise, worst_client
+
+    db = sqlite3.connect(path)
+    try:
+        stages = summarise(db)
+    finally:
+        db.close()
+    summary = Summary(
+        name=benchmark.metadata.name,
+        verdict=None,
+        state=end.state,
+        message=end.message,
+        started_at=started.isoformat(timespec="seconds"),
+        perfbench_version=own_version(),
+        client=worst_client(stages),
+        objectives=evaluate(benchmark.spec.objectives, stages),
+        unmeasured_requests=unmeasured,
+        stages=stages,
+    )
+    summary.verdict, summary.verdict_reasons = verdict(summary)
+    return summary
+
+
+def _judge(summary: Any, benchmark: PerfBenchmark, end: End) -> None:
+    """A run that went on to its end has still failed when too many requests did."""
+    if end.state != "complete":
+        return
+    allowed = benchmark.spec.load.max_failed_share
+    for stage in summary.stages:
+        counts = stage.requests
+        if counts.total and (not counts.succeeded or counts.failed / counts.total > allowed):
+            kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
+            end.state, end.reason = "failed", "TooManyFailures"
+            end.message = (
+                f"{counts.failed} of {counts.total} requests of stage {stage.name} failed ({kinds}),"
+                f" more than load.maxFailedShare {allowed:g} allows"
+            )
+            summary.state, summary.message = "failed", end.message
+            return
+
+
+def redacted(benchmark: PerfBenchmark) -> dict[str, Any]:
+    """The resolved manifest, secret values left out."""
+    data = benchmark.dump()
+    for header in data["spec"]["target"].get("headers", []):
+        if secrets.is_secret(header["name"]) and "value" in header:
+            header["value"] = "REDACTED"
+    return data
+
+
+def facts(prepared: Prepared, manifest: str, started: datetime) -> dict[str, Any]:
+    """What the results file says of the run, beside its results."""
+    return {
+        "name": prepared.benchmark.metadata.name,
+        "manifest": manifest,
+        "started_at": started.isoformat(timespec="milliseconds"),
+        "epoch_time": repr(time()),
+        "monotonic_time": repr(perf_counter()),
+        "random_seed": str(prepared.benchmark.spec.load.random_seed),
+        "url": prepared.wiring.url,
+        "workers": str(prepared.workers),
+        "state": "running",
+        "versions": {"perfbench": own_version(), "python": platform.python_version()},
+        "machine": {
+            "host": platform.node(),
+            "system": f"{platform.system()} {platform.release()}",
+            "architecture": platform.machine(),
+            "cpus": os.cpu_count(),
+        },
+    }
+
+
+def own_version() -> str:
+    """The version of perfbench."""
+    try:
+        return version("perfbench-operator")
+    except PackageNotFoundError:
+        return "0+unknown"

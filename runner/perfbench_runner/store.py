@@ -1,0 +1,268 @@
+"""The results file: SQLite with one row for each request.
+
+Table `result` is EvalScope's, in the encoding that its documented analysis script reads; our columns follow theirs.
+While a run goes on the file is in WAL mode under a temporary name, committed at least every second; at the end it
+becomes one file, synced, under its own name.
+"""
+
+import base64
+import io
+import json
+import os
+import pickle
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import time
+from typing import Any
+
+import orjson
+
+from perfbench_plugins.reading import Messages
+from perfbench_runner import health
+from perfbench_runner.result import Result
+
+FILE = "results.sqlite"
+PARTIAL = "results.sqlite.partial"
+
+COLUMNS = {
+    # EvalScope's, in its order
+    "request": "TEXT",
+    "start_time": "REAL",
+    "inter_token_latencies": "TEXT",
+    "success": "INTEGER",
+    "response_messages": "TEXT",
+    "completed_time": "REAL",
+    "latency": "REAL",
+    "first_chunk_latency": "REAL",
+    "prompt_tokens": "INTEGER",
+    "completion_tokens": "INTEGER",
+    "max_gpu_memory_cost": "REAL",
+    "time_per_output_token": "REAL",
+    "request_id": "TEXT",
+    "is_stream": "INTEGER",
+    # ours
+    "stage": "INTEGER",
+    "seq": "INTEGER",
+    "shard": "INTEGER",
+    "scheduled_time": "REAL",
+    "dispatch_lag": "REAL",
+    "connect_time": "REAL",
+    "tls_time": "REAL",
+    "first_byte_latency": "REAL",
+    "response_bytes": "INTEGER",
+    "status_code": "INTEGER",
+    "failure": "TEXT",
+    "error": "TEXT",
+    "token_source": "TEXT",
+    "cached_tokens": "INTEGER",
+    "trace_id": "TEXT",
+    "turn": "INTEGER",
+}
+INSERT = f"INSERT INTO result ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608  # our names
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = []
+
+
+def migration(function: Callable[[sqlite3.Connection], None]) -> Callable[[sqlite3.Connection], None]:
+    """Register a change of the schema; they are applied in order, each once, recorded in table `migration`."""
+    MIGRATIONS.append(function)
+    return function
+
+
+@migration
+def m001_initial(db: sqlite3.Connection) -> None:
+    db.execute(f"CREATE TABLE result ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})")
+    db.execute("CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT)")
+    db.execute(
+        "CREATE TABLE stage (stage INTEGER PRIMARY KEY, name TEXT, plan TEXT, start_time REAL, end_time REAL, summary TEXT)"
+    )
+    whole = ("shard", "stage", "in_flight", "backlog_bytes")
+    columns = ", ".join(f"{name} {'INTEGER' if name in whole else 'REAL'}" for name in health.COLUMNS)
+    db.execute(f"CREATE TABLE client_health ({columns})")
+    db.execute("CREATE TABLE server_metric (time REAL, stage INTEGER, source TEXT, name TEXT, labels TEXT, value REAL)")
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database, blank or old, to the newest schema."""
+    db.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied REAL)")
+    done = {row[0] for row in db.execute("SELECT name FROM migration")}
+    for function in MIGRATIONS:
+        if function.__name__ not in done:
+            function(db)
+            db.execute("INSERT INTO migration VALUES (?, ?)", (function.__name__, time()))
+    db.commit()
+
+
+class StoreError(Exception):
+    """The results cannot be written: disk full, folder not writable, file taken."""
+
+
+@contextmanager
+def told_in_words(path: Path) -> Iterator[None]:
+    """Turn SQLite's and the system's errors into a StoreError that names the file."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"cannot write {path}: {error}; is there room on the disk?") from error
+
+
+class Store:
+    """Writes results; a fold. `messages` says which bodies are kept: all, failed or none."""
+
+    def __init__(self, folder: Path, messages: str = "all") -> None:
+        self.folder, self.messages = folder, messages
+        self.path = folder / PARTIAL
+        self.rows = 0
+        self._is_dirty = False
+        with told_in_words(self.path):
+            self.db = sqlite3.connect(self.path, isolation_level=None)
+            self.db.execute("PRAGMA journal_mode = WAL")
+            self.db.execute("PRAGMA synchronous = NORMAL")
+            self.db.execute("PRAGMA journal_size_limit = 16777216")
+            migrate(self.db)
+
+    def add(self, result: Result) -> None:
+        """Insert a result; it is durable after the next `commit`."""
+        data = result.data
+        is_kept = self.messages == "all" or (self.messages == "failed" and not data.success)
+        self._execute(INSERT, _row(result, is_kept))
+        self.rows += 1
+
+    def add_sample(self, sample: health.Sample) -> None:
+        """Insert a sample of client health."""
+        values = [getattr(sample, name) for name in health.COLUMNS]
+        self._execute(f"INSERT INTO client_health VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
+
+    def add_server_metrics(self, rows: Iterable[tuple[float, int, str, str, str, float]]) -> None:
+        """Insert samples of the server's own metrics."""
+        for row in rows:
+            self._execute("INSERT INTO server_metric VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def set_run(self, **values: Any) -> None:
+        """Set facts of the run; anything that is no text is stored as JSON."""
+        for key, value in values.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            self._execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, text))
+
+    def set_stage(self, number: int, name: str, plan: dict[str, Any]) -> None:
+        """Record that a stage begins."""
+        self._execute("INSERT INTO stage (stage, name, plan) VALUES (?, ?, ?)", (number, name, json.dumps(plan)))
+
+    def end_stage(self, number: int, start_s: float, end_s: float) -> None:
+        """Record when a stage was under way."""
+        self._execute("UPDATE stage SET start_time = ?, end_time = ? WHERE stage = ?", (start_s, end_s, number))
+
+    def set_summary(self, number: int, summary: dict[str, Any]) -> None:
+        """Record a stage's summary."""
+        self._execute("UPDATE stage SET summary = ? WHERE stage = ?", (json.dumps(summary), number))
+
+    def _execute(self, sql: str, values: Any) -> None:
+        with told_in_words(self.path):
+            if not self._is_dirty:
+                self.db.execute("BEGIN")
+                self._is_dirty = True
+            self.db.execute(sql, values)
+
+    def commit(self) -> None:
+        """Make everything so far survive this process."""
+        if self._is_dirty:
+            with told_in_words(self.path):
+                self.db.execute("COMMIT")
+            self._is_dirty = False
+
+    def close(self) -> Path:
+        """Turn the file into one file under its own name, on the disk for sure; returns its path."""
+        self.commit()
+        with told_in_words(self.path):
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.db.execute("PRAGMA journal_mode = DELETE")
+            self.db.close()
+            final = self.folder / FILE
+            _sync(self.path)
+            self.path.rename(final)
+            _sync(self.folder)
+        return final
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _row(result: Result, keep: bool) -> tuple[Any, ...]:
+    data, ok = result.data, result.data.success
+    return (
+        encode(orjson.loads(data.request)) if keep and data.request else None,
+        data.start_time,
+        orjson.dumps(data.inter_chunk_latency).decode(),
+        int(ok),
+        encode(raw_messages(data.response_messages)) if keep else None,
+        data.completed_time,
+        data.query_latency if ok else None,
+        data.first_chunk_latency if ok else None,
+        data.prompt_tokens if ok else None,
+        data.completion_tokens if ok else None,
+        data.max_gpu_memory_cost,
+        data.time_per_output_token if ok else None,
+        data.request_id,
+        int(data.is_stream),
+        result.stage,
+        result.seq,
+        result.shard,
+        result.scheduled_s,
+        result.dispatch_lag_s,
+        result.connect_s,
+        result.tls_s,
+        result.first_byte_s,
+        result.response_bytes,
+        data.status_code,
+        data.failure or None,
+        data.error,
+        data.token_source or None,
+        data.real_cached_tokens,
+        data.trace_id,
+        data.input_num_turns or None,
+    )
+
+
+def raw_messages(messages: Any) -> list[str]:
+    """Messages as JSON texts, as the analysis script wants them."""
+    if isinstance(messages, Messages):
+        return [message.decode(errors="replace") for message in messages.raw]
+    return [message if isinstance(message, str) else json.dumps(message) for message in messages]
+
+
+def encode(value: Any) -> str:
+    """base64 of the pickle, as EvalScope's documented analysis script decodes it."""
+    return base64.b64encode(pickle.dumps(value, 4)).decode()
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads only builtin containers, strings and numbers: those need no class, so every look-up of one is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"refused to load {module}.{name}: the file holds more than plain data")
+
+
+def decode(text: str) -> Any:
+    """The value of a column that `encode` wrote; raises UnpicklingError for anything but plain data."""
+    return _PlainUnpickler(io.BytesIO(base64.b64decode(text))).load()
+
+
+def open_results(path: Path) -> sqlite3.Connection:
+    """Open a results file to read it; raises StoreError when it is none."""
+    if path.is_dir():
+        path = path / FILE
+    if not path.exists():
+        raise StoreError(f"there is no {path}")
+    try:
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        db.execute("SELECT count(*) FROM migration")
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} is no results file: {error}") from None
+    return db
