@@ -5,6 +5,8 @@ Runs after the response, in the process that stores results, never on the measur
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from operator import sub
 from typing import Any, NamedTuple, overload
 
 import orjson
@@ -65,48 +67,89 @@ class Messages(Sequence[Any]):
         return repr(list(self))
 
 
-class Event(NamedTuple):
-    """A server-sent event: its data, and where in the body the data ends."""
+class Events(NamedTuple):
+    """The server-sent events of a body that have data."""
 
-    data: bytes
-    end: int
+    data: list[bytes]
+    ends: list[int]
+    """Where in the body each event's data ends."""
 
 
-def split_events(body: bytes) -> list[Event]:
+def split_events(body: bytes) -> Events:
     """The events of a text/event-stream that have data (HTML standard, 9.2.6; other fields are not needed here)."""
-    if b"\r" in body:
-        return list(_split_lines(body))
-    events, end = [], 0
-    for block in body.split(b"\n\n"):
-        end += len(block)
-        if block.startswith(b"data: ") and b"\n" not in block:  # as nearly every server writes them
-            events.append(Event(block[6:], end))
-        elif b"data:" in block:
-            events.extend(Event(event.data, end) for event in _split_lines(block))
-        end += 2
-    return events
+    blocks = body.split(b"\n\n")
+    is_plain = b"\r" not in body and body.count(b"\n") == 2 * (len(blocks) - 1)
+    if not blocks[-1]:
+        blocks.pop()
+    if is_plain and all(block.startswith(b"data: ") for block in blocks):  # as nearly every server writes them
+        ends = [end + 2 * index for index, end in enumerate(accumulate(map(len, blocks)))]
+        return Events([block[6:] for block in blocks], ends)
+    return _split_lines(body)
 
 
-def _split_lines(body: bytes) -> Iterator[Event]:
+def _split_lines(body: bytes) -> Events:
     """Any legal event stream, line by line: \\r\\n or \\r endings, several data lines, comments, other fields."""
-    data: list[bytes] = []
+    events, lines = Events([], []), []
     end = last = 0
     for line in body.splitlines(keepends=True):
         end += len(line)
         field, _, value = line.rstrip(b"\r\n").partition(b":")
         if field == b"data":
-            data.append(value.removeprefix(b" "))
+            lines.append(value.removeprefix(b" "))
             last = end
-        elif not field and not value and data:
-            yield Event(b"\n".join(data), last)
-            data = []
-    if data:
-        yield Event(b"\n".join(data), last)
+        elif not field and not value and lines:
+            events.data.append(b"\n".join(lines))
+            events.ends.append(last)
+            lines = []
+    if lines:
+        events.data.append(b"\n".join(lines))
+        events.ends.append(last)
+    return events
 
 
-def read(exchange: Exchange, request: str, look: Callable[[Any], Piece], generates: bool = True) -> BenchmarkData:
+CONTENT = b'"content":"'
+
+
+def look_at_all(messages: Messages, look: Callable[[Any], Piece]) -> list[Piece]:
+    """What each message of an OpenAI-shaped stream says, without decoding those that differ in their text alone.
+
+    Nearly all events of a stream are the same bytes around another text. Once one has been decoded, others with the
+    same bytes before and after the text of `content` need no decoding, as long as that text has no quote and no
+    escape in it. Anything else is decoded.
+    """
+    pieces: list[Piece] = []
+    before, after = b"", b""
+    for index, raw in enumerate(messages.raw):
+        if before and raw.startswith(before) and raw.endswith(after):
+            text = raw[len(before) : len(raw) - len(after)]
+            if text and b'"' not in text and b"\\" not in text:
+                pieces.append(Piece(text.decode()))
+                continue
+        piece = look(messages[index])
+        pieces.append(piece)
+        if piece.text and raw.count(CONTENT) == 1:
+            start = raw.index(CONTENT) + len(CONTENT)
+            end = raw.find(b'"', start)
+            if raw[start:end] == piece.text.encode() and not piece.is_last and not piece.reasoning:
+                before, after = raw[:start], raw[end:]
+    return pieces
+
+
+def look_at_each(messages: Messages, look: Callable[[Any], Piece]) -> list[Piece]:
+    """What each message of any stream says."""
+    return [look(message) for message in messages]
+
+
+def read(
+    exchange: Exchange,
+    request: str,
+    look: Callable[[Any], Piece],
+    generates: bool = True,
+    look_at: Callable[[Messages, Callable[[Any], Piece]], list[Piece]] = look_at_each,
+) -> BenchmarkData:
     """The flat result of an exchange, tokens not yet counted. `look` says what a message means.
 
+    `look_at` applies it to a stream: `look_at_all` where `look` knows OpenAI's shape and nothing else.
     `generates` is false for APIs whose answers have no text (embedding, rerank): those cannot be empty or truncated.
     """
     data = BenchmarkData(
@@ -120,7 +163,7 @@ def read(exchange: Exchange, request: str, look: Callable[[Any], Piece], generat
         error=exchange.error or None,
     )
     if exchange.is_stream:
-        _read_stream(exchange, data, look, generates)
+        _read_stream(exchange, data, lambda messages: look_at(messages, look), generates)
     else:
         _read_body(exchange, data, look, generates)
     data.success = not data.failure
@@ -132,26 +175,29 @@ def _fail(data: BenchmarkData, kind: str, error: str) -> None:
         data.failure, data.error = kind, error[:2000]
 
 
-def _read_stream(exchange: Exchange, data: BenchmarkData, look: Callable[[Any], Piece], generates: bool) -> None:
-    events = split_events(exchange.body)
-    is_done = any(event.data == DONE for event in events[-2:])
-    events = [event for event in events if event.data != DONE]
-    messages = Messages([event.data for event in events])
+def _read_stream(
+    exchange: Exchange, data: BenchmarkData, look: Callable[[Messages], list[Piece]], generates: bool
+) -> None:
+    events, ends = split_events(exchange.body)
+    is_done = DONE in events[-2:]
+    if is_done:
+        ends = [end for event, end in zip(events, ends, strict=True) if event != DONE]
+        events = [event for event in events if event != DONE]
+    messages = Messages(events)
     data.response_messages = messages  # type: ignore[assignment]  # a list to whoever reads it
     try:
-        pieces = [look(message) for message in messages]
+        pieces = look(messages)
     except ValueError as error:
         return _fail(data, FailureKind.PROTOCOL, f"an event is no JSON: {error}")
-    contents = [event for event, piece in zip(events, pieces, strict=True) if piece.text or piece.reasoning]
     is_known = any(piece.is_known for piece in pieces)
-    if not is_known:  # a plugin for another API that did not say what its messages mean: each is content
-        contents = events
+    # A plugin for another API that did not say what its messages mean: each is content.
+    contents = [end for end, piece in zip(ends, pieces, strict=True) if piece.text or piece.reasoning or not is_known]
     data.generated_text = "".join([piece.text for piece in pieces])
     data.reasoning_text = "".join([piece.reasoning for piece in pieces])
-    data.chunk_times = _times(exchange, contents)
-    if data.chunk_times:
-        data.first_chunk_latency = data.chunk_times[0] - exchange.sent_s
-        data.inter_chunk_latency = [b - a for a, b in zip(data.chunk_times, data.chunk_times[1:], strict=False)]
+    data.chunk_times = times = _times(exchange, contents)
+    if times:
+        data.first_chunk_latency = times[0] - exchange.sent_s
+        data.inter_chunk_latency = list(map(sub, times[1:], times))
     reported = next((piece.error for piece in pieces if piece.error), "")
     if reported:
         _fail(data, FailureKind.STREAM, reported)
@@ -162,17 +208,15 @@ def _read_stream(exchange: Exchange, data: BenchmarkData, look: Callable[[Any], 
     return None
 
 
-def _times(exchange: Exchange, events: list[Event]) -> list[float]:
-    """When the last byte of each event was read."""
-    stamps, ends = exchange.stamps, exchange.ends
-    times, piece, last = [], 0, len(ends) - 1
-    for event in events:
-        if piece > last or ends[piece] < event.end:
-            # Nearly always the next piece; a search only where the server or the network cut them otherwise.
-            piece += 1
-            if piece > last or ends[piece] < event.end or (piece and ends[piece - 1] >= event.end):
-                piece = min(bisect_left(ends, event.end), last)
-        times.append(stamps[piece])
+def _times(exchange: Exchange, ends: list[int]) -> list[float]:
+    """When the last byte of each event was read: with the first piece of the body that reaches as far."""
+    stamps, pieces = exchange.stamps, exchange.ends
+    times, at, last = [], -1, len(pieces) - 1
+    for end in ends:
+        at += 1  # nearly always the next piece; a search only where the server or the network cut them otherwise
+        if at > last or pieces[at] < end or (at and pieces[at - 1] >= end):
+            at = min(bisect_left(pieces, end), last)
+        times.append(stamps[at])
     return times
 
 

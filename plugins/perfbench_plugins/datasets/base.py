@@ -1,15 +1,21 @@
-"""The contract of a dataset plugin, as EvalScope's perf plugins know it."""
+"""The contract of a dataset plugin, as EvalScope's perf plugins know it.
+
+A plugin yields, one at a time, what a request is made of: chat messages, a text, token ids, a whole body (dict), texts of
+a batch (list of str), or a `Conversation`. Where one request needs more than that of its own (a time to be sent, a
+longest answer, headers), the plugin wraps it in an `Item`; that is the only wrapper there is.
+"""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from perfbench_api.resource import problems
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.tokens import Tokenizer, load_tokenizer
 
@@ -43,30 +49,79 @@ class Turn:
 Conversation = list[Turn]
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What to send, and what only this one request needs; a dataset may yield it in place of bare messages.
+
+    The engine takes `messages` out, gives the API plugin `item.parameters(arguments)` instead of the run's, and sends
+    at `at_s` where the dataset's `provides_arrival_schedule` is true.
+    """
+
+    messages: Any
+    """Chat messages, a text, token ids, a batch of texts, a whole body (dict) or a Conversation."""
+    at_s: float | None = None
+    """When to send it: seconds from the start of the stage, never less than the item before. None: as the load says."""
+    max_tokens: int | None = None
+    """Longest answer of this request, instead of the run's."""
+    headers: Mapping[str, str] | None = None
+    """HTTP headers of this request, beside the run's; the run's win."""
+    request_id: str | None = None
+    """Id under which the result is stored."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of this body, such as ignore_eos; the run's `extraArgs` win."""
+
+    def parameters(self, arguments: Arguments) -> Arguments:
+        """The run's arguments with this request's own in their place; the same object where it has none."""
+        changes: dict[str, Any] = {}
+        if self.max_tokens is not None:
+            changes["max_tokens"] = self.max_tokens
+        if self.extra:
+            changes["extra_args"] = {**self.extra, **(arguments.extra_args or {})}
+        return arguments.model_copy(update=changes) if changes else arguments
+
+
 class DatasetPluginBase:
     """Yields what to send: implement `build_messages`. It runs ahead of the load, in a process that does not measure."""
 
     args_schema: ClassVar[type[BaseDatasetArgs]] = BaseDatasetArgs
     """Model of the plugin's own options."""
     provides_arrival_schedule: bool = False
-    """Whether what it yields says when to send it."""
+    """Whether it yields Items that say when to send them. Such a dataset is played once: it is not begun again."""
     requires_model: bool = True
     """Whether the manifest must name a model; false where bodies come whole."""
 
     def __init__(self, query_parameters: Arguments) -> None:
         self.query_parameters = query_parameters
-        self.dataset_args = self.args_schema.model_validate(query_parameters.dataset_args or {})
+        self.dataset_args = self._read_args(query_parameters.dataset_args or {})
         self.random = Random(query_parameters.random_seed)
         """Seeded by the run: take all random choices from it, so that a seed gives the same prompts again."""
+
+    def _read_args(self, options: Mapping[str, Any]) -> Any:
+        try:
+            return self.args_schema.model_validate(options)
+        except ValidationError as error:
+            lines = [line.removeprefix("manifest: ") for line in problems(error, self.args_schema)]
+            raise DatasetError("\n".join(f"dataset.args.{line}" for line in lines)) from None
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
         """The run's tokenizer, if it has one; loaded when first used."""
-        path = self.query_parameters.tokenizer_path
-        return load_tokenizer(path) if path else None
+        parameters = self.query_parameters
+        if not parameters.tokenizer_path:
+            return None
+        return load_tokenizer(parameters.tokenizer_path, parameters.data_source)
+
+    @property
+    def sends_chat(self) -> bool:
+        """Whether prompts are sent as chat messages: as the manifest says, else unless the URL is for plain text."""
+        parameters = self.query_parameters
+        if parameters.apply_chat_template is not None:
+            return parameters.apply_chat_template
+        path = (parameters.url or "").partition("?")[0].rstrip("/")
+        return not path.endswith("/completions") or path.endswith("/chat/completions")
 
     def build_messages(self) -> Iterator[Any]:
-        """Yield chat messages, a text, token ids, a whole body (dict) or a Conversation; one item a request."""
+        """Yield chat messages, a text, token ids, a whole body (dict), a Conversation, or an Item around one of them."""
         raise NotImplementedError(f"{type(self).__name__} must implement build_messages")
 
     def __iter__(self) -> Iterator[Any]:
@@ -82,7 +137,7 @@ class DatasetPluginBase:
         if not dataset:
             raise DatasetError("dataset.path: missing; this dataset is read from a file of your own")
         try:
-            with Path(dataset).open(encoding="utf-8") as file:
+            with Path(dataset).open(encoding="utf-8-sig") as file:
                 yield from file
         except OSError as error:
             raise DatasetError(f"dataset.path: cannot read {dataset!r}: {error.strerror or error}") from None
@@ -100,6 +155,19 @@ class DatasetPluginBase:
             raise DatasetError(f"dataset.path: {dataset!r} holds a JSON {type(items).__name__}, not a list")
         yield from items
 
+    def json_lines(self, dataset: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Number and object of each line of a JSONL file, blank lines left out; raises DatasetError that names the line."""
+        for number, line in enumerate(self.dataset_line_by_line(dataset), 1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                raise DatasetError(f"dataset.path: {dataset!r}, line {number}: no JSON: {error}") from None
+            if not isinstance(value, dict):
+                raise DatasetError(f"dataset.path: {dataset!r}, line {number}: a JSON {type(value).__name__}, no object")
+            yield number, value
+
     def create_message(self, text: str, image_urls: list[str] | str | None = None, role: str = "user") -> Message:
         """One chat message, with images if there are any."""
         if not image_urls:
@@ -111,8 +179,10 @@ class DatasetPluginBase:
     def check_prompt_length(self, prompt: str) -> tuple[bool, int]:
         """Whether a prompt is within the run's limits, and its length: tokens with a tokenizer, else characters."""
         length = self.content_token_len(prompt)
-        parameters = self.query_parameters
-        return parameters.min_prompt_length <= length <= parameters.max_prompt_length, length
+        return self._is_within_limits(length), length
+
+    def _is_within_limits(self, length: int) -> bool:
+        return self.query_parameters.min_prompt_length <= length <= self.query_parameters.max_prompt_length
 
     def prepare_prompt(self, prompt: str) -> str | None:
         """The prompt if it is within the run's limits, else None."""
@@ -123,13 +193,11 @@ class DatasetPluginBase:
         text = self.prepare_prompt(prompt)
         if text is None:
             return None
-        return [self.create_message(text)] if self.query_parameters.apply_chat_template else text
+        return [self.create_message(text)] if self.sends_chat else text
 
     def prepare_conversation(self, messages: Messages) -> Messages | None:
         """The messages if they are together within the run's limits, else None."""
-        parameters = self.query_parameters
-        length = self.measure_messages_len(messages)
-        return messages if parameters.min_prompt_length <= length <= parameters.max_prompt_length else None
+        return messages if self._is_within_limits(self.measure_messages_len(messages)) else None
 
     def content_token_len(self, content: str) -> int:
         """Length of a text: tokens with a tokenizer, else characters."""
@@ -155,6 +223,18 @@ class DatasetPluginBase:
     def build_messages_parallel(self, total_count: int, workers: int) -> list[Any]:
         """Kept for EvalScope's plugins; perfbench generates while it sends."""
         return [item for _, item in zip(range(total_count), self.build_messages(), strict=False)]
+
+    def download_hub_file(self, dataset_id: str, file_name: str) -> str:
+        """Path of a file of a dataset on the hub that `dataset.source` names (ModelScope if none), downloaded once."""
+        from perfbench_plugins.datasets import hub
+
+        return str(hub.download(self.query_parameters.data_source, dataset_id, [file_name]) / file_name)
+
+    def load_hub_dataset(self, dataset_id: str, split: str = "train", subset: str = "default") -> Any:
+        """Rows (dicts) of a split of a dataset on the hub that `dataset.source` names (ModelScope if none)."""
+        from perfbench_plugins.datasets import hub
+
+        return hub.rows(self.query_parameters.data_source, dataset_id, split, subset)
 
 
 def message_text(message: Message) -> str:
