@@ -64,6 +64,8 @@ def _start(node: Path, busybox: Path) -> None:
         machine.start(component.name, component.command)
     _apply(components.objects())
     wait_until(_node_ready, "node is ready", 60)
+    # Before, no pod is admitted to the namespace.
+    wait_until(lambda: _answers("/api/v1/namespaces/default/serviceaccounts/default"), "default account is made", 30)
     wait_until(lambda: resolves(f"kubernetes.default.svc.{components.DOMAIN}"), "DNS answers", 30)
 
 

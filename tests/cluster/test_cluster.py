@@ -43,7 +43,8 @@ def test_a_pod_reaches_a_service_by_its_name(cluster: Cluster, namespace: Namesp
     )
     server["volumes"] = [{"name": "tmp", "emptyDir": {}}]
     service = {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}
-    fetch = f"until wget -q -T 5 -O - http://web.{namespace.name}.svc; do sleep 1; done"
+    # Not wget's own -T: in Debian's static busybox it crashes.
+    fetch = f"until timeout 5 wget -q -O - http://web.{namespace.name}.svc; do sleep 1; done"
     namespace.apply(
         pod("web", server, app="web"),
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": service},
