@@ -3,12 +3,15 @@
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
+from perfbench_api.outcome import Outcome
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.datasets.base import DatasetError
@@ -16,6 +19,7 @@ from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner import manifest, secrets
 from perfbench_runner.flags import FlagsCommand, arguments_of, evalscope_flags
+from perfbench_runner.observer import Observer
 from perfbench_runner.run import (
     WRITER_NICENESS,
     Finished,
@@ -93,16 +97,30 @@ def run(
         level=logging.DEBUG if flags.get("debug") else logging.WARNING, format="%(levelname)s %(message)s"
     )
     given = {name: value for name, value in flags.items() if value is not None}
-    benchmark, key, headers, arguments = _benchmark(file, overrides, given)
-    prepared = prepare(benchmark, secrets.environment(), key, headers)
-    if dry_run:
-        _show_dry_run(prepared)
-        return
-    with_time = not (arguments and arguments.no_timestamp)
-    folder = own_folder(results_dir) if results_dir else new_folder(outputs_dir, benchmark.metadata.name, with_time)
-    finished = _watch(prepared, folder, quiet or as_json)
+    with _last_word(termination_message):
+        benchmark, key, headers, arguments = _benchmark(file, overrides, given)
+        prepared = prepare(benchmark, secrets.environment(), key, headers)
+        if dry_run:
+            _show_dry_run(prepared)
+            return
+        with_time = not (arguments and arguments.no_timestamp)
+        folder = own_folder(results_dir) if results_dir else new_folder(outputs_dir, benchmark.metadata.name, with_time)
+    finished = _watch(prepared, folder, quiet, listen)
+    if termination_message:
+        termination_message.write_bytes(finished.outcome.message_bytes())
     _report(finished, as_json)
     sys.exit(finished.exit_code)
+
+
+@contextmanager
+def _last_word(file: Path | None) -> Iterator[None]:
+    """In a pod, bad input is said in the termination message too: the operator reads no logs."""
+    try:
+        yield
+    except BAD_INPUT as error:
+        if file:
+            file.write_bytes(Outcome(outcome="failed", reason="InvalidSpec", message=str(error)).message_bytes())
+        raise
 
 
 def _benchmark(
@@ -134,15 +152,26 @@ def _show_dry_run(prepared: Prepared) -> None:
         click.echo(json.dumps(json.loads(prepared.feed.first().body), indent=2, ensure_ascii=False))
 
 
-def _watch(prepared: Prepared, folder: Path, quiet: bool) -> Finished:
-    """Execute, with progress on stderr if somebody watches."""
-    is_watched = not quiet and sys.stderr.isatty()
-    if not is_watched:
-        return execute(prepared, folder, niceness=WRITER_NICENESS)
+def _watch(prepared: Prepared, folder: Path, quiet: bool, listen: str | None) -> Finished:
+    """Execute, with progress on stderr, and with an HTTP endpoint where one is asked for."""
     from perfbench_runner.display import ProgressLine, console
 
-    with ProgressLine(console(stderr=True)) as line:
-        return execute(prepared, folder, [line], niceness=WRITER_NICENESS)
+    endpoints = [_endpoint(prepared, listen)] if listen else []
+    with ProgressLine(console(stderr=True), quiet) as line:
+        return execute(prepared, folder, [line, *endpoints], niceness=WRITER_NICENESS)
+
+
+def _endpoint(prepared: Prepared, listen: str) -> Observer:
+    from perfbench_runner.endpoint import Endpoint
+    from perfbench_runner.prometheus import Metrics
+
+    spec, metadata = prepared.benchmark.spec, prepared.benchmark.metadata
+    stages = [stage.title for stage in spec.load.stages]
+    metrics = Metrics(metadata.namespace or "", metadata.name, prepared.arguments.model or "", stages)
+    try:
+        return Endpoint(listen, metrics, spec.runner.linger)
+    except ValueError as error:
+        raise SpecError([str(error)]) from None
 
 
 def _report(finished: Finished, as_json: bool) -> None:

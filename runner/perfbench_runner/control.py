@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from perfbench_api.outcome import Progress
 from perfbench_api.resource import Spec
@@ -27,6 +27,7 @@ from perfbench_runner import advice, health, shard
 from perfbench_runner.feed import Feed, Prepared
 from perfbench_runner.ipc import Channel
 from perfbench_runner.live import Live
+from perfbench_runner.observer import Observer
 from perfbench_runner.pacer import arrivals, share
 from perfbench_runner.result import Fold, Result
 from perfbench_runner.shard import Item, Level, Measured, Wiring
@@ -47,14 +48,6 @@ WARMUP, TEST = -1, -2
 """Stage numbers of requests that are not counted."""
 DOOMED = 10
 """So many first requests failing in the same hopeless way end the run."""
-
-
-class Observer(Protocol):
-    """Someone who watches: the progress line, or the runner's HTTP endpoint."""
-
-    def tick(self, control: "Control") -> None:
-        """Called four times a second."""
-        ...
 
 
 @dataclass
@@ -126,7 +119,7 @@ class Control:
         self.spec, self.feed, self.workers, self.store, self.url, self.clock = spec, feed, workers, store, url, clock
         self.observers = list(observers)
         self.live = Live(clock)
-        self.folds: list[Fold] = [store, self.live]
+        self.folds: list[Fold] = [store, self.live, *observers]
         self.end = End()
         self.phase: Literal["starting", "waiting", "warmup", "running", "storing", "done"] = "starting"
         self.message = ""
@@ -158,6 +151,8 @@ class Control:
                 loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         ticker = loop.create_task(self._tick_regularly())
         try:
+            for observer in self.observers:
+                await observer.open(self)
             for worker in self.workers:
                 await self._connect(worker)
             if await self._target_answers():

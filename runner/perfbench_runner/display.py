@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perfbench_runner.control import Control
+from perfbench_runner.observer import Observer
 from perfbench_runner.summary import Distribution, StageSummary, Summary
 
 PLAIN_EVERY_S = 10.0
@@ -24,16 +25,16 @@ COLOURS = {
 }
 
 
-class ProgressLine:
+class ProgressLine(Observer):
     """An observer that shows progress: one live line on a terminal, a line now and then in a log."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, quiet: bool = False) -> None:
+        self.console, self.quiet = console, quiet
         self._live: LiveDisplay | None = None
         self._printed_s = perf_counter()
 
     def __enter__(self) -> "ProgressLine":
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.quiet:
             self._live = LiveDisplay(console=self.console, auto_refresh=False, transient=True)
             self._live.__enter__()
         return self
@@ -46,7 +47,7 @@ class ProgressLine:
         """Show how far it is."""
         if self._live:
             self._live.update(self._text(control), refresh=True)
-        elif perf_counter() - self._printed_s >= PLAIN_EVERY_S:
+        elif not self.quiet and perf_counter() - self._printed_s >= PLAIN_EVERY_S:
             self._printed_s = perf_counter()
             self.console.print(self._text(control), soft_wrap=True)
 

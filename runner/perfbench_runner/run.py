@@ -6,10 +6,13 @@ what was measured.
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, time
@@ -18,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
+from perfbench_api.outcome import Outcome, StoredResults
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import MockTarget, Tls
 from perfbench_plugins.api.base import ApiPluginBase
@@ -25,8 +29,9 @@ from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry
 from perfbench_runner import secrets, store
-from perfbench_runner.control import Control, End, Observer, fork_shards
+from perfbench_runner.control import Control, End, fork_shards
 from perfbench_runner.feed import Feed
+from perfbench_runner.observer import Observer
 from perfbench_runner.shard import Wiring, run_loop
 from perfbench_runner.store import Store, StoreError
 from perfbench_runner.transport import Limits, destination, tls_context
@@ -64,6 +69,60 @@ class Finished:
     def exit_code(self) -> int:
         """0 fine, 1 failed or too many errors, 130 interrupted."""
         return {"interrupted": 130, "failed": 1}.get(self.end.state, 0)
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """The run's last word, for the pod's termination message."""
+        summary = self.summary
+        return Outcome(
+            outcome="succeeded" if self.end.state == "complete" else self.end.state,
+            reason=self.end.reason,
+            message=self.end.message,
+            verdict=summary.verdict,
+            client=summary.client.state,
+            client_reasons=summary.client.reasons[:5],
+            stages=[compact(stage) for stage in summary.stages],
+            results=_stored(self.results),
+        )
+
+
+LATENCIES = ("ttft_s", "itl_s", "tpot_s", "e2e_latency_s", "scheduled_latency_s")
+THROUGHPUTS = ("request_throughput_rps", "output_token_throughput_tps", "total_token_throughput_tps")
+
+
+def compact(stage: Any) -> dict[str, Any]:
+    """A stage's summary for status and termination message: the figures people look at, rounded."""
+    latencies = {name: getattr(stage, name) for name in LATENCIES}
+    return {
+        "name": stage.name,
+        "requests": stage.requests.model_dump(),
+        "duration_s": round(stage.duration_s, 3),
+        **{name: _rounded(getattr(stage, name)) for name in THROUGHPUTS},
+        **{
+            name: {key: _rounded(getattr(figures, key)) for key in ("mean", "p50", "p99")}
+            for name, figures in latencies.items()
+            if figures.count
+        },
+        **({"errors": stage.errors} if stage.errors else {}),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def _stored(path: Path) -> StoredResults:
+    """Size, checksum and rows of a results file."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        (rows,) = db.execute("SELECT count(*) FROM result").fetchone()
+    finally:
+        db.close()
+    return StoredResults(path=str(path), bytes=path.stat().st_size, sha256=digest.hexdigest(), rows=rows)
 
 
 def prepare(
@@ -201,53 +260,42 @@ def own_folder(folder: Path) -> Path:
     return folder
 
 
-def execute(
-    prepared: Prepared,
-    folder: Path,
-    observers: Sequence[Observer] = (),
-    niceness: int = 0,
-    on_control: Callable[[Control], None] | None = None,
-) -> Finished:
+def execute(prepared: Prepared, folder: Path, observers: Sequence[Observer] = (), niceness: int = 0) -> Finished:
     """Make the load and write the files. Whatever happens, what was measured is stored and summarised."""
     benchmark = prepared.benchmark
     with prepared.cleanup:
-        shards = fork_shards(prepared.workers, prepared.wiring)
-        if niceness:
-            os.nice(niceness)
-        results = Store(folder, benchmark.spec.results.messages)
         started = datetime.now(UTC)
         manifest = yaml.safe_dump(redacted(benchmark), sort_keys=False, allow_unicode=True)
+        results = Store(folder, benchmark.spec.results.messages)
         (folder / MANIFEST).write_text(manifest)
         results.set_run(**facts(prepared, manifest, started))
         results.commit()
+        shards = fork_shards(prepared.workers, prepared.wiring)
+        if niceness:
+            os.nice(niceness)
 
-        async def go() -> End:
+        async def go() -> Finished:
             control = Control(benchmark.spec, prepared.feed, shards, results, prepared.wiring.url, observers)
-            if on_control:
-                on_control(control)
             end = await control.run()
-            unmeasured.update(control.unmeasured)
-            return end
+            finished = _finish(prepared, folder, results, end, started, control.unmeasured)
+            for observer in observers:
+                await observer.close(finished.outcome)
+            return finished
 
-        unmeasured: dict[str, int] = {}
-        end = run_loop(go())
-    return _finish(prepared, folder, results, end, started, unmeasured)
+        finished: Finished = run_loop(go())
+    return finished
 
 
 def _finish(
     prepared: Prepared, folder: Path, results: Store, end: End, started: datetime, unmeasured: dict[str, int]
 ) -> Finished:
-    from perfbench_runner.summary import (
-        Summary,  # numpy is loaded only now: a fifth of a second that no request waits for
-    )
-
     path = results.path
     try:
         results.set_run(state=end.state, message=end.message)
         path = results.close()
     except StoreError as error:
         end = End("failed", "CannotStore", f"{error} What was stored is in {path}")
-    summary: Summary = summarise_run(path, prepared.benchmark, end, started, unmeasured)
+    summary = summarise_run(path, prepared.benchmark, end, started, unmeasured)
     summary.calibration = prepared.calibration
     _judge(summary, prepared.benchmark, end)
     with suppress(OSError):
@@ -257,8 +305,7 @@ def _finish(
 
 def summarise_run(path: Path, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]) -> Any:
     """The summary of a results file, objectives and verdict included."""
-    import sqlite3
-
+    # numpy is loaded only now: a fifth of a second that no request waits for.
     from perfbench_runner.objectives import evaluate, verdict
     from perfbench_runner.summary import Summary, summarise, worst_client
 

@@ -1,0 +1,79 @@
+"""What a runner serves while it runs: /healthz, /progress and /metrics.
+
+It lives in the control process, so a scrape never touches a measuring loop. aiohttp is imported only where an endpoint
+is asked for: a run on a laptop needs none.
+"""
+
+import asyncio
+from time import monotonic
+
+from aiohttp import web
+
+from perfbench_api.outcome import Outcome, Progress
+from perfbench_runner.control import Control
+from perfbench_runner.observer import Observer
+from perfbench_runner.prometheus import Metrics
+from perfbench_runner.result import Result
+
+STUCK_S = 30.0
+"""Without a tick for this long the control process is stuck, and /healthz goes red."""
+
+
+class Endpoint(Observer):
+    """Serves a run on HOST:PORT. `linger_s`: how long /metrics stays after the run, for a last scrape."""
+
+    def __init__(self, listen: str, metrics: Metrics, linger_s: float = 0.0) -> None:
+        host, _, port = listen.rpartition(":")
+        if not port.isdigit():
+            raise ValueError(f"--listen {listen!r}: write it as HOST:PORT")
+        self.host, self.port = host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  # in a pod, on all of its addresses
+        self.metrics, self.linger_s = metrics, linger_s
+        self._progress = Progress()
+        self._ticked_s = monotonic()
+        self._runner: web.AppRunner | None = None
+
+    async def open(self, control: Control) -> None:
+        """Start serving; raises OSError when the address is taken."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/progress", self._on_progress)
+        app.router.add_get("/metrics", self._on_metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port)
+        await site.start()
+
+    def add(self, result: Result) -> None:
+        """One more measured request."""
+        self.metrics.add(result)
+
+    def tick(self, control: Control) -> None:
+        """Remember how far the run is."""
+        self._ticked_s = monotonic()
+        self._progress = control.progress()
+        self.metrics.tick(self._progress, control)
+
+    async def close(self, outcome: Outcome) -> None:
+        """Serve a little longer if asked to, then stop."""
+        self._progress = self._progress.model_copy(
+            update={"phase": "done", "percent": 100.0, "message": outcome.message}
+        )
+        self.metrics.finish(outcome)
+        if self._runner is None:
+            return
+        await asyncio.sleep(self.linger_s)
+        await self._runner.cleanup()
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        age_s = monotonic() - self._ticked_s
+        is_stuck = self._progress.phase not in ("storing", "done") and age_s > STUCK_S
+        return web.Response(
+            text=f"no progress for {age_s:.0f} s\n" if is_stuck else "ok\n", status=503 if is_stuck else 200
+        )
+
+    async def _on_progress(self, request: web.Request) -> web.Response:
+        return web.json_response(text=self._progress.model_dump_json())
+
+    async def _on_metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self.metrics.render(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
