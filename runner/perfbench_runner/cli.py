@@ -15,6 +15,7 @@ from perfbench_api.outcome import Outcome
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.datasets.base import DatasetError
+from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner import manifest, secrets
@@ -73,12 +74,14 @@ def main() -> None:
 @click.option("--dry-run", is_flag=True, help="Print the resolved manifest and the first request body; send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load a plugin of your own first.")
 @click.option("--listen", metavar="HOST:PORT", help="Serve /healthz, /progress and /metrics while running.")
 @click.option("--termination-message", type=PATH, hidden=True)
 @evalscope_flags
 def run(
     file: Path | None,
     overrides: tuple[str, ...],
+    plugins: tuple[str, ...],
     outputs_dir: Path,
     results_dir: Path | None,
     dry_run: bool,
@@ -98,6 +101,7 @@ def run(
     )
     given = {name: value for name, value in flags.items() if value is not None}
     with _last_word(termination_message):
+        load_plugins(plugins)
         benchmark, key, headers, arguments = _benchmark(file, overrides, given)
         prepared = prepare(benchmark, secrets.environment(), key, headers)
         if dry_run:
@@ -177,7 +181,7 @@ def _endpoint(prepared: Prepared, listen: str) -> Observer:
 def _report(finished: Finished, as_json: bool) -> None:
     if as_json:
         click.echo(finished.summary.model_dump_json())
-    else:
+    elif finished.summary.stages:  # else nothing was measured, and the message below says why
         from perfbench_runner.display import console, show_summary
 
         show_summary(console(), finished.summary)

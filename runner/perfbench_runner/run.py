@@ -27,6 +27,7 @@ from perfbench_api.sections import MockTarget, Tls
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.loading import load_entry_points, load_plugins
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry
 from perfbench_runner import secrets, store
 from perfbench_runner.control import Control, End, fork_shards
@@ -132,6 +133,8 @@ def prepare(
     headers: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Check and build all that a run needs; starts the mock endpoint if the manifest asks for it, sends nothing."""
+    load_entry_points()
+    load_plugins(source for plugin in benchmark.spec.plugins if (source := plugin.file or plugin.module))
     target, cleanup = benchmark.spec.target, ExitStack()
     if target.service is not None:
         raise SpecError(["spec.target.service: works in a cluster only; give spec.target.url here"])
