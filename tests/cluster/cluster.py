@@ -1,4 +1,4 @@
-"""A real one-node Kubernetes for the tests, made from source and taken away without a trace.
+"""A real one-node Kubernetes for the tests, made from source and taken away again.
 
     python3 tests/cluster/cluster.py up            start it (nothing happens when it runs and is healthy)
     python3 tests/cluster/cluster.py image NAME…   build and load runner, operator, busybox (default: all)
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -31,6 +32,14 @@ import components
 import images
 import machine
 from machine import STATE, ClusterError, run, say, step, wait_until
+
+_KERNEL = (
+    "/proc/sys/net/ipv4/ip_forward",
+    # Else the answer of a Service's pod on the same bridge bypasses the address translation.
+    "/proc/sys/net/bridge/bridge-nf-call-iptables",
+)
+_KERNEL_BEFORE = STATE / "kernel-before.json"
+"""The kernel's settings before; once it is there, the bridge is ours."""
 
 # Up
 
@@ -86,15 +95,14 @@ def _make_bridge() -> None:
         raise ClusterError(
             f"network device {bridge} exists and is not ours: another Kubernetes may run here; set KUBECONFIG to use it"
         )
-    run("ip", "link", "add", bridge, "type", "bridge")
-    (STATE / "bridge").touch()  # from here on it is ours to delete
-    run("ip", "address", "add", f"{components.ADDRESS}/16", "dev", bridge)
-    run("ip", "link", "set", bridge, "up")
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     if shutil.which("modprobe"):
         run("modprobe", "br_netfilter", quiet=True)
-    # Else the answer of a Service's pod on this same bridge bypasses the address translation.
-    Path("/proc/sys/net/bridge/bridge-nf-call-iptables").write_text("1")
+    _KERNEL_BEFORE.write_text(json.dumps({path: Path(path).read_text() for path in _KERNEL}))
+    run("ip", "link", "add", bridge, "type", "bridge")
+    run("ip", "address", "add", f"{components.ADDRESS}/16", "dev", bridge)
+    run("ip", "link", "set", bridge, "up")
+    for path in _KERNEL:
+        Path(path).write_text("1")
 
 
 def _apply(objects: str) -> None:
@@ -176,15 +184,19 @@ def _end_containers() -> None:
 
 
 def _end_orphans() -> None:
-    """End containers and shims that lost their containerd: it stored their ids below STATE."""
-    for file in components.CONTAINERD_STATE.glob("io.containerd.runtime.v2.task/k8s.io/*/*.pid"):
+    """End containers, and the shims above them, that lost their containerd: it stored the containers' ids."""
+    shims = set()
+    for file in components.CONTAINERD_STATE.glob("io.containerd.runtime.v2.task/k8s.io/*/init.pid"):
         with contextlib.suppress(OSError, ValueError):
             pid = int(file.read_text())
             process = (pid, machine.start_time(pid))
-            container = file.parent.name
-            marks = Path(f"/proc/{pid}/cgroup").read_text() + Path(f"/proc/{pid}/cmdline").read_text()
-            # A shim names its sandbox and our socket, a container's first process is in its control group.
-            if container in marks or str(components.CONTAINERD_SOCKET) in marks:
+            if file.parent.name in Path(f"/proc/{pid}/cgroup").read_text():  # else the id is another's by now
+                shims.add(machine.parent(pid))
+                machine.kill(process)
+    for pid in shims:
+        with contextlib.suppress(OSError):
+            process = (pid, machine.start_time(pid))
+            if str(components.CONTAINERD_SOCKET) in Path(f"/proc/{pid}/cmdline").read_text():
                 machine.kill(process)
 
 
@@ -201,12 +213,16 @@ def _unmount() -> None:
 
 
 def _remove_network() -> None:
-    if not (STATE / "bridge").exists():
+    if not _KERNEL_BEFORE.exists():  # the bridge is not ours
         return
     node = binaries.folder() / "node"
     if node.exists():
-        run(node, "kube-proxy", "--cleanup", quiet=True)  # its iptables rules
+        run(node, "kube-proxy", "--cleanup", quiet=True)  # its iptables rules, all but these:
+        for rule in ("-D INPUT -j", "-D OUTPUT -j", "-F", "-X"):
+            run("iptables", *rule.split(), "KUBE-FIREWALL", quiet=True)
     run("ip", "link", "delete", components.BRIDGE, quiet=True)
+    for path, value in json.loads(_KERNEL_BEFORE.read_text()).items():
+        Path(path).write_text(value)
 
 
 def _remove_folders() -> None:
@@ -276,7 +292,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("up", "down", "status", "env"):
         commands.add_parser(name)
-    commands.add_parser("image").add_argument("names", nargs="*", metavar="NAME", choices=[*images.NAMES, []])
+    commands.add_parser("image").add_argument("names", nargs="*", metavar="NAME")
     arguments = parser.parse_args()
     try:
         if arguments.command == "status":

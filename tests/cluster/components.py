@@ -90,6 +90,7 @@ def kubelet_config() -> str:
             "failSwapOn": False,
             "imageGCHighThresholdPercent": 100,  # no registry: an image that is collected is gone
             "localStorageCapacityIsolation": False,  # the disk's device may not be there to be measured
+            "makeIPTablesUtilChains": False,  # nothing would take them away again
             "oomScoreAdj": 0,
             "podLogsDir": str(STATE / "pod-logs"),
             "resolvConf": str(STATE / "resolv.conf"),

@@ -5,11 +5,12 @@ An image is an archive in the cache, named by a hash of all that goes into it; t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from components import CONTAINERD_SOCKET
@@ -21,6 +22,7 @@ _ARCHIVES = CACHE / "images"
 _SUITE = "bookworm"
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 _BASE = f"localhost/perfbench-base:{hashlib.sha256(f'{_SUITE} {_BASE_PACKAGES} 1'.encode()).hexdigest()[:12]}"
+_LAYERS_KEPT = 60  # every build of changed code leaves two of up to 150 MB and some small ones
 # What goes into the project's images; README and licence because the wheel has them.
 _SOURCES = ("pyproject.toml", "README.md", "LICENSE", "operator", "runner", "plugins", "crds", "images")
 
@@ -41,7 +43,7 @@ def build(name: str) -> Path:
     if archive.exists():
         return archive
     _ARCHIVES.mkdir(parents=True, exist_ok=True)
-    with step(f"image {name}"):
+    with step(f"image {name}"), _storage():
         _build_busybox() if name == "busybox" else _build_project(name)
         fresh = archive.with_suffix(".new")
         fresh.unlink(missing_ok=True)
@@ -116,6 +118,16 @@ def _buildah(*arguments: str | Path) -> str:
     return run("buildah", *driver, *arguments, env={"TMPDIR": str(_temporary())})
 
 
+@contextlib.contextmanager
+def _storage() -> Iterator[None]:
+    """Leave no container of a build that failed, and no mount."""
+    try:
+        yield
+    finally:
+        _buildah("rm", "--all")
+        run("umount", CACHE / "buildah" / "root" / "overlay", quiet=True)
+
+
 def _temporary() -> Path:
     folder = CACHE / "buildah" / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,12 +137,9 @@ def _temporary() -> Path:
 def _from_tar(tar: Path, name: str, *settings: str) -> None:
     """Make an image of one layer."""
     container = _buildah("from", "scratch").strip()
-    try:
-        _buildah("add", container, tar, "/")
-        _buildah("config", *settings, container)
-        _buildah("commit", "--quiet", container, name)
-    finally:
-        _buildah("rm", container)
+    _buildah("add", container, tar, "/")
+    _buildah("config", *settings, container)
+    _buildah("commit", "--quiet", container, name)
 
 
 def _build_busybox() -> None:
@@ -165,6 +174,8 @@ def _ensure_base() -> None:
 
 
 def _build_project(name: str) -> None:
+    if len(_buildah("images", "--all", "--quiet").split()) > _LAYERS_KEPT:
+        _buildah("rmi", "--prune", "--force")  # what has no name: layers of earlier builds
     _ensure_base()
     # The machine's way to its package registry: certificates and, if any, pip's settings.
     machine_files = [Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf")]

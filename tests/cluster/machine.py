@@ -134,6 +134,11 @@ def start_time(pid: int) -> int:
     return 0 if state == "Z" else int(fields[18])
 
 
+def parent(pid: int) -> int:
+    """Return the id of a process's parent; raise OSError if there is no such process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def stored_processes() -> dict[str, tuple[int, int]]:
     """Return id and start time of every component that was started, by name, in the order of starting."""
     try:
