@@ -1,30 +1,85 @@
 """Tokenizers, only where they are asked for: counts that the server does not report, prompts of an exact length.
 
-The `tokenizers` library is an optional extra and imported when a tokenizer is loaded.
+The `tokenizers` library is an optional extra and imported when a tokenizer is loaded; so is Jinja, for the model's own
+chat template.
 """
 
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from random import Random
 from typing import Any
+
+FILE, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+WORDS_AT_MOST = 20_000
+"""More different words than this make random prompts no more random, only slower to begin."""
+WORDS_AT_LEAST = 64
+"""A tokenizer with fewer whole words (one for letters or bytes, say) gets prompts of single tokens instead."""
+ROUNDS = 8
+"""Corrections of a random text's length; two are enough for the tokenizers in use."""
 
 
 class TokenizerError(ValueError):
     """A tokenizer that cannot be loaded: says what is missing and how to get it."""
 
 
+@dataclass(frozen=True)
+class ChatTemplate:
+    """The model's Jinja template: how chat messages become the text that the model reads."""
+
+    source: str
+    special: dict[str, Any] = field(default_factory=dict)
+    """What templates may name: bos_token, eos_token, …"""
+
+    def render(self, messages: list[dict[str, Any]], **values: Any) -> str:
+        """The text for messages; raises TokenizerError where the template refuses them."""
+        import jinja2
+
+        try:
+            return str(self._compiled.render(messages=list(map(_plain, messages)), **{**self.special, **values}))
+        except jinja2.TemplateError as error:
+            raise TokenizerError(f"the chat template cannot render these messages: {error}") from None
+
+    @cached_property
+    def _compiled(self) -> Any:
+        import jinja2
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        # trim_blocks and lstrip_blocks are what templates on the hubs are written for
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+
+        def refuse(message: str) -> None:
+            raise jinja2.TemplateError(message)
+
+        environment.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.now().strftime(form))
+        environment.filters["tojson"] = lambda value, **how: json.dumps(
+            value, ensure_ascii=False, indent=how.get("indent")
+        )
+        try:
+            return environment.from_string(self.source)
+        except jinja2.TemplateError as error:
+            raise TokenizerError(f"the chat template is no Jinja template: {error}") from None
+
+
 class Tokenizer:
     """Counts and makes tokens."""
 
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
+    def __init__(self, inner: Any, template: ChatTemplate | None = None) -> None:
+        self._inner, self.template = inner, template
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         """Token ids of a text."""
         ids: list[int] = self._inner.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
         """Text of token ids; special tokens are left out."""
-        text: str = self._inner.decode(ids, skip_special_tokens=True)
+        text: str = self._inner.decode(ids, skip_special_tokens=skip_special_tokens)
         return text
 
     def count(self, text: str) -> int:
@@ -32,16 +87,185 @@ class Tokenizer:
         return len(self.encode(text))
 
     def count_messages(self, messages: Any) -> int:
-        """Number of tokens of a text, or of the text in chat messages; the chat template's own tokens are not in it."""
+        """Number of tokens of a text or of chat messages, those of the model's chat template included if it has one."""
         if isinstance(messages, str):
             return self.count(messages)
+        if self.template is not None:
+            try:
+                return self.count(self.template.render(messages, add_generation_prompt=True))
+            except TokenizerError:
+                pass  # a role or an image that the template does not know: the text alone is the better estimate
         return sum(self.count(_text(message)) for message in messages)
 
+    def apply_chat_template(self, messages: list[dict[str, Any]], tokenize: bool = True, **values: Any) -> Any:
+        """Token ids of chat messages, or their text; raises TokenizerError without a template."""
+        if self.template is None:
+            raise TokenizerError(
+                f"the tokenizer has no chat template; it is read from {CONFIG} or {TEMPLATE} beside it"
+            )
+        text = self.template.render(messages, **values)
+        return self.encode(text) if tokenize else text
+
+    @cached_property
+    def chat_overhead(self) -> int:
+        """Tokens that the chat template adds to one user message; 0 without a template."""
+        return self.count_messages([{"role": "user", "content": "a"}]) - self.count("a")
+
     @property
-    def size(self) -> int:
+    def vocab_size(self) -> int:
         """Number of entries of the vocabulary."""
         size: int = self._inner.get_vocab_size()
         return size
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """Ids that stand for no text, such as the end of an answer."""
+        return [number for number, token in self._inner.get_added_tokens_decoder().items() if token.special]
+
+    @cached_property
+    def plain_ids(self) -> list[int]:
+        """Ids of ordinary tokens, the added ones left out, in order."""
+        added = self._inner.get_added_tokens_decoder()
+        return sorted(set(self._inner.get_vocab(with_added_tokens=False).values()) - set(added))
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Words that are one token each, alone and after a space: a text of n of them has n tokens."""
+        step = len(self.plain_ids) // WORDS_AT_MOST + 1
+        texts = self._inner.decode_batch([[number] for number in self.plain_ids[::step]])
+        words = list(dict.fromkeys(word for text in texts if (word := text.strip()).isalpha()))
+        alone = self._inner.encode_batch(words, add_special_tokens=False)
+        among = self._inner.encode_batch([f"{word} {word}" for word in words], add_special_tokens=False)
+        return [word for word, one, two in zip(words, alone, among, strict=True) if len(one) == 1 and len(two) == 2]
+
+    def random_text(self, length: int, random: Random) -> str:
+        """A text of so many tokens; exact with the tokenizers in use, else the nearest that was found."""
+        if length <= 0:
+            return ""
+        if len(self.words) < WORDS_AT_LEAST:
+            return self._random_text_of_ids(length, random)
+        return self._random_text_of_words(length, random)
+
+    def random_ids(self, length: int, random: Random) -> list[int]:
+        """Token ids of a random text: exactly so many."""
+        ids = self.encode(self.random_text(length, random))[:length]
+        return ids + random.choices(self.plain_ids, k=length - len(ids))
+
+    def _random_text_of_words(self, length: int, random: Random) -> str:
+        words = random.choices(self.words, k=length)
+        for _ in range(ROUNDS):
+            surplus = self.count(" ".join(words)) - length
+            if surplus == 0:
+                break
+            words = words[:-surplus] if 0 < surplus < len(words) else words + random.choices(self.words, k=-surplus)
+        return " ".join(words)
+
+    def _random_text_of_ids(self, length: int, random: Random) -> str:
+        ids = random.choices(self.plain_ids, k=length)
+        tried: list[tuple[int, str]] = []
+        for _ in range(ROUNDS):
+            text = self.decode(ids)
+            ids = self.encode(text)
+            tried.append((abs(len(ids) - length), text))
+            if len(ids) == length:
+                break
+            ids = ids[:length] + random.choices(self.plain_ids, k=max(0, length - len(ids)))
+        return min(tried)[1]
+
+
+def load_tokenizer(path: str, source: str | None = None) -> Tokenizer:
+    """The tokenizer in a tokenizer.json, in a folder that has one, or of a hub name; raises TokenizerError.
+
+    `source` is the hub to look on: modelscope, or huggingface (also if None); local looks on none.
+    """
+    try:
+        from tokenizers import Tokenizer as Inner
+    except ImportError:
+        raise TokenizerError(
+            f"tokenizer {path!r} needs the extra `tokenizers`; run pip install 'perfbench-operator[tokenizers]'"
+        ) from None
+    place = Path(path) if Path(path).exists() else _download(path, source)
+    file = place / FILE if place.is_dir() else place
+    if not file.exists():
+        raise TokenizerError(
+            f"tokenizer {path!r} has no {FILE}; save one with transformers:"
+            " AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER)"
+        )
+    try:
+        inner = Inner.from_file(str(file))
+    except Exception as error:  # noqa: BLE001  # the library raises bare Exceptions
+        raise TokenizerError(f"tokenizer {path!r} cannot be loaded: {error}") from None
+    # Texts are counted as they are: neither cut to a model's limit nor filled up to it.
+    inner.no_truncation()
+    inner.no_padding()
+    return Tokenizer(inner, _template_beside(file))
+
+
+def _download(name: str, source: str | None) -> Path:
+    if source == "local" or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise TokenizerError(f"tokenizer {name!r} cannot be loaded: there is no such file or folder")
+    fetch = _from_modelscope if source == "modelscope" else _from_huggingface
+    try:
+        return Path(fetch(name, [FILE, CONFIG, TEMPLATE]))
+    except ImportError:
+        extra = source or "huggingface"
+        raise TokenizerError(
+            f"tokenizer {name!r} of {extra} needs the extra `{extra}`; run pip install 'perfbench-operator[{extra}]',"
+            " or give a local folder"
+        ) from None
+    except Exception as error:  # noqa: BLE001  # the clients raise errors of many libraries: network, HTTP, disk
+        reason = " ".join(str(error).split())[:300]
+        raise TokenizerError(
+            f"tokenizer {name!r} cannot be loaded: it is no local file, and the hub says: {reason}"
+        ) from None
+
+
+def _from_modelscope(name: str, patterns: list[str]) -> str:
+    client = import_module("modelscope.hub.snapshot_download")  # no part of the type-checked environment
+    path: str = client.snapshot_download(name, allow_patterns=patterns)
+    return path
+
+
+def _from_huggingface(name: str, patterns: list[str]) -> str:
+    from huggingface_hub import snapshot_download
+
+    path: str = snapshot_download(name, allow_patterns=patterns)
+    return path
+
+
+def _template_beside(file: Path) -> ChatTemplate | None:
+    """The chat template of the model whose tokenizer.json this is, or None if it has none."""
+    config = _json(file.with_name(CONFIG))
+    own = file.with_name(TEMPLATE)
+    source = own.read_text(encoding="utf-8") if own.exists() else config.get("chat_template")
+    if isinstance(source, list):  # several templates by name: the default is the one for chat
+        source = {entry.get("name"): entry.get("template") for entry in source}.get("default")
+    if not source:
+        return None
+    special = {name: _token(value) for name, value in config.items() if name.endswith("_token")}
+    return ChatTemplate(source, special)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise TokenizerError(f"tokenizer: {str(file)!r} cannot be read: {error}") from None
+    return value if isinstance(value, dict) else {}
+
+
+def _token(value: Any) -> Any:
+    return value.get("content") if isinstance(value, dict) else value
+
+
+def _plain(message: dict[str, Any]) -> dict[str, Any]:
+    """A message whose content is text, where all its parts are; most templates know no parts."""
+    content = message.get("content")
+    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+        return {**message, "content": _text(message)}
+    return message
 
 
 def _text(message: Any) -> str:
@@ -49,18 +273,3 @@ def _text(message: Any) -> str:
     if isinstance(content, list):
         return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
     return content or ""
-
-
-def load_tokenizer(path: str) -> Tokenizer:
-    """The tokenizer in a tokenizer.json, in a folder that has one, or of a hub name; raises TokenizerError."""
-    try:
-        from tokenizers import Tokenizer as Inner
-    except ImportError:
-        raise TokenizerError(
-            f"tokenizer {path!r} needs the extra `tokenizers`; run pip install 'perfbench-operator[tokenizers]'"
-        ) from None
-    file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
-    try:
-        return Tokenizer(Inner.from_file(str(file)) if file.exists() else Inner.from_pretrained(path))
-    except Exception as error:  # noqa: BLE001  # the library raises bare Exceptions
-        raise TokenizerError(f"tokenizer {path!r} cannot be loaded: {error}") from None

@@ -165,7 +165,9 @@ class DatasetPluginBase:
             except ValueError as error:
                 raise DatasetError(f"dataset.path: {dataset!r}, line {number}: no JSON: {error}") from None
             if not isinstance(value, dict):
-                raise DatasetError(f"dataset.path: {dataset!r}, line {number}: a JSON {type(value).__name__}, no object")
+                raise DatasetError(
+                    f"dataset.path: {dataset!r}, line {number}: a JSON {type(value).__name__}, no object"
+                )
             yield number, value
 
     def create_message(self, text: str, image_urls: list[str] | str | None = None, role: str = "user") -> Message:
