@@ -143,6 +143,8 @@ class Endpoint(Section):
     """Name of the model, as the endpoint serves it."""
     api: str = "openai"
     """API plugin that speaks to the endpoint."""
+    api_args: Free | None = None
+    """The API plugin's own options; `perfbench plugins` lists them."""
     connect_timeout: Duration | None = 10.0
     """Longest time to connect, TLS included."""
     read_timeout: Duration | None = 300.0
@@ -159,7 +161,7 @@ class Target(Endpoint):
     mock: MockTarget | None = None
     """A mock endpoint that the run starts for itself."""
     api_key: ApiKey | None = None
-    """Where the API key is; sent as `Authorization: Bearer`."""
+    """Where the API key is; sent as the API wants it, mostly as `Authorization: Bearer`."""
     headers: list[Header] = []
     """HTTP headers of every request."""
     tls: Tls = Tls()

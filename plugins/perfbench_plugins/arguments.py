@@ -233,7 +233,7 @@ def _camel(data: Any) -> Any:
         for name, field in section.model_fields.items()
     }
     if isinstance(data, dict):
-        free = ("args", "extraArgs")
+        free = ("args", "apiArgs", "extraArgs")
         renamed = {aliases.get(key) or key: value for key, value in data.items() if value is not None}
         return {key: value if key in free else _camel(value) for key, value in renamed.items()}
     return [_camel(item) for item in data] if isinstance(data, list) else data

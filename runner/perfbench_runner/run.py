@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -147,7 +147,7 @@ def prepare(
         raise SpecError(
             ["spec.target.model: missing; name the model as the endpoint serves it (GET /v1/models lists them)"]
         )
-    arguments.url = endpoint(arguments.url or "http://127.0.0.1", getattr(api_class, "suffix", ""))
+    arguments.url = api_class.complete_url(arguments.url or "http://127.0.0.1", arguments)
     if arguments.apply_chat_template is None:
         arguments.apply_chat_template = not urlsplit(arguments.url).path.endswith("/v1/completions")
     feed = Feed(arguments, _dataset(dataset_class, arguments), api_class(arguments))
@@ -155,7 +155,7 @@ def prepare(
     tls = _tls(target.tls)
     try:
         if target.mock is not None:
-            arguments.url = endpoint(start_mock(target.mock, cleanup), getattr(api_class, "suffix", ""))
+            arguments.url = api_class.complete_url(start_mock(target.mock, cleanup), arguments)
         wiring = _wiring(arguments, feed.api, tls)
     except BaseException:
         cleanup.close()
@@ -173,15 +173,6 @@ def _dataset(dataset_class: type[Any], arguments: Arguments) -> Any:
     except ValidationError as error:
         schema = getattr(dataset_class, "args_schema", Arguments)
         raise SpecError([f"spec.dataset.args.{line}" for line in problems(error, schema)]) from None
-
-
-def endpoint(url: str, suffix: str) -> str:
-    """The URL with the API's usual path, where it has none or ends in /v1."""
-    parts = urlsplit(url)
-    path = parts.path.rstrip("/")
-    if not suffix or path not in ("", "/v1"):
-        return url
-    return urlunsplit(parts._replace(path=f"/v1/{suffix}"))
 
 
 def workers(asked: int | None) -> int:
@@ -228,10 +219,9 @@ def _tls(tls: Tls) -> dict[str, Any]:
 
 
 def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any]) -> Wiring:
-    headers = dict(arguments.headers)
-    key = arguments.api_key.get_secret_value() if arguments.api_key else None
-    if key and "authorization" not in {name.lower() for name in headers}:
-        headers["Authorization"] = f"Bearer {key}"
+    given = {name.lower() for name in arguments.headers}
+    own = api.headers(arguments.api_key.get_secret_value() if arguments.api_key else None)
+    headers = {name: value for name, value in own.items() if name.lower() not in given} | arguments.headers
     limits = Limits(arguments.connect_timeout, arguments.read_timeout, arguments.total_timeout)
     url = arguments.url or ""
     try:

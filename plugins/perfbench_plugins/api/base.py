@@ -1,7 +1,11 @@
 """The contract of an API plugin, as EvalScope's perf plugins know it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from perfbench_api.resource import SpecError, problems
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData
 
@@ -9,17 +13,53 @@ if TYPE_CHECKING:  # a fifth of a second to import, and most runs need no sessio
     import aiohttp
 
 
+class BaseApiArgs(BaseModel):
+    """Options of an API plugin (`target.apiArgs`); a plugin with its own inherits this. Unknown ones are errors."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
 class ApiPluginBase:
     """Speaks to one kind of API: builds bodies, counts tokens, and (unless `DefaultApiPlugin` does it) sends requests."""
 
     suffix: str = ""
-    """What is added to a URL that ends in the host or in /v1, such as `chat/completions`."""
+    """What is added to a URL that ends in the host or in /v1, such as `chat/completions`; from the host on if it begins
+    with a slash."""
     generates: bool = True
     """Whether answers are generated text; false for embeddings and reranking."""
+    args_schema: ClassVar[type[BaseApiArgs]] = BaseApiArgs
+    """Model of the plugin's own options."""
 
     def __init__(self, param: Arguments) -> None:
         self.param = param
         self.model_path = param.tokenizer_path
+        self.api_args = self.read_args(param)
+
+    @classmethod
+    def read_args(cls, param: Arguments) -> Any:
+        """The plugin's own options, as `args_schema`; raises SpecError."""
+        try:
+            return cls.args_schema.model_validate(param.api_args or {})
+        except ValidationError as error:
+            lines = [f".{line}".replace(".manifest: ", ": ", 1) for line in problems(error, cls.args_schema)]
+            raise SpecError([f"spec.target.apiArgs{line}" for line in lines]) from None
+
+    @classmethod
+    def path(cls, param: Arguments) -> str:
+        """The path to add to a URL that has none: `suffix`, unless it depends on the run's arguments."""
+        return cls.suffix
+
+    @classmethod
+    def complete_url(cls, url: str, param: Arguments) -> str:
+        """The URL with this API's usual path, where it has none or ends in /v1."""
+        parts, path = urlsplit(url), cls.path(param)
+        if not path or parts.path.rstrip("/") not in ("", "/v1"):
+            return url
+        return urlunsplit(parts._replace(path=path if path.startswith("/") else f"/v1/{path}"))
+
+    def headers(self, api_key: str | None) -> dict[str, str]:
+        """Headers of every request that this API needs of its own, the key among them; the manifest's win."""
+        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def build_request(self, messages: Any, param: Arguments | None = None) -> dict[str, Any]:
         """The request body for what the dataset yielded: chat messages, text, token ids or a whole body."""
