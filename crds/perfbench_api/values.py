@@ -3,6 +3,7 @@
 Inside, a duration is a float of seconds; in YAML it is text such as `500ms`, `30s`, `1h30m`, or a whole number of seconds.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ class Section(BaseModel):
         validate_by_alias=True,
         extra="forbid",
         use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
 
@@ -54,11 +56,11 @@ def parse_duration(value: Any) -> Any:
     if isinstance(value, str):
         if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
             return float(value)
-        if not re.match(DURATION, value):
+        if not re.fullmatch(DURATION, value):
             raise ValueError(f"{value!r} is not a duration; write it as 30s, 5m, 1h30m or 500ms")
         return sum(float(number) * UNIT_S[unit] for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h|d)", value))
-    if value < 0:
-        raise ValueError("a duration cannot be negative")
+    if value < 0 or not math.isfinite(value):
+        raise ValueError("a duration cannot be negative or infinite")
     return float(value)
 
 
@@ -69,17 +71,18 @@ def format_duration(seconds: float) -> str:
             return f"{seconds / UNIT_S[unit]:.0f}{unit}"
     if seconds == int(seconds):
         return f"{seconds:.0f}s"
-    return f"{seconds * 1e3:.12g}ms"
+    return f"{seconds * 1e3:.12f}".rstrip("0").rstrip(".") + "ms"
 
 
 def parse_limit(value: Any) -> Any:
     """An objective's bound: a duration (`500ms`), a share (`1%`) or a plain number; seconds, a share of 1, or as it is."""
     if isinstance(value, str) and value.endswith("%"):
-        try:
-            return float(value[:-1]) / 100
-        except ValueError:
-            raise ValueError(f"{value!r} is not a share; write it as 1% or 0.01") from None
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?%", value):
+            raise ValueError(f"{value!r} is not a share; write it as 1% or 0.01")
+        return float(value[:-1]) / 100
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no number to compare with")
         return float(value)
     return parse_duration(value)
 
