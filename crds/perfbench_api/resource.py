@@ -48,9 +48,9 @@ class Spec(Section):
         for objective in self.objectives:
             if objective.stage is not None and objective.stage not in titles:
                 raise ValueError(f"objectives: no stage is named {objective.stage!r}; there are {', '.join(titles)}")
-        given = [stage.name for stage in self.load.stages if stage.name]
-        if len(set(given)) < len(given):
-            raise ValueError("load.stages: two stages have the same name")
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ValueError(f"load.stages: two stages are named {title!r}; give each a name of its own")
         return self
 
 
@@ -78,7 +78,7 @@ class PerfBenchmark(BaseModel):
         """Validate a manifest's data; raises SpecError with a line for each mistake."""
         if not isinstance(data, dict):
             raise SpecError([f"the manifest is no {KIND}: expected fields apiVersion, kind, metadata and spec"])
-        if data.get("kind", KIND) != KIND or data.get("apiVersion", "").partition("/")[0] not in ("", GROUP):
+        if data.get("kind", KIND) != KIND or str(data.get("apiVersion", GROUP)).partition("/")[0] != GROUP:
             raise SpecError([f"kind: {data.get('apiVersion')} {data.get('kind')} is not a {KIND} ({GROUP}/{VERSION})"])
         try:
             return cls.model_validate(data, by_alias=True, by_name=False)
@@ -88,8 +88,23 @@ class PerfBenchmark(BaseModel):
     def dump(self) -> dict[str, Any]:
         """The manifest with every default filled in, as data for YAML."""
         data = self.model_dump(by_alias=True, mode="json", exclude_none=True)
+        _keep_nulls(self.spec, data["spec"])
         data.pop("status", None)
         return {"apiVersion": data.pop("apiVersion"), "kind": data.pop("kind"), **data}
+
+
+def _keep_nulls(section: BaseModel, data: dict[str, Any]) -> None:
+    """Put back the nulls that say something: `temperature: null` is not the same as no temperature given."""
+    for name, field in type(section).model_fields.items():
+        value, key = getattr(section, name), field.alias or name
+        if value is None and field.default is not None:
+            data[key] = None
+        elif isinstance(value, BaseModel):
+            _keep_nulls(value, data[key])
+        elif isinstance(value, list):
+            for item, dumped in zip(value, data[key], strict=True):
+                if isinstance(item, BaseModel):
+                    _keep_nulls(item, dumped)
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:

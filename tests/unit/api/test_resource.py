@@ -1,0 +1,145 @@
+"""A manifest is validated once: each mistake becomes one line that names the field and the way out."""
+
+from typing import Any
+
+import pytest
+
+from perfbench_api.resource import PerfBenchmark, SpecError
+
+TARGET = {"url": "http://x:8000/v1", "model": "m"}
+
+
+def read(**spec: Any) -> PerfBenchmark:
+    return PerfBenchmark.read({"metadata": {"name": "a"}, "spec": {"target": TARGET} | spec})
+
+
+def problems_of(data: Any) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        PerfBenchmark.read(data)
+    return caught.value.problems
+
+
+def stage(**fields: Any) -> dict[str, Any]:
+    return {"load": {"stages": [fields]}}
+
+
+def test_everything_but_the_target_has_a_default() -> None:
+    spec = read().spec
+    assert (spec.dataset.name, spec.target.api, spec.request.max_tokens) == ("openqa", "openai", 2048)
+    assert [(each.concurrency, each.requests) for each in spec.load.stages] == [(8, 200)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        ({"dataset": {"nam": "x"}}, "spec.dataset.nam: unknown field; did you mean 'name'?"),
+        ({"laod": {}}, "spec.laod: unknown field; did you mean 'load'?"),
+        ({"target": {"url": "http://x", "max_tokens": 5}}, "spec.target.max_tokens: unknown field; "),
+        ({"request": {"max_tokens": 5}}, "spec.request.max_tokens: unknown field; did you mean 'maxTokens'?"),
+        (stage(concurency=1, requests=1), "spec.load.stages[0].concurency: unknown field; did you mean 'concurrency'?"),
+        ({"target": {"mock": {"ttf": 1}}}, "spec.target.mock.ttf: unknown field; did you mean 'ttft'?"),
+        ({"target": {"model": "m"}}, "spec.target: nothing to measure; give url, service or mock"),
+        ({"target": {"url": "http://x", "mock": {}}}, "spec.target: url and mock exclude each other; give one of them"),
+        ({"target": {"url": "x:8000/v1"}}, "spec.target: url 'x:8000/v1' has no scheme; write http://x:8000/v1 or "),
+        (stage(requests=1), "spec.load.stages[0]: give exactly one of concurrency (closed loop) and rate (open loop)"),
+        (stage(concurrency=1, rate=1, requests=1), "spec.load.stages[0]: give exactly one of concurrency"),
+        (stage(concurrency=1), "spec.load.stages[0]: has no end; give requests or duration"),
+        (stage(rate=-1, requests=1), "spec.load.stages[0].rate: input should be greater than 0, got -1"),
+        (stage(rate=0, requests=1), "spec.load.stages[0].rate: input should be greater than 0, got 0"),
+        (stage(rate=".inf", requests=1), "spec.load.stages[0].rate: "),
+        (stage(rate=float("inf"), requests=1), "spec.load.stages[0].rate: "),
+        (stage(rate=float("nan"), requests=1), "spec.load.stages[0].rate: "),
+        (stage(concurrency=0, requests=1), "spec.load.stages[0].concurrency: input should be greater than or equal to"),
+        (
+            stage(concurrency=1, duration="10x"),
+            "spec.load.stages[0].duration: '10x' is not a duration; write it as 30s",
+        ),
+        (stage(concurrency=1, duration="0s"), "spec.load.stages[0].duration: input should be greater than 0"),
+        (stage(concurrency=1, requests=1, maxConcurrency=1), "spec.load.stages[0]: maxConcurrency belongs to rate"),
+        ({"load": {"stages": []}}, "spec.load.stages: "),
+        ({"load": {"maxFailedShare": 5}}, "spec.load.maxFailedShare: "),
+        ({"request": {"maxTokens": 0}}, "spec.request: maxTokens must be at least 1"),
+        ({"request": {"maxTokens": [9, 2]}}, "spec.request: maxTokens [9, 2] is no range; write [min, max]"),
+        ({"request": {"maxTokens": "many"}}, "spec.request.maxTokens: "),
+        ({"objectives": [{"metric": "ttft"}]}, "spec.objectives[0]: bounds nothing; give max or min"),
+        ({"objectives": [{"metric": "tft", "max": 1}]}, "spec.objectives[0].metric: "),
+        ({"objectives": [{"metric": "ttft", "max": "fast"}]}, "spec.objectives[0].max: 'fast' is not a duration"),
+        ({"objectives": [{"metric": "ttft", "max": 1, "stage": "x"}]}, "spec: objectives: no stage is named 'x'"),
+        ({"results": {"messages": "some"}}, "spec.results.messages: input should be 'all', 'failed' or 'none'"),
+        (
+            {"plugins": [{"file": "a", "module": "b"}]},
+            "spec.plugins[0]: give exactly one of file, module and configMap",
+        ),
+        ({"target": TARGET | {"headers": [{"name": "A B", "value": "x"}]}}, "spec.target.headers[0].name: "),
+        ({"target": TARGET | {"headers": [{"name": "A", "value": "x\ny"}]}}, "spec.target.headers[0].value: "),
+        (
+            {"target": TARGET | {"headers": [{"name": "A"}]}},
+            "spec.target.headers[0]: give either value or secretKeyRef",
+        ),
+        ({"target": TARGET | {"connectTimeout": "-1s"}}, "spec.target.connectTimeout: '-1s' is not a duration"),
+        ({"target": TARGET | {"metrics": "on"}}, "spec.target.metrics: "),
+        ({"target": 5}, "spec.target: "),
+        ({"target": None}, "spec.target: "),
+    ],
+)
+def test_each_mistake_is_one_line_that_names_the_field(spec: dict[str, Any], line: str) -> None:
+    problems = problems_of({"metadata": {"name": "a"}, "spec": {"target": TARGET} | spec})
+    assert any(problem.startswith(line) for problem in problems), problems
+    assert all("\n" not in problem and "://errors.pydantic" not in problem for problem in problems)
+
+
+def test_several_mistakes_are_all_told() -> None:
+    problems = problems_of(
+        {"metadata": {"name": "a"}, "spec": {"target": TARGET, "dataset": {"nam": 1}, "request": {"topP": "x"}}}
+    )
+    assert [problem.partition(":")[0] for problem in problems] == ["spec.dataset.nam", "spec.request.topP"]
+
+
+def test_two_stages_of_one_name_are_refused() -> None:
+    stages = [{"name": "a", "concurrency": load, "requests": 1} for load in (1, 2)]
+    assert problems_of({"metadata": {"name": "a"}, "spec": {"target": TARGET, "load": {"stages": stages}}}) == [
+        "spec: load.stages: two stages are named 'a'; give each a name of its own"
+    ]
+
+
+def test_derived_stage_names_are_told_apart_too() -> None:
+    """c8 twice would give two rows of one name, and an objective would not know which it means."""
+    stages = [{"concurrency": 8, "requests": 1}, {"concurrency": 8, "requests": 2}]
+    assert problems_of({"metadata": {"name": "a"}, "spec": {"target": TARGET, "load": {"stages": stages}}})[
+        0
+    ].startswith("spec: load.stages: two stages are named 'c8'")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        "text",
+        {},
+        {"kind": "Deployment", "apiVersion": "apps/v1"},
+        {"kind": "PerfBenchmark", "apiVersion": 1},
+        {"kind": ["PerfBenchmark"]},
+        {"apiVersion": "perfbench.io/v9", "metadata": {"name": "a"}, "spec": {"target": TARGET}},
+        {"metadata": {"name": "Not A Name"}, "spec": {"target": TARGET}},
+        {"metadata": {"name": "a"}, "spec": None},
+        {"metadata": None, "spec": {"target": TARGET}},
+    ],
+)
+def test_what_is_no_benchmark_is_said_to_be_none(data: Any) -> None:
+    assert problems_of(data)
+
+
+def test_a_dumped_manifest_reads_back_as_itself() -> None:
+    benchmark = read(
+        request={
+            "temperature": None,
+            "maxTokens": [5, 9],
+            "extraArgs": {"ignore_eos": True, "snake_case": {"a_b": None}},
+        },
+        target=TARGET | {"connectTimeout": None, "totalTimeout": "90s", "headers": [{"name": "A", "value": "b"}]},
+        dataset={"name": "random", "args": {"target_len": 5}},
+        load={"stages": [{"rate": 2.5, "duration": "1m30s", "arrival": "constant"}], "warmup": {"requests": 3}},
+        objectives=[{"metric": "ttft", "max": "500ms"}, {"metric": "failed_share", "max": "1%"}],
+    )
+    assert PerfBenchmark.read(benchmark.dump()) == benchmark
