@@ -80,6 +80,12 @@ def test_a_limit_is_a_duration_a_share_or_a_number(text: Any, value: float) -> N
     assert parse_limit(text) == pytest.approx(value)
 
 
+@pytest.mark.parametrize("value", [None, ["30s"], {"s": 30}])
+def test_a_duration_is_text_or_a_number(value: Any) -> None:
+    with pytest.raises(ValueError, match="a duration is text such as 30s"):
+        parse_duration(value)
+
+
 @pytest.mark.parametrize("text", ["%", "one%", "nan%", "fast", True, None, math.nan, [1]])
 def test_anything_else_is_no_limit(text: Any) -> None:
     with pytest.raises(ValueError, match=r"share|duration|number"):
