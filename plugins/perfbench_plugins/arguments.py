@@ -120,6 +120,12 @@ class Arguments(Endpoint, Prompts, Request):
             raise ValueError("open_loop needs a rate above 0")
         return self
 
+    @model_validator(mode="after")
+    def _one_seed_fixes_all(self) -> Self:
+        if self.seed is not None and "random_seed" not in self.model_fields_set:
+            self.random_seed = self.seed  # as EvalScope's seed_everything
+        return self
+
     @property
     def model_id(self) -> str:
         """Short name of the model: the last part of its path."""
@@ -134,7 +140,7 @@ class Arguments(Endpoint, Prompts, Request):
     def from_benchmark(cls, benchmark: PerfBenchmark, **secrets: Any) -> Self:
         """What plugins see of a manifest. `secrets`: api_key and headers, which a manifest only refers to."""
         spec = benchmark.spec
-        loads = [stage.concurrency or -1 for stage in spec.load.stages]
+        stages = spec.load.stages
         return cls(
             **_fields_of(spec.target, Endpoint),
             **_fields_of(spec.dataset, Prompts),
@@ -144,9 +150,10 @@ class Arguments(Endpoint, Prompts, Request):
             dataset_args=spec.dataset.args,
             dataset_offset=spec.dataset.offset,
             data_source=spec.dataset.source,
-            number=[stage.requests or 2**31 for stage in spec.load.stages],
-            parallel=loads,
-            rate=[stage.rate or -1.0 for stage in spec.load.stages],
+            number=[stage.requests or 2**31 for stage in stages],
+            parallel=[stage.concurrency or -1 for stage in stages],
+            rate=[stage.rate or -1.0 for stage in stages],
+            open_loop=all(stage.rate for stage in stages),
             random_seed=spec.load.random_seed,
             name=benchmark.metadata.name,
             **secrets,
@@ -226,7 +233,7 @@ def _fields_of(values: Section, section: type[Section]) -> dict[str, Any]:
 
 
 def _camel(data: Any) -> Any:
-    """snake_case keys of the sections as the manifest has them; values that are None are left out."""
+    """snake_case keys of the sections as the manifest has them."""
     aliases = {
         name: field.alias
         for section in (Endpoint, Prompts, Request, Warmup)
@@ -234,7 +241,7 @@ def _camel(data: Any) -> Any:
     }
     if isinstance(data, dict):
         free = ("args", "apiArgs", "extraArgs")
-        renamed = {aliases.get(key) or key: value for key, value in data.items() if value is not None}
+        renamed = {aliases.get(key) or key: value for key, value in data.items()}
         return {key: value if key in free else _camel(value) for key, value in renamed.items()}
     return [_camel(item) for item in data] if isinstance(data, list) else data
 
