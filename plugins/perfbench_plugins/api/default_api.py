@@ -6,22 +6,32 @@ OpenAI's also overrides `read_message`, so that content, errors and the end of a
 """
 
 import codecs
+from collections.abc import Mapping
+from functools import cached_property
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
+from perfbench_api.sections import Request
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token
 from perfbench_plugins.exchange import Exchange, FailureKind, Transport
+from perfbench_plugins.logger import get_logger
 from perfbench_plugins.reading import Piece, look_at_all, look_at_each, read
+from perfbench_plugins.tokens import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     import aiohttp
 
 NOTHING = Piece()
 UNKNOWN = Piece(is_known=False)
+SAMPLING = (
+    "max_tokens min_tokens temperature top_p top_k frequency_penalty repetition_penalty logprobs n_choices seed stop"
+    " stop_token_ids"
+).split()
+"""Fields of Arguments that say how an answer is made; not every API knows all of them."""
 
 
 class DefaultApiPlugin(ApiPluginBase):
@@ -29,9 +39,29 @@ class DefaultApiPlugin(ApiPluginBase):
 
     transport: Transport | None = None
     """What sends requests; the runner puts its own here. Without one the aiohttp session does it."""
+    fields: ClassVar[Mapping[str, str] | None] = None
+    """Field of the body: field of Arguments, for `parameters`; None where the plugin builds its body otherwise."""
 
     def __init__(self, param: Arguments) -> None:
         super().__init__(param)
+        if self.fields is not None:
+            self._warn_of_unsent(set(self.fields.values()))
+
+    def _warn_of_unsent(self, sent: set[str]) -> None:
+        """Say which parameters this API does not know, rather than drop them silently."""
+        defaults = Request.model_fields
+        unsent = [
+            name
+            for name in SAMPLING
+            if name not in sent and getattr(self.param, name) not in (None, defaults[name].default)
+        ]
+        if unsent:
+            get_logger().warning("API %s does not know %s: not sent", self.param.api, ", ".join(unsent))
+
+    def parameters(self, param: Arguments) -> dict[str, Any]:
+        """The fields of the body that `fields` names and that have a value."""
+        values = {name: getattr(param, field) for name, field in (self.fields or {}).items()}
+        return {name: value for name, value in values.items() if value is not None}
 
     async def process_request(
         self, client_session: "aiohttp.ClientSession", url: str, headers: dict[str, str], body: dict[str, Any]
@@ -75,6 +105,27 @@ class DefaultApiPlugin(ApiPluginBase):
             return Piece(error=_error_text(message["error"]))
         return NOTHING if choices is not None or "usage" in message else UNKNOWN
 
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """Loaded when first needed: never, where the server reports usage."""
+        return load_tokenizer(self.model_path) if self.model_path else None
+
+    def estimate(self, responses: list[Any], request: str | None) -> "TokenCount":
+        """Tokens of an answer without usage: by the tokenizer, else one for each chunk with content."""
+        pieces = [self.read_message(message) for message in responses]
+        if self.tokenizer is None:
+            return TokenCount(None, sum(bool(piece.text or piece.reasoning) for piece in pieces), "chunks")
+        text = "".join(piece.reasoning + piece.text for piece in pieces)
+        prompt = self.count_prompt(self.tokenizer, orjson.loads(request) if request else {})
+        return TokenCount(prompt, self.tokenizer.count(text), "tokenizer")
+
+    def count_prompt(self, tokenizer: Tokenizer, body: dict[str, Any]) -> int:
+        """Prompt tokens of a body, where the server does not say."""
+        prompt = body.get("prompt")
+        if isinstance(prompt, list) and prompt and isinstance(prompt[0], int):
+            return len(prompt)
+        return tokenizer.count_messages(body.get("messages") or prompt or "")
+
     def _count_tokens(self, data: BenchmarkData) -> None:
         try:
             tokens = self.parse_responses(data.response_messages, request=data.request)
@@ -83,11 +134,21 @@ class DefaultApiPlugin(ApiPluginBase):
             data.success, data.failure = False, FailureKind.PLUGIN
             data.error = f"{type(self).__name__}.parse_responses: {type(error).__name__}: {error}"
             return
-        data.token_source = getattr(tokens, "source", "plugin")
-        data.real_cached_tokens = data.cached_tokens = getattr(tokens, "cached", None)
+        if isinstance(tokens, TokenCount):
+            _note_count(data, tokens)
+        else:
+            data.token_source = "plugin"  # noqa: S105  # no password
         data.time_per_output_token = time_per_output_token(
             data.query_latency or 0.0, data.first_chunk_latency, data.completion_tokens
         )
+
+
+def _note_count(data: BenchmarkData, tokens: "TokenCount") -> None:
+    if tokens.source == "chunks" and not data.is_stream:
+        tokens = TokenCount(None, None, "none")  # a whole answer is no token
+    data.prompt_tokens, data.completion_tokens = tokens.prompt, tokens.completion
+    data.token_source = tokens.source
+    data.real_cached_tokens = data.cached_tokens = tokens.cached
 
 
 def _read_delta(delta: dict[str, Any], is_last: bool) -> Piece:
@@ -108,14 +169,19 @@ def _error_text(error: Any) -> str:
 
 
 class TokenCount(tuple[int, int]):
-    """(prompt, completion) tokens, and who counted them."""
+    """(prompt, completion) tokens, and who counted them. What nobody knows is 0 in the tuple and None in its attribute."""
 
+    prompt: int | None
+    completion: int | None
     source: str
+    """usage, tokenizer, chunks, or none."""
     cached: int | None
 
-    def __new__(cls, prompt: int, completion: int, source: str, cached: int | None = None) -> "TokenCount":
-        self = super().__new__(cls, (prompt, completion))
-        self.source, self.cached = source, cached
+    def __new__(
+        cls, prompt: int | None, completion: int | None, source: str, cached: int | None = None
+    ) -> "TokenCount":
+        self = super().__new__(cls, (prompt or 0, completion or 0))
+        self.prompt, self.completion, self.source, self.cached = prompt, completion, source, cached
         return self
 
 
