@@ -13,6 +13,7 @@ import yaml
 
 from perfbench_api.outcome import Outcome
 from perfbench_api.resource import PerfBenchmark, SpecError
+from perfbench_api.sections import MockTarget
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.datasets.base import DatasetError
 from perfbench_plugins.loading import load_plugins
@@ -75,6 +76,7 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load a plugin of your own first.")
+@click.option("--calibrate", is_flag=True, help="Measure this client's own error first and put it beside the result.")
 @click.option("--listen", metavar="HOST:PORT", help="Serve /healthz, /progress and /metrics while running.")
 @click.option("--termination-message", type=PATH, hidden=True)
 @evalscope_flags
@@ -87,6 +89,7 @@ def run(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
+    calibrate: bool,
     listen: str | None,
     termination_message: Path | None,
     **flags: Any,
@@ -109,6 +112,8 @@ def run(
             return
         with_time = not (arguments and arguments.no_timestamp)
         folder = own_folder(results_dir) if results_dir else new_folder(outputs_dir, benchmark.metadata.name, with_time)
+    if calibrate:
+        prepared.calibration = _calibration(benchmark)
     finished = _watch(prepared, folder, quiet, listen)
     if termination_message:
         termination_message.write_bytes(finished.outcome.message_bytes())
@@ -147,6 +152,12 @@ def _benchmark(
     for override in overrides:
         manifest.assign(data, override)
     return PerfBenchmark.read(data), *credentials(arguments), arguments
+
+
+def _calibration(benchmark: PerfBenchmark) -> dict[str, Any]:
+    from perfbench_runner.calibrate import calibrate
+
+    return calibrate(benchmark, MockTarget(), 5.0, benchmark.spec.runner.workers).model_dump()
 
 
 def _show_dry_run(prepared: Prepared) -> None:
@@ -191,6 +202,51 @@ def _report(finished: Finished, as_json: bool) -> None:
         click.secho(f"{finished.end.state}: {finished.end.message}", fg="red", err=True)
     if finished.summary.client.state == "invalid":
         click.secho("warning: the client itself was too slow to be believed; see `client` above", fg="yellow", err=True)
+
+
+@main.command(name="calibrate", cls=FlagsCommand, short_help="Measure this client's own error and ceiling.")
+@click.argument("file", required=False, type=PATH)
+@click.option("--ttft", "mock_ttft", default="50ms", show_default=True, help="The mock's time to first token.")
+@click.option("--itl", "mock_itl", default="10ms", show_default=True, help="The mock's time between tokens.")
+@click.option("--output-tokens", default=64, show_default=True, help="Length of the mock's answers.")
+@click.option("--seconds", default=10.0, show_default=True, help="Length of each load level.")
+@click.option(
+    "-o", "--outputs-dir", default="outputs", show_default=True, type=PATH, help="Gets a folder with calibration.json."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print calibration.json instead of tables.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a field.")
+@evalscope_flags
+def calibrate_command(
+    file: Path | None,
+    mock_ttft: str,
+    mock_itl: str,
+    output_tokens: int,
+    seconds: float,
+    outputs_dir: Path,
+    as_json: bool,
+    overrides: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Send the load shape of a manifest FILE, or of flags as for `run`, to the bundled mock, whose truth is known."""
+    from perfbench_runner import calibrate
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    if file is None:  # only the load matters: the mock takes the target's place
+        given = {"url": "http://127.0.0.1", "model": "mock"} | given
+    benchmark = _benchmark(file, overrides, given)[0]
+    target = {"mock": {"ttft": mock_ttft, "itl": mock_itl, "outputTokens": output_tokens}}
+    mock = PerfBenchmark.read({"metadata": {"name": "calibrate"}, "spec": {"target": target}}).spec.target.mock
+    if mock is None:
+        raise AssertionError("the target has a mock: it was given two lines above")
+    found = calibrate.calibrate(benchmark, mock, seconds, benchmark.spec.runner.workers)
+    path = calibrate.store(found, new_folder(outputs_dir, f"calibration-{benchmark.metadata.name}"))
+    if as_json:
+        click.echo(found.model_dump_json())
+        return
+    from perfbench_runner.display import console, show_calibration
+
+    show_calibration(console(), found)
+    click.echo(f"calibration: {path}")
 
 
 @main.command(short_help="Print what a field of the manifest means.")

@@ -9,6 +9,7 @@ from rich.live import Live as LiveDisplay
 from rich.table import Table
 from rich.text import Text
 
+from perfbench_runner.calibrate import Calibration
 from perfbench_runner.control import Control
 from perfbench_runner.observer import Observer
 from perfbench_runner.summary import Distribution, StageSummary, Summary
@@ -136,11 +137,31 @@ def _show_client(console: Console, summary: Summary) -> None:
     if client.reasons:
         text.append(f" ({'; '.join(client.reasons)})")
     console.print(text, soft_wrap=True)
-    if summary.calibration:
-        error = summary.calibration["error_ms"]["ttft"]
-        console.print(
-            f"calibrated: TTFT {error['mean']:+.2f} ms (p99 {error['p99']:+.2f} ms) on this machine", soft_wrap=True
-        )
+    for stage in (summary.calibration or {}).get("stages", []):
+        error = stage["ttft_ms"]
+        line = f"calibrated {stage['name']}: TTFT {error['mean']:+.2f} ms (p99 {error['p99']:+.2f} ms) on this machine"
+        console.print(line, soft_wrap=True)
+
+
+def show_calibration(console: Console, calibration: Calibration) -> None:
+    """Print the client's own error and ceiling."""
+    table = Table(title="this client's error, ms: reported minus true", title_justify="left")
+    for column in ("stage", "requests", "TTFT mean", "p50", "p99", "ITL mean", "p50", "p99", "mock late p99", "client"):
+        table.add_column(column, justify="left" if column in ("stage", "client") else "right")
+    for stage in calibration.stages:
+        errors = [
+            getattr(figures, name) for figures in (stage.ttft_ms, stage.itl_ms) for name in ("mean", "p50", "p99")
+        ]
+        late = f"{stage.mock_lateness_ms['p99']:.2f}"
+        table.add_row(stage.name, str(stage.requests), *(f"{error:+.2f}" for error in errors), late, stage.client)
+    console.print(table)
+    ceiling = calibration.ceiling
+    text = (
+        f"ceiling{' (at least: the mock was the limit)' if ceiling.is_lower_bound else ''}:"
+        f" {ceiling.requests_per_s:.0f} requests/s, {ceiling.events_per_s:.0f} events/s,"
+        f" {ceiling.streams:.0f} streams at {calibration.itl_ms:g} ms between tokens"
+    )
+    console.print(text, soft_wrap=True)
 
 
 def _show_verdict(console: Console, summary: Summary) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -16,16 +16,49 @@ SHORT = {"number": "-n"}
 NOT_FLAGS = ("outputs_dir",)
 """Declared by the command itself."""
 TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
+SWITCHES = ("enable_progress_tracker", "sla_auto_tune")
+"""EvalScope's flags without a value, of those that are no fields of Arguments."""
+_NO_TUNING = "perfbench does not tune the load; give several loads (--parallel 1 8 64): the verdict is told for each"
+REFUSED = {
+    f"sla_{name}": _NO_TUNING
+    for name in (
+        "auto_tune",
+        "variable",
+        "params",
+        "num_runs",
+        "upper_bound",
+        "lower_bound",
+        "fixed_parallel",
+        "number_multiplier",
+    )
+}
+"""EvalScope's flags that would make another run than the one asked for if they were overlooked, and why."""
 
 
 def evalscope_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: add a flag for each field of Arguments, and hidden ones for what EvalScope has and we need not."""
-    for name in WITHOUT_EFFECT:
-        command = click.option(f"--{name.replace('_', '-')}", name, default=None, hidden=True)(command)
+    """Decorator: add a flag for each field of Arguments, and hidden ones for what EvalScope has and we have not."""
+    for name in (*WITHOUT_EFFECT, *REFUSED):
+        refuse = _refuse if name in REFUSED else None
+        flag = {"is_flag": True} if name in SWITCHES else {}
+        option = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            default=None,
+            hidden=True,
+            callback=refuse,
+            expose_value=not refuse,
+            **flag,
+        )
+        command = option(command)
     for name in reversed(Arguments.model_fields):
         if name not in NOT_FLAGS:
             command = _option(name)(command)
     return command
+
+
+def _refuse(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value is not None:
+        raise SpecError([f"{option.opts[0]}: {REFUSED[str(option.name)]}"])
 
 
 def _option(name: str) -> Callable[..., Any]:
@@ -40,10 +73,31 @@ def _option(name: str) -> Callable[..., Any]:
     names = [flag, *([SHORT[name]] if name in SHORT else []), name]
     if list in kinds or dict in kinds:
         return click.option(
-            *names, default=None, multiple=list in kinds or dict in kinds, callback=_parse(kinds), help=text
+            *names,
+            cls=Several,
+            default=None,
+            multiple=True,
+            callback=_parse(name, kinds),
+            is_text=_is_text(name),
+            help=text,
         )
     kind = next((TYPES[kind] for kind in (str, int, float) if kind in kinds), click.STRING)
     return click.option(*names, default=None, type=click.STRING if unit == "duration" else kind, help=text)
+
+
+class Several(click.Option):
+    """An option of several values; `is_text` when they are texts, which may look like anything."""
+
+    def __init__(self, *names: Any, is_text: bool = False, **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.is_text = is_text
+
+
+def _is_text(name: str) -> bool:
+    """Whether the items of a list, or the values of a map, are texts."""
+    annotation = Arguments.model_fields[name].annotation
+    choices = [annotation, *get_args(annotation)]
+    return any(get_args(choice)[-1:] == (str,) for choice in choices if get_origin(choice) in (list, dict))
 
 
 def _kinds(annotation: Any) -> set[type]:
@@ -59,42 +113,45 @@ def _kinds(annotation: Any) -> set[type]:
     return _kinds(get_args(annotation)[0])
 
 
-def _parse(kinds: set[type]) -> Callable[..., Any]:
+def _parse(name: str, kinds: set[type]) -> Callable[..., Any]:
+    read = _mapping if dict in kinds else _list
+
     def parse(context: click.Context, option: click.Parameter, value: Any) -> Any:
         if value in (None, ()):
             return None
         try:
-            return _mapping(value) if dict in kinds else _list(value)
+            return read(value, _is_text(name))
         except ValueError as error:
             raise SpecError([f"{option.opts[0]}: {error}"]) from None
 
     return parse
 
 
-def _list(values: tuple[str, ...]) -> Any:
-    """`--parallel 1 --parallel 8`, `--parallel 1,8`, or one JSON list."""
-    items = [item for value in values for item in (_json(value) if value.startswith("[") else value.split(","))]
-    plain = [_number(item) for item in items]
+def _list(values: tuple[str, ...], is_text: bool) -> Any:
+    """`--parallel 1 --parallel 8`, `--parallel 1,8`, or one JSON list; texts are taken as they are."""
+    if len(values) == 1 and values[0].startswith("["):
+        return _json(values[0])
+    if is_text:
+        return list(values)
+    plain = [_value(item) for value in values for item in value.split(",")]
     return plain[0] if len(plain) == 1 else plain
 
 
-def _number(text: Any) -> Any:
+def _value(text: str) -> Any:
     try:
-        return json.loads(text) if isinstance(text, str) else text
+        return json.loads(text)
     except ValueError:
         return text
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    """A JSON object, or `name=value`, several by spaces or commas."""
-    text = " ".join(value) if isinstance(value, tuple) else value
-    if text.lstrip().startswith("{"):
-        found = _json(text)
-        return dict(found)
-    pairs = [pair.partition("=") for pair in text.replace(",", " ").split()]
+def _mapping(values: tuple[str, ...], is_text: bool) -> dict[str, Any]:
+    """One JSON object, or `name=value` as often as there are names; what is no text is read as JSON where it is some."""
+    if values[0].lstrip().startswith("{"):
+        return dict(_json(" ".join(values)))
+    pairs = [value.partition("=") for value in values]
     if not all(equals for _, equals, _ in pairs):
-        raise ValueError(f"{text!r} is neither a JSON object nor name=value")
-    return {name: text for name, _, text in pairs}
+        raise ValueError(f"{' '.join(values)!r} is neither a JSON object nor name=value")
+    return {name: text if is_text else _value(text) for name, _, text in pairs}
 
 
 def _json(text: str) -> Any:
@@ -123,15 +180,21 @@ class FlagsCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spread the values over repeated flags, then parse as usual."""
         options = [option for option in self.params if isinstance(option, click.Option) and option.multiple]
-        return super().parse_args(ctx, spread(args, {name for option in options for name in option.opts}))
+        several = {name: option for option in options for name in option.opts}
+        texts = {name for name, option in several.items() if isinstance(option, Several) and option.is_text}
+        return super().parse_args(ctx, spread(args, set(several), texts))
 
 
-def spread(args: list[str], several: set[str]) -> list[str]:
-    """`--parallel 1 8` -> `--parallel 1 --parallel 8`: values that are numbers or name=value belong to the flag before."""
+def spread(args: list[str], several: set[str], texts: Collection[str] = ()) -> list[str]:
+    """`--parallel 1 8` -> `--parallel 1 --parallel 8`: values that are numbers or name=value belong to the flag before.
+
+    So does anything up to the next flag after one of `texts`.
+    """
     found: list[str] = []
     flag, count = "", 0
     for arg in args:
         is_value = re.fullmatch(r"-?\d+(\.\d+)?|[^-=][^=]*=.*", arg) is not None
+        is_value = is_value or (flag in texts and not arg.startswith("-"))
         if flag and count and is_value:
             found += [flag, arg]
             continue

@@ -105,7 +105,7 @@ def figures(samples: Iterable[dict[str, Any]], lags_s: Iterable[float]) -> dict[
 
 
 def _quantile(ordered: list[float], q: float) -> float:
-    return ordered[min(int(q * len(ordered)), len(ordered) - 1)]
+    return ordered[int(q * (len(ordered) - 1))]
 
 
 def _by_shard(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -16,7 +16,7 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -37,6 +37,9 @@ from perfbench_runner.shard import Wiring, run_loop
 from perfbench_runner.store import Store, StoreError
 from perfbench_runner.transport import Limits, destination, tls_context
 
+if TYPE_CHECKING:
+    from perfbench_runner.mock.process import MockProcess
+
 SUMMARY, MANIFEST = "summary.json", "manifest.yaml"
 WRITER_NICENESS = 10
 """The control process yields the CPU to the shards: what it does can wait, a stamp cannot."""
@@ -53,6 +56,8 @@ class Prepared:
     workers: int
     cleanup: ExitStack = field(default_factory=ExitStack)
     calibration: dict[str, Any] | None = None
+    mock: "MockProcess | None" = None
+    """The mock endpoint, if the run has one of its own."""
 
 
 @dataclass
@@ -153,14 +158,16 @@ def prepare(
     feed = Feed(arguments, _dataset(dataset_class, arguments), api_class(arguments))
     feed.first()
     tls = _tls(target.tls)
+    mock = None
     try:
         if target.mock is not None:
-            arguments.url = api_class.complete_url(start_mock(target.mock, cleanup), arguments)
+            mock = start_mock(target.mock, cleanup)
+            arguments.url = api_class.complete_url(mock.base_url, arguments)
         wiring = _wiring(arguments, feed.api, tls)
     except BaseException:
         cleanup.close()
         raise
-    return Prepared(benchmark, arguments, feed, wiring, workers(benchmark.spec.runner.workers), cleanup)
+    return Prepared(benchmark, arguments, feed, wiring, workers(benchmark.spec.runner.workers), cleanup, mock=mock)
 
 
 def _dataset(dataset_class: type[Any], arguments: Arguments) -> Any:
@@ -183,8 +190,8 @@ def workers(asked: int | None) -> int:
     return max(1, cpus - 1)
 
 
-def start_mock(target: MockTarget, cleanup: ExitStack) -> str:
-    """Start the bundled mock endpoint; its base URL. It ends with `cleanup`."""
+def start_mock(target: MockTarget, cleanup: ExitStack) -> "MockProcess":
+    """Start the bundled mock endpoint. It ends with `cleanup`."""
     from perfbench_runner.mock.process import MockProcess
     from perfbench_runner.mock.settings import MockSettings
 
@@ -199,7 +206,7 @@ def start_mock(target: MockTarget, cleanup: ExitStack) -> str:
         stall_s=target.stall,
         broken_rate=target.broken_rate,
     )
-    return cleanup.enter_context(MockProcess(settings)).base_url
+    return cleanup.enter_context(MockProcess(settings))
 
 
 def _tls(tls: Tls) -> dict[str, Any]:
@@ -264,7 +271,7 @@ def execute(prepared: Prepared, folder: Path, observers: Sequence[Observer] = ()
         results.set_run(**facts(prepared, manifest, started))
         results.commit()
         shards = fork_shards(prepared.workers, prepared.wiring)
-        if niceness:
+        if niceness and os.nice(0) == 0:
             os.nice(niceness)
 
         async def go() -> Finished:

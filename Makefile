@@ -1,0 +1,32 @@
+# The two commands of the README, and what contributors need. Each sets up what it needs first.
+VENV ?= .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+
+.PHONY: demo test check cluster-up cluster-down images clean
+
+demo: $(VENV)/runner.stamp
+	$(BIN)/perfbench run examples/quickstart.yaml
+
+test: $(VENV)/dev.stamp
+	scripts/test
+
+check: $(VENV)/dev.stamp
+	scripts/check
+
+cluster-up: $(VENV)/dev.stamp
+	$(PYTHON) tests/cluster/cluster.py up
+
+cluster-down:
+	$(PYTHON) tests/cluster/cluster.py down
+
+clean:
+	rm -rf $(VENV) outputs dist build
+
+$(VENV)/runner.stamp: pyproject.toml
+	PYTHON=$(PYTHON) scripts/setup $(VENV) runner
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml
+	PYTHON=$(PYTHON) scripts/setup $(VENV) dev
+	touch $@ $(VENV)/runner.stamp

@@ -1,0 +1,150 @@
+"""Calibration: this client's own error on this machine, measured against an endpoint whose truth is known.
+
+The run's own load shape is sent to the bundled mock, in another process, which knows when each token left. What the
+client reports minus what the mock knows is the client's error. Then the mock answers as fast as it can: the client's
+ceiling. The mock's own lateness is reported beside it, since nothing can be calibrated better than that.
+"""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from perfbench_api.resource import PerfBenchmark
+from perfbench_api.sections import Load, MockTarget, Request, Results, Stage, Target, Warmup
+from perfbench_runner.run import Finished, Prepared, execute, prepare
+
+FILE = "calibration.json"
+MOCK_BUSY = 0.9
+"""Above this share of a CPU the mock itself is the limit, and a ceiling is only a lower bound."""
+
+
+class Error(BaseModel):
+    """The client's figure minus the mock's, milliseconds."""
+
+    mean: float
+    p50: float
+    p99: float
+
+
+class StageError(BaseModel):
+    """The client's error under one of the run's load levels."""
+
+    name: str
+    requests: int
+    ttft_ms: Error
+    itl_ms: Error
+    client: str
+    mock_lateness_ms: dict[str, float]
+    """How late the mock wrote its own tokens: the limit of what can be said here."""
+
+
+class Ceiling(BaseModel):
+    """The most this client carries on this machine."""
+
+    requests_per_s: float
+    events_per_s: float
+    streams: float
+    """Streams at the calibrated inter-token latency."""
+    is_lower_bound: bool
+    """The mock, not the client, was the limit."""
+
+
+class Calibration(BaseModel):
+    """calibration.json."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+    ttft_ms: float
+    """The truth: the mock's time to first token."""
+    itl_ms: float
+    output_tokens: int
+    stages: list[StageError]
+    ceiling: Ceiling
+
+
+def calibrate(benchmark: PerfBenchmark, mock: MockTarget, seconds: float, workers: int | None) -> Calibration:
+    """Measure this client under the benchmark's load levels, each for `seconds`, then its ceiling."""
+    stages = [_measure(benchmark, stage, mock, seconds, workers) for stage in benchmark.spec.load.stages]
+    return Calibration(
+        ttft_ms=mock.ttft * 1e3,
+        itl_ms=mock.itl * 1e3,
+        output_tokens=mock.output_tokens,
+        stages=stages,
+        ceiling=_ceiling(benchmark, mock, min(seconds, 5.0), workers),
+    )
+
+
+def _measure(
+    benchmark: PerfBenchmark, stage: Stage, mock: MockTarget, seconds: float, workers: int | None
+) -> StageError:
+    level = stage.model_copy(update={"duration": seconds, "requests": None})
+    finished, truth = _run(benchmark, level, mock, workers)
+    figures = finished.summary.stages[0]
+    return StageError(
+        name=stage.title,
+        requests=figures.requests.total,
+        ttft_ms=_error(figures.ttft_s, truth["ttft_ms"]),
+        itl_ms=_error(figures.itl_s, truth["itl_ms"]),
+        client=finished.summary.client.state,
+        mock_lateness_ms={name: truth["lateness_ms"][name] for name in ("mean", "p50", "p99", "max")},
+    )
+
+
+def _ceiling(benchmark: PerfBenchmark, mock: MockTarget, seconds: float, workers: int | None) -> Ceiling:
+    instant = mock.model_copy(update={"ttft": 0.0, "itl": 0.0, "ttft_jitter": 0.0, "itl_jitter": 0.0})
+    streams = max(stage.concurrency or 0 for stage in benchmark.spec.load.stages) or 64
+    finished, truth = _run(benchmark, Stage(concurrency=max(16, min(streams, 256)), duration=seconds), instant, workers)
+    requests_per_s = finished.summary.stages[0].request_throughput_rps or 0.0
+    events_per_s = requests_per_s * mock.output_tokens
+    return Ceiling(
+        requests_per_s=requests_per_s,
+        events_per_s=events_per_s,
+        streams=events_per_s * mock.itl,
+        is_lower_bound=truth["cpu_s"] > MOCK_BUSY * truth["window_s"],
+    )
+
+
+def _run(
+    benchmark: PerfBenchmark, stage: Stage, mock: MockTarget, workers: int | None
+) -> tuple[Finished, dict[str, Any]]:
+    """One stage against a mock of its own; the run and what the mock knows of it."""
+    with TemporaryDirectory(prefix="perfbench-calibrate-") as folder:
+        prepared = prepare(shaped(benchmark, stage, mock, workers), {})
+        truth: dict[str, Any] = {}
+        prepared.cleanup.callback(lambda: truth.update(_stats(prepared)))
+        finished = execute(prepared, Path(folder))
+        if finished.exit_code:
+            raise RuntimeError(f"calibration failed: {finished.end.message}")
+        return finished, truth
+
+
+def _stats(prepared: Prepared) -> dict[str, Any]:
+    return prepared.mock.stats() if prepared.mock else {}
+
+
+def shaped(benchmark: PerfBenchmark, stage: Stage, mock: MockTarget, workers: int | None) -> PerfBenchmark:
+    """The benchmark's prompts and one load level, against the mock, with answers of the mock's length."""
+    spec = benchmark.spec
+    request = Request(max_tokens=mock.output_tokens, stream=True)
+    changes = {
+        "target": Target(mock=mock, model="mock", connection_test=False),
+        "request": request,
+        "load": Load(stages=[stage], warmup=Warmup(), random_seed=spec.load.random_seed, grace_period=30.0),
+        "objectives": [],
+        "results": Results(messages="all"),
+        "runner": spec.runner.model_copy(update={"workers": workers or spec.runner.workers}),
+    }
+    return benchmark.model_copy(update={"spec": spec.model_copy(update=changes)})
+
+
+def _error(ours: Any, truth: dict[str, float]) -> Error:
+    return Error(**{name: (getattr(ours, name) or 0.0) * 1e3 - truth[name] for name in ("mean", "p50", "p99")})
+
+
+def store(calibration: Calibration, folder: Path) -> Path:
+    """Write calibration.json."""
+    path = folder / FILE
+    path.write_text(json.dumps(calibration.model_dump(), indent=2) + "\n")
+    return path
