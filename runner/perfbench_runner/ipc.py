@@ -29,7 +29,9 @@ class Channel(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
 
     def send(self, message: Any) -> None:
-        """Send a message; never blocks."""
+        """Send a message; never blocks. Nothing happens when the other side is gone."""
+        if self.transport.is_closing():
+            return
         data = pickle.dumps(message, 5)
         self.transport.write(HEADER.pack(len(data)))
         self.transport.write(data)

@@ -109,6 +109,7 @@ class Shard:
         _, self.channel = await loop.create_connection(lambda: Channel(self._receive, self._quit.set), sock=sock)
         self.channel.send(("ready",))
         await self._quit.wait()
+        self.is_stopped = True  # a lane that is cancelled in mid-request takes no other
         if self._runner:
             self._runner.cancel()
         for task in self._tasks:
