@@ -109,8 +109,12 @@ def _keep_nulls(section: BaseModel, data: dict[str, Any]) -> None:
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """A pydantic error as lines `field: what is wrong; the way out`, the outermost mistakes first."""
-    lines = [_problem(item, model) for item in error.errors(include_url=False)]
-    return list(dict.fromkeys(lines))
+    lines: dict[Any, str] = {}
+    for item in error.errors(include_url=False):
+        is_choice = any(map(_is_branch, item["loc"]))  # of the types that a field may have, the first is told
+        line = _problem(item, model)
+        lines.setdefault(line.partition(":")[0] if is_choice else line, line)
+    return list(lines.values())
 
 
 def _problem(item: Any, model: type[BaseModel]) -> str:

@@ -7,6 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
+from pydantic.fields import FieldInfo
 
 from perfbench_api.resource import SpecError
 from perfbench_api.values import Unit
@@ -39,15 +40,14 @@ def evalscope_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: add a flag for each field of Arguments, and hidden ones for what EvalScope has and we have not."""
     for name in (*WITHOUT_EFFECT, *REFUSED):
         refuse = _refuse if name in REFUSED else None
-        flag = {"is_flag": True} if name in SWITCHES else {}
         option = click.option(
             f"--{name.replace('_', '-')}",
             name,
+            is_flag=name in SWITCHES,
             default=None,
             hidden=True,
             callback=refuse,
             expose_value=not refuse,
-            **flag,
         )
         command = option(command)
     for name in reversed(Arguments.model_fields):
@@ -66,7 +66,7 @@ def _option(name: str) -> Callable[..., Any]:
     kinds = _kinds(field.annotation)
     flag = f"--{name.replace('_', '-')}"
     text = (field.description or "").replace("\n", " ")
-    unit = next((item.name for item in field.metadata if isinstance(item, Unit)), None)
+    unit = _unit(field)
     text = f"{text} [{unit}]" if unit and unit != "duration" else text
     if bool in kinds:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
@@ -85,6 +85,12 @@ def _option(name: str) -> Callable[..., Any]:
     return click.option(*names, default=None, type=click.STRING if unit == "duration" else kind, help=text)
 
 
+def _unit(field: FieldInfo) -> str | None:
+    """The unit of a field, or of the values of an optional one."""
+    inner = [item for part in get_args(field.annotation) for item in getattr(part, "__metadata__", ())]
+    return next((item.name for item in (*field.metadata, *inner) if isinstance(item, Unit)), None)
+
+
 class Several(click.Option):
     """An option of several values; `is_text` when they are texts, which may look like anything."""
 
@@ -96,12 +102,14 @@ class Several(click.Option):
 def _is_text(name: str) -> bool:
     """Whether the items of a list, or the values of a map, are texts."""
     annotation = Arguments.model_fields[name].annotation
-    choices = [annotation, *get_args(annotation)]
+    choices = [annotation, *get_args(annotation)]  # `list[str] | None` and the like
     return any(get_args(choice)[-1:] == (str,) for choice in choices if get_origin(choice) in (list, dict))
 
 
 def _kinds(annotation: Any) -> set[type]:
     """The plain types that a field may hold."""
+    if hasattr(annotation, "__metadata__"):
+        return _kinds(annotation.__origin__)
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return set().union(*map(_kinds, get_args(annotation)))
@@ -120,7 +128,8 @@ def _parse(name: str, kinds: set[type]) -> Callable[..., Any]:
         if value in (None, ()):
             return None
         try:
-            return read(value, _is_text(name))
+            found = read(value, _is_text(name))
+            return found if isinstance(found, (list, dict)) or kinds - {list} else [found]
         except ValueError as error:
             raise SpecError([f"{option.opts[0]}: {error}"]) from None
 
