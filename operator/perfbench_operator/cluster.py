@@ -1,0 +1,209 @@
+"""All the operator says to Kubernetes and to runners. Objects are plain data, as Kubernetes has them.
+
+RIGHTS lists every call; the chart's RBAC is tested to grant these and nothing else.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+from pydantic import ValidationError
+
+from perfbench_api import GROUP, PLURAL, VERSION
+from perfbench_api.outcome import Progress
+from perfbench_operator.objects import PORT, SELECTOR, UID_LABEL, Identity
+
+Data = dict[str, Any]
+
+RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
+    (GROUP, PLURAL): ("delete", "get", "list", "watch"),
+    (GROUP, f"{PLURAL}/status"): ("patch",),
+    ("batch", "jobs"): ("create", "get", "list", "patch", "watch"),
+    ("", "pods"): ("list", "patch", "watch"),
+    ("", "configmaps"): ("create", "get"),
+    ("", "persistentvolumeclaims"): ("create", "get"),
+    ("", "events"): ("create", "list"),
+}
+"""API group and resource, and what is done to them. No right on secrets: the operator never reads one."""
+REQUEST_S = 15.0
+"""Longest time of a request to the API server."""
+PROGRESS_S = 2.0
+"""Longest time to ask a runner for its progress: it must not keep anybody waiting."""
+_PROGRESS_BYTES = 64 * 1024
+_MERGE = "application/merge-patch+json"
+
+
+class NotFoundError(Exception):
+    """There is no such object."""
+
+
+class ConflictError(Exception):
+    """The object exists already, or has changed since it was read."""
+
+
+class RefusedError(Exception):
+    """The API server does not take an object (HTTP 403 or 422); the message says why. Trying again may help after 403."""
+
+    def __init__(self, message: str, is_invalid: bool) -> None:
+        super().__init__(message)
+        self.is_invalid = is_invalid
+        """The object itself is wrong."""
+
+
+class Cluster:
+    """A connection to Kubernetes; close it after use."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+        self._runners = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROGRESS_S))
+
+    @classmethod
+    async def connect(cls) -> "Cluster":
+        """Connect as the pod's service account, or by KUBECONFIG outside of a cluster."""
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config()  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config()  # type: ignore[no-untyped-call]
+        return cls(client.ApiClient())
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._runners.close()
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    # Benchmarks
+
+    async def benchmark(self, namespace: str, name: str) -> Data:
+        """Read a PerfBenchmark; raises NotFoundError."""
+        return await self._call("GET", _benchmarks(namespace, name))
+
+    async def benchmarks(self, namespace: str | None) -> list[Data]:
+        """All PerfBenchmarks of a namespace, or of all."""
+        return await self._list(_benchmarks(namespace))
+
+    async def patch_status(self, body: Data, patch: Data) -> Data:
+        """Change a PerfBenchmark's status if it is still as it was read; raises ConflictError, NotFoundError."""
+        meta = body["metadata"]
+        fenced = {"metadata": {"resourceVersion": meta["resourceVersion"], "uid": meta["uid"]}, "status": patch}
+        return await self._call("PATCH", f"{_benchmarks(meta['namespace'], meta['name'])}/status", fenced, kind=_MERGE)
+
+    async def delete_benchmark(self, body: Data) -> None:
+        """Delete this very PerfBenchmark, not a later one of its name."""
+        meta = body["metadata"]
+        options = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
+        await self._call("DELETE", _benchmarks(meta["namespace"], meta["name"]), options)
+
+    # Its objects
+
+    async def create(self, item: Data) -> Data:
+        """Create a ConfigMap, PersistentVolumeClaim, Job or Event; raises ConflictError, RefusedError."""
+        return await self._call("POST", _COLLECTIONS[item["kind"]].format(item["metadata"]["namespace"]), item)
+
+    async def read(self, kind: str, namespace: str, name: str) -> Data:
+        """Read a ConfigMap, PersistentVolumeClaim or Job; raises NotFoundError."""
+        return await self._call("GET", f"{_COLLECTIONS[kind].format(namespace)}/{name}")
+
+    async def pods(self, identity: Identity) -> list[Data]:
+        """The benchmark's pods, the youngest last."""
+        query = [("labelSelector", f"{SELECTOR},{UID_LABEL}={identity.uid}")]
+        pods = await self._list(_COLLECTIONS["Pod"].format(identity.namespace), query)
+        return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+
+    async def events(self, namespace: str, uids: Sequence[str]) -> list[Data]:
+        """What Kubernetes said of some objects."""
+        path = _COLLECTIONS["Event"].format(namespace)
+        found = [await self._list(path, [("fieldSelector", f"involvedObject.uid={uid}")]) for uid in uids]
+        return [event for events in found for event in events]
+
+    async def suspend(self, job: Data) -> None:
+        """End a Job whose runner has not begun: Kubernetes deletes its pods and makes no more."""
+        meta = job["metadata"]
+        path = f"{_COLLECTIONS['Job'].format(meta['namespace'])}/{meta['name']}"
+        await self._call("PATCH", path, {"metadata": {"uid": meta["uid"]}, "spec": {"suspend": True}}, kind=_MERGE)
+
+    async def end_gracefully(self, pod: Data) -> None:
+        """Have the kubelet stop a pod with its grace period; unlike a deleted pod it stays, and with it its last word."""
+        meta = pod["metadata"]
+        path = f"{_COLLECTIONS['Pod'].format(meta['namespace'])}/{meta['name']}"
+        patch = {"metadata": {"uid": meta["uid"]}, "spec": {"activeDeadlineSeconds": 1}}
+        await self._call("PATCH", path, patch, kind=_MERGE)
+
+    # Runners
+
+    async def progress(self, pod: Data) -> Progress | None:
+        """What a runner says of itself; None when it does not answer at once."""
+        address = pod.get("status", {}).get("podIP")
+        if not address:
+            return None
+        host = f"[{address}]" if ":" in address else address
+        try:
+            async with self._runners.get(f"http://{host}:{PORT}/progress", allow_redirects=False) as response:
+                response.raise_for_status()
+                return Progress.model_validate_json(await response.content.read(_PROGRESS_BYTES))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
+            return None
+
+    # Requests
+
+    async def _list(self, path: str, query: list[tuple[str, str]] | None = None) -> list[Data]:
+        items: list[Data] = (await self._call("GET", path, query=query or []))["items"]
+        return items
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        kind: str = "application/json",
+    ) -> Data:
+        headers = {"Accept": "application/json", "Content-Type": kind}
+        request = await self._api.param_serialize(
+            method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        response = await self._api.call_api(*request, _request_timeout=REQUEST_S)
+        data: bytes = await response.read()  # type: ignore[no-untyped-call]
+        if response.status >= 400:
+            _raise(response.status, f"{method} {path}", data)
+        answer: Data = json.loads(data)
+        return answer
+
+
+_COLLECTIONS = {
+    "ConfigMap": "/api/v1/namespaces/{}/configmaps",
+    "PersistentVolumeClaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
+    "Job": "/apis/batch/v1/namespaces/{}/jobs",
+    "Pod": "/api/v1/namespaces/{}/pods",
+    "Event": "/api/v1/namespaces/{}/events",
+}
+
+
+def _benchmarks(namespace: str | None, name: str = "") -> str:
+    inside = f"namespaces/{namespace}/" if namespace else ""
+    return f"/apis/{GROUP}/{VERSION}/{inside}{PLURAL}" + (f"/{name}" if name else "")
+
+
+class ApiError(Exception):
+    """The API server failed, or is not there; trying again helps."""
+
+
+def _raise(status: int, what: str, data: bytes) -> None:
+    message = f"{what}: HTTP {status}: {_message(data)}"
+    if status == 404:
+        raise NotFoundError(message)
+    if status == 409:
+        raise ConflictError(message)
+    if status in (400, 403, 422):
+        raise RefusedError(_message(data), is_invalid=status != 403)
+    raise ApiError(message)
+
+
+def _message(data: bytes) -> str:
+    try:
+        return str(json.loads(data).get("message", ""))
+    except ValueError:
+        return data[:200].decode(errors="replace")

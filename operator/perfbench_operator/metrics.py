@@ -1,0 +1,154 @@
+"""The operator's own Prometheus metrics: how it works, and what became of the benchmarks that exist.
+
+Benchmarks are read from their status when Prometheus asks, so nothing is kept that a restart would lose, and the
+figures of a benchmark go with it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from perfbench_api.status import Phase
+
+Data = Mapping[str, Any]
+PHASES: tuple[Phase, ...] = ("Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled")
+VERDICTS = ("Passed", "Failed", "Inconclusive")
+_KEY = ("namespace", "benchmark")
+_LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
+_STATISTICS = ("mean", "p50", "p99")
+
+
+class Metrics:
+    """One registry with all of it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        self.reconciles = Counter(
+            "perfbench_operator_reconciles",
+            "Looks at a benchmark, by outcome: ok, conflict or error.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.reconcile_seconds = Histogram(
+            "perfbench_operator_reconcile_duration_seconds",
+            "Time of one look at a benchmark.",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "perfbench_operator_errors",
+            "Errors, by kind: the name of the exception.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.watch_events = Counter(
+            "perfbench_operator_watch_events",
+            "What the watches told, by resource.",
+            ["resource"],
+            registry=self.registry,
+        )
+        self.benchmarks = Benchmarks()
+        self.registry.register(self.benchmarks)
+
+
+class Benchmarks:
+    """Gauges of all benchmarks that exist."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Data] = {}
+        """Benchmarks by uid."""
+        self.watch_lag_s = 0.0
+        """For how long the watch owes a change."""
+        self.listed_at_s = 0.0
+        """When all benchmarks were listed last; seconds since the epoch."""
+
+    def describe(self) -> list[Metric]:
+        """Nothing is collected at registration."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by Prometheus, in a thread of its own."""
+        bodies = list(self.known.values())
+        lag = GaugeMetricFamily(
+            "perfbench_operator_watch_lag_seconds", "For how long the watch has owed a change that a list showed."
+        )
+        lag.add_metric([], self.watch_lag_s)
+        yield lag
+        listed = GaugeMetricFamily(
+            "perfbench_operator_last_list_timestamp_seconds", "When all benchmarks were listed last; 0 for never."
+        )
+        listed.add_metric([], self.listed_at_s)
+        yield listed
+        yield _counts(bodies)
+        yield _states(bodies, "phase", PHASES, "Phase of a benchmark: 1 for the one that it is in.")
+        yield _states(bodies, "verdict", VERDICTS, "Verdict of a benchmark: 1 for the one that it got.")
+        yield from _figures(bodies)
+
+
+def _status(body: Data) -> Data:
+    return body.get("status") or {}
+
+
+def _key(body: Data) -> list[str]:
+    return [body["metadata"]["namespace"], body["metadata"]["name"]]
+
+
+def _counts(bodies: list[Data]) -> Metric:
+    family = GaugeMetricFamily("perfbench_operator_benchmarks", "Benchmarks that exist, by phase.", labels=["phase"])
+    for phase in PHASES:
+        family.add_metric([phase], sum(_status(body).get("phase", "Pending") == phase for body in bodies))
+    return family
+
+
+def _states(bodies: list[Data], name: str, states: tuple[str, ...], text: str) -> Metric:
+    family = GaugeMetricFamily(f"perfbench_benchmark_{name}", text, labels=[*_KEY, name])
+    for body in bodies:
+        now = _status(body).get(name)
+        for state in states if now else ():
+            family.add_metric([*_key(body), state], float(now == state))
+    return family
+
+
+def _figures(bodies: list[Data]) -> Iterator[Metric]:
+    stage = [*_KEY, "model", "stage"]
+    rates = {
+        "request_throughput_rps": ("requests_per_second", "Succeeded requests per second of a stage."),
+        "output_token_throughput_tps": ("output_tokens_per_second", "Output tokens per second of a stage."),
+        "total_token_throughput_tps": ("total_tokens_per_second", "Tokens in and out per second of a stage."),
+    }
+    families = {
+        key: GaugeMetricFamily(f"perfbench_benchmark_{name}", text, labels=stage) for key, (name, text) in rates.items()
+    }
+    requests = GaugeMetricFamily(
+        "perfbench_benchmark_requests", "Requests of a stage, by outcome.", labels=[*stage, "outcome"]
+    )
+    latency = GaugeMetricFamily(
+        "perfbench_benchmark_latency_seconds",
+        "Latencies of a stage: what is measured, and which statistic of it.",
+        labels=[*stage, "metric", "statistic"],
+    )
+    for labels, figures in _stages(bodies):
+        for key, family in families.items():
+            _add(family, labels, figures.get(key))
+        for outcome in ("succeeded", "failed"):
+            _add(requests, [*labels, outcome], (figures.get("requests") or {}).get(outcome))
+        for metric in _LATENCIES:
+            for statistic in _STATISTICS:
+                _add(latency, [*labels, metric, statistic], (figures.get(f"{metric}_s") or {}).get(statistic))
+    yield from (*families.values(), requests, latency)
+
+
+def _stages(bodies: list[Data]) -> Iterator[tuple[list[str], Data]]:
+    for body in bodies:
+        model = str(body["spec"].get("target", {}).get("model") or "")
+        for figures in _status(body).get("summary") or []:
+            yield [*_key(body), model, str(figures.get("name", ""))], figures
+
+
+def _add(family: GaugeMetricFamily, labels: list[str], value: Any) -> None:
+    if isinstance(value, (int, float)):
+        family.add_metric(labels, float(value))

@@ -1,0 +1,84 @@
+"""Kubernetes objects as the API server gives them, as short as the tests need."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from perfbench_operator.state import Observed
+
+UID = "0a1b2c3d-0000-4000-8000-000000000000"
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+EARLIER = "2026-11-24T11:59:30Z"
+
+
+def body(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **meta: Any) -> dict[str, Any]:
+    """A PerfBenchmark."""
+    return {
+        "apiVersion": "perfbench.io/v1alpha1",
+        "kind": "PerfBenchmark",
+        "metadata": {
+            "name": "chat",
+            "namespace": "models",
+            "uid": UID,
+            "generation": 1,
+            "resourceVersion": "7",
+            "creationTimestamp": EARLIER,
+            **meta,
+        },
+        "spec": {"target": {"url": "http://llama:8000", "model": "llama"}, **(spec or {})},
+        **({"status": status} if status else {}),
+    }
+
+
+def job(*conditions: str, suspend: bool = False, reason: str = "") -> dict[str, Any]:
+    """A Job with conditions that hold."""
+    return {
+        "metadata": {"name": "chat-0a1b2c3d", "namespace": "models", "uid": "j", "creationTimestamp": EARLIER},
+        "spec": {"suspend": suspend},
+        "status": {"conditions": [{"type": kind, "status": "True", "reason": reason} for kind in conditions]},
+    }
+
+
+def pod(state: dict[str, Any] | None = None, phase: str = "Pending", **status: Any) -> dict[str, Any]:
+    """A runner's pod; `state` is that of its container."""
+    containers = [{"name": "runner", "state": state}] if state is not None else []
+    return {
+        "metadata": {"name": "chat-0a1b2c3d-x", "namespace": "models", "uid": "p", "creationTimestamp": EARLIER},
+        "spec": {"nodeName": "node", "containers": [{"name": "runner", "image": "perfbench-runner:1"}]},
+        "status": {"phase": phase, "podIP": "10.0.0.1", "containerStatuses": containers, **status},
+    }
+
+
+def running() -> dict[str, Any]:
+    """A pod whose runner runs."""
+    return pod({"running": {}}, phase="Running")
+
+
+def ended(said: str = "", code: int = 1, why: str = "Error", **status: Any) -> dict[str, Any]:
+    """A pod whose runner has ended."""
+    return pod(
+        {"terminated": {"exitCode": code, "reason": why, "message": said}},
+        phase="Succeeded" if code == 0 else "Failed",
+        **status,
+    )
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    """A pod whose container waits."""
+    return pod({"waiting": {"reason": reason, "message": message}})
+
+
+def unscheduled(message: str) -> dict[str, Any]:
+    """A pod that has no node."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return pod(conditions=[condition])
+
+
+def event(reason: str, message: str, at: str = EARLIER) -> dict[str, Any]:
+    """An Event."""
+    return {"reason": reason, "message": message, "lastTimestamp": at}
+
+
+def seen(*, pods: list[dict[str, Any]] | None = None, **given: Any) -> Observed:
+    """What was observed: a Job, and what is given."""
+    options = {"body": body(), "now": NOW, "job": job(), "claim": "chat-results", "pods": pods or [], **given}
+    return Observed(**options)
