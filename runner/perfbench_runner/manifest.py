@@ -9,6 +9,9 @@ import yaml
 
 from perfbench_api.resource import PerfBenchmark, SpecError
 
+STEP = r"[^.\[\]]+(\[\d+\])*"
+"""A field of a path, and the items of it: stages[0]."""
+
 
 def load(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> PerfBenchmark:
     """The benchmark in a YAML file, overrides applied; raises SpecError that names file, line and field."""
@@ -47,7 +50,7 @@ def assign(data: Any, override: str) -> None:
     """Apply `spec.load.stages[0].concurrency=8`; the value is YAML. Raises SpecError for what is no such thing."""
     path, equals, text = override.partition("=")
     keys = re.findall(r"[^.\[\]]+|\[\d+\]", path)
-    if not equals or not keys or "".join(keys).replace("[", "").replace("]", "") != re.sub(r"[.\[\]]", "", path):
+    if not equals or not re.fullmatch(rf"{STEP}(\.{STEP})*", path):
         raise SpecError([f"--set {override!r}: write it as spec.load.stages[0].concurrency=8"])
     steps = [int(key[1:-1]) if key.startswith("[") else key for key in keys]
     try:
