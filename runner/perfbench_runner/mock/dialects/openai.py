@@ -7,6 +7,7 @@ import orjson
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 DONE = b"data: [DONE]\n\n"
+SPOILT = "mock: the stream fails here, as asked by stream_error_rate"
 
 
 def error_body(status: int, message: str) -> bytes:
@@ -19,7 +20,7 @@ def event(value: Any) -> bytes:
 
 
 def error_event() -> bytes:
-    return b"data: " + error_body(500, "mock: the stream fails here, as asked by stream_error_rate") + b"\n\n"
+    return b"data: " + error_body(500, SPOILT) + b"\n\n"
 
 
 def usage(prompt_tokens: int, tokens: int, reasoning_tokens: int = 0) -> dict[str, Any]:
