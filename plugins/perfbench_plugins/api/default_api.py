@@ -100,9 +100,9 @@ class DefaultApiPlugin(ApiPluginBase):
             text = delta.get("content")
             if type(text) is str and text and len(delta) <= 2:  # nearly every event of a stream
                 return Piece(text, "", "", is_last)
-            return _read_delta(delta, is_last)
+            return read_delta(delta, is_last)
         if message.get("error"):
-            return Piece(error=_error_text(message["error"]))
+            return Piece(error=error_text(message["error"]))
         return NOTHING if choices is not None or "usage" in message else UNKNOWN
 
     @cached_property
@@ -151,7 +151,7 @@ def _note_count(data: BenchmarkData, tokens: "TokenCount") -> None:
     data.real_cached_tokens = data.cached_tokens = tokens.cached
 
 
-def _read_delta(delta: dict[str, Any], is_last: bool) -> Piece:
+def read_delta(delta: dict[str, Any], is_last: bool) -> Piece:
     content = delta.get("content") or ""
     if isinstance(content, list):
         content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
@@ -162,7 +162,19 @@ def _read_delta(delta: dict[str, Any], is_last: bool) -> Piece:
     return Piece(text, delta.get("reasoning_content") or delta.get("reasoning") or "", "", is_last)
 
 
-def _error_text(error: Any) -> str:
+def add_extra_args(body: dict[str, Any], extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Further fields for a body that keeps its parameters in `parameters`: there, unless they name a field of the body."""
+    for name, value in (extra or {}).items():
+        if isinstance(value, dict) and isinstance(body.get(name), dict):
+            body[name].update(value)
+        elif name in body or name == "stream":
+            body[name] = value
+        else:
+            body["parameters"][name] = value
+    return body
+
+
+def error_text(error: Any) -> str:
     if isinstance(error, dict):
         return str(error.get("message") or error)
     return str(error)
