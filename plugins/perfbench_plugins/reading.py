@@ -15,6 +15,7 @@ from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange, FailureKind
 
 DONE = b"[DONE]"
+BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class Piece(NamedTuple):
@@ -92,15 +93,16 @@ def _split_lines(body: bytes) -> Events:
     events, lines = Events([], []), []
     end = last = 0
     for line in body.splitlines(keepends=True):
-        end += len(line)
-        field, _, value = line.rstrip(b"\r\n").partition(b":")
+        text = line.rstrip(b"\r\n")
+        field, _, value = text.partition(b":")
         if field == b"data":
             lines.append(value.removeprefix(b" "))
-            last = end
-        elif not field and not value and lines:
+            last = end + len(text)
+        elif not text and lines:
             events.data.append(b"\n".join(lines))
             events.ends.append(last)
             lines = []
+        end += len(line)
     if lines:
         events.data.append(b"\n".join(lines))
         events.ends.append(last)
@@ -179,7 +181,10 @@ def _read_stream(
     exchange: Exchange, data: BenchmarkData, look: Callable[[Messages], list[Piece]], generates: bool
 ) -> None:
     events, ends = split_events(exchange.body)
-    is_done = DONE in events[-2:]
+    if events and not exchange.body.endswith(BLANK_LINES) and not _is_whole(events[-1]):
+        events.pop()  # the stream was cut within an event
+        ends.pop()
+    is_done = DONE in events
     if is_done:
         ends = [end for event, end in zip(events, ends, strict=True) if event != DONE]
         events = [event for event in events if event != DONE]
@@ -187,8 +192,8 @@ def _read_stream(
     data.response_messages = messages  # type: ignore[assignment]  # a list to whoever reads it
     try:
         pieces = look(messages)
-    except ValueError as error:
-        return _fail(data, FailureKind.PROTOCOL, f"an event is no JSON: {error}")
+    except Exception as error:  # noqa: BLE001  # a server may send anything, and a plugin's `read_message` raise anything
+        return _fail(data, FailureKind.PROTOCOL, f"an event {_unreadable(error)}")
     is_known = any(piece.is_known for piece in pieces)
     # A plugin for another API that did not say what its messages mean: each is content.
     contents = [end for end, piece in zip(ends, pieces, strict=True) if piece.text or piece.reasoning or not is_known]
@@ -206,6 +211,22 @@ def _read_stream(
     elif generates and not contents:
         _fail(data, FailureKind.EMPTY, "a complete answer without content")
     return None
+
+
+def _is_whole(event: bytes) -> bool:
+    """Whether the last event of a stream is all there: some servers leave out its blank line."""
+    try:
+        if event != DONE:
+            orjson.loads(event)
+    except ValueError:
+        return False
+    return True
+
+
+def _unreadable(error: Exception) -> str:
+    if isinstance(error, orjson.JSONDecodeError):
+        return f"is no JSON: {error}"
+    return f"has an unexpected shape: {type(error).__name__}: {error}"
 
 
 def _times(exchange: Exchange, ends: list[int]) -> list[float]:
@@ -227,8 +248,8 @@ def _read_body(exchange: Exchange, data: BenchmarkData, look: Callable[[Any], Pi
         return
     try:
         piece = look(messages[0]) if messages else Piece()
-    except ValueError as error:
-        _fail(data, FailureKind.PROTOCOL, f"the answer is no JSON: {error}")
+    except Exception as error:  # noqa: BLE001  # a server may send anything, and a plugin's `read_message` raise anything
+        _fail(data, FailureKind.PROTOCOL, f"the answer {_unreadable(error)}")
         return
     data.generated_text, data.reasoning_text = piece.text, piece.reasoning
     if piece.error:

@@ -103,6 +103,8 @@ class DefaultApiPlugin(ApiPluginBase):
             return read_delta(delta, is_last)
         if message.get("error"):
             return Piece(error=error_text(message["error"]))
+        if message.get("object") == "error":  # older vLLM
+            return Piece(error=error_text(message))
         return NOTHING if choices is not None or "usage" in message else UNKNOWN
 
     @cached_property
@@ -130,8 +132,11 @@ class DefaultApiPlugin(ApiPluginBase):
         try:
             tokens = self.parse_responses(data.response_messages, request=data.request)
             data.prompt_tokens, data.completion_tokens = tokens
+            if not all(count is None or type(count) is int for count in tokens):
+                raise TypeError(f"{tuple(tokens)!r} are no numbers of tokens")
         except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
             data.success, data.failure = False, FailureKind.PLUGIN
+            data.prompt_tokens = data.completion_tokens = None
             data.error = f"{type(self).__name__}.parse_responses: {type(error).__name__}: {error}"
             return
         if isinstance(tokens, TokenCount):
