@@ -57,9 +57,9 @@ class _Reply:
     def __init__(self, call: Call, parameters: dict[str, Any], prompt_tokens: int, tokens: int, reason: str) -> None:
         self.call, self.prompt_tokens, self.tokens, self.reason = call, prompt_tokens, tokens, reason
         self.reasoning = min(call.settings.reasoning_tokens, tokens)
-        self.is_message = parameters.get("result_format") == "message"
         self.is_incremental = bool(parameters.get("incremental_output"))
         self.is_multimodal = "multimodal" in call.path
+        self.is_message = self.is_multimodal or parameters.get("result_format") == "message"
 
     def whole(self) -> dict[str, Any]:
         texts = words.text(self.tokens - self.reasoning), words.text(self.reasoning)
@@ -67,7 +67,8 @@ class _Reply:
 
     def content(self) -> Iterator[bytes]:
         text = thought = ""
-        for number, word in enumerate(words.pieces(self.tokens), 1):
+        parts = [*words.pieces(self.reasoning), *words.pieces(self.tokens - self.reasoning)]
+        for number, word in enumerate(parts, 1):
             part, is_thought = word.decode(), number <= self.reasoning
             if self.is_incremental:
                 text = thought = ""

@@ -10,6 +10,8 @@ from perfbench_runner.mock import words
 from perfbench_runner.mock.dialects import openai
 from perfbench_runner.mock.plan import BadRequestError, Call, Plan
 
+_EVENTS_BETWEEN = 4  # reasoning closed (2), message opened (2)
+
 
 class OpenAIResponses:
     paths = ("/v1/responses",)
@@ -22,14 +24,14 @@ class OpenAIResponses:
         reply = _Reply(call, words.count_tokens(given), tokens, cut)
         if not call.body.get("stream"):
             return Plan.json(reply.document(), prompt_tokens=reply.prompt_tokens, tokens=tokens)
-        head, content, tail = reply.events()
+        head, content, tail, error = reply.events()
         return Plan.stream(
             content,
             prompt_tokens=reply.prompt_tokens,
             tokens=tokens,
             head=(head,),
             tail=(tail,),
-            error=reply.event("error", code="server_error", message=openai.SPOILT, param=None),
+            error=error,
         )
 
     def error(self, status: int, message: str) -> bytes:
@@ -80,21 +82,29 @@ class _Reply:
             {"type": kind, **fields, "sequence_number": next(self._number)}
         )
 
-    def events(self) -> tuple[bytes, Iterator[bytes], bytes]:
-        """What comes before the first token, with each token, and after the last."""
+    def events(self) -> tuple[bytes, Iterator[bytes], bytes, bytes]:
+        """What comes before the first token, with each token, after the last, and in place of the rest if it fails."""
         kinds = "response.created", "response.in_progress"
         head = b"".join(self.event(kind, response=self.document("in_progress", [])) for kind in kinds)
         head += self._open_reasoning() if self.reasoning else self._open_message()
-        return head, self._content(), b"".join(self._tail())
+        first = next(self._number)
+        self._number = count(first + self.tokens // 2)
+        error = self.event("error", code="server_error", message=openai.SPOILT, param=None)
+        between = _EVENTS_BETWEEN if 0 < self.reasoning < self.tokens else 0
+        self._number = count(first + self.tokens + between)
+        tail = b"".join(self._tail())
+        self._number = count(first)  # for the content, which is made as it is sent
+        return head, self._content(), tail, error
 
     def _content(self) -> Iterator[bytes]:
         if self.reasoning:
             yield from self._deltas("response.reasoning_text.delta", self._place("rs_", 0), self.reasoning)
-        text = self._deltas(
+        change = self._close_reasoning() + self._open_message() if 0 < self.reasoning < self.tokens else b""
+        for event in self._deltas(
             "response.output_text.delta", self._message_place, self.tokens - self.reasoning, logprobs=[]
-        )
-        for index, event in enumerate(text):
-            yield self._close_reasoning() + self._open_message() + event if self.reasoning and not index else event
+        ):
+            yield change + event
+            change = b""
 
     def _deltas(self, kind: str, place: dict[str, Any], tokens: int, **more: Any) -> Iterator[bytes]:
         fields = orjson.dumps({"type": kind, **place, **more})[:-1]
