@@ -74,11 +74,16 @@ class Live:
         tokens = data.completion_tokens or 0
         self.tokens += tokens
         self._recent.append((self.clock(), tokens))
+        self._forget_old()
 
     def rates(self) -> tuple[float, float]:
         """Requests and output tokens per second, over the last seconds."""
         now = self.clock()
         window_s = min(WINDOW_S, max(now - self.began_s, 1e-3))
-        while self._recent and self._recent[0][0] < now - WINDOW_S:
-            self._recent.popleft()
+        self._forget_old()
         return len(self._recent) / window_s, sum(tokens for _, tokens in self._recent) / window_s
+
+    def _forget_old(self) -> None:
+        since_s = self.clock() - WINDOW_S
+        while self._recent and self._recent[0][0] < since_s:
+            self._recent.popleft()
