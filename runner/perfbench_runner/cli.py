@@ -164,7 +164,7 @@ def _show_dry_run(prepared: Prepared) -> None:
     with prepared.cleanup:
         click.echo(yaml.safe_dump(redacted(prepared.benchmark), sort_keys=False, allow_unicode=True))
         click.echo(f"# first request: POST {prepared.wiring.url}")
-        click.echo(json.dumps(json.loads(prepared.feed.first().body), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(json.loads(prepared.feed.first_body()), indent=2, ensure_ascii=False))
 
 
 def _watch(prepared: Prepared, folder: Path, quiet: bool, listen: str | None) -> Finished:

@@ -133,7 +133,9 @@ class Control:
         self._level = 0
         self._remaining: float = 0
         self._arrivals: Iterator[float] | None = None
-        self._next_at_s = 0.0
+        self._ahead: deque[tuple[Prepared, float | None]] = deque()
+        """The next request and its time: drawn, not yet given to a shard."""
+        self._schedule_began_s: float | None = None
         self._started_s = 0.0
         self._is_feeding = False
         self._changed = asyncio.Event()
@@ -214,7 +216,9 @@ class Control:
         self._remaining = float("inf") if stage.requests is None else stage.requests
         random = Random(f"{self.spec.load.random_seed}/arrivals/{number}")
         self._arrivals = arrivals(stage.rate, stage.arrival, random) if stage.rate else None
-        self._next_at_s = next(self._arrivals) if self._arrivals else 0.0
+        self._schedule_began_s = None
+        if self._ahead:
+            self.feed.put_back(self._ahead.popleft()[0])
         self._is_feeding = True
         self.live.begin()
         # A shard without a share stays out; a limit of nothing would mean none.
@@ -289,33 +293,46 @@ class Control:
         if not self._is_feeding:
             return
         until = self.clock() + (1.0 if first else SLICE_S)
-        while self._remaining > 0 and (worker := self._hungriest(first)) is not None:
-            try:
-                prepared = next(self.feed)
-            except (DatasetError, PluginError) as error:
-                self.stop(End("failed", "DatasetFailed", str(error)))
-                return
-            at_s = self._next_at_s if self._arrivals else None
+        while self._remaining > 0 and self._look_ahead() and (worker := self._hungriest(first)) is not None:
+            prepared, at_s = self._ahead.popleft()
             self._deal(worker, prepared, at_s)
             self._remaining -= 1
-            if self._arrivals:
-                self._next_at_s = next(self._arrivals)
             if self.clock() > until:
                 self._again("_is_refilling", self._refill)
                 break
         self._send_batches()
-        if self._remaining <= 0:
+        if self._remaining <= 0 and self._is_feeding:
             self._is_feeding = False
             for worker in self.workers:
                 worker.send("fed")
+
+    def _look_ahead(self) -> bool:
+        """Have the next request and its time ready; false when there is none."""
+        if self._ahead:
+            return True
+        try:
+            prepared = next(self.feed)
+        except StopIteration:  # a schedule that has been played
+            self._remaining = 0
+            return False
+        except (DatasetError, PluginError) as error:
+            self.stop(End("failed", "DatasetFailed", str(error)))
+            return False
+        at_s = next(self._arrivals) if self._arrivals else None
+        if self._arrivals and self.feed.has_schedule and prepared.at_s is not None:
+            self._schedule_began_s = prepared.at_s if self._schedule_began_s is None else self._schedule_began_s
+            at_s = prepared.at_s - self._schedule_began_s
+        self._ahead.append((prepared, at_s))
+        return True
 
     def _hungriest(self, first: bool) -> Worker | None:
         """The shard that lacks most; None when all have enough."""
         active = [worker for worker in self.workers if not worker.is_done]
         if not active:
             return None
-        if self._arrivals:
-            ahead_s = self._next_at_s if first else self._next_at_s - (self.clock() - self._started_s)
+        at_s = self._ahead[0][1]
+        if at_s is not None:
+            ahead_s = at_s if first else at_s - (self.clock() - self._started_s)
             worker = min(active, key=lambda worker: worker.outstanding)
             return worker if ahead_s <= HORIZON_S and len(self._pending) < 50_000 else None
         worker = max(active, key=lambda worker: worker.lanes - worker.outstanding)
@@ -361,6 +378,7 @@ class Control:
 
     def _on_results(self, worker: Worker, measured: list[Measured]) -> None:
         worker.outstanding -= len(measured)
+        worker.outstanding += sum(not one.is_last for one in measured)
         for one in measured:
             self._unread.append((worker, one))
             self._unread_bytes += _size(one)
@@ -410,7 +428,9 @@ class Control:
         self._refill()
 
     def _take(self, worker: Worker, measured: Measured) -> None:
-        prepared = self._pending.pop(measured.seq, None)
+        prepared = self._pending.pop(measured.seq, None) if measured.is_last else self._pending.get(measured.seq)
+        if isinstance(measured.exchange, BenchmarkData) and not measured.exchange.start_time:
+            return  # the rest of a conversation, which was not sent
         result = self._result(worker, measured, prepared)
         if self._level == TEST:
             self._test = result
@@ -424,15 +444,29 @@ class Control:
         self._stop_if_hopeless(result)
 
     def _result(self, worker: Worker, measured: Measured, prepared: Prepared | None) -> Result:
-        seq, scheduled_s, what = measured
+        what, body = measured.exchange, measured.body
+        if not body and prepared is not None and isinstance(prepared.body, bytes):
+            body = prepared.body
         if isinstance(what, BenchmarkData):
-            self._finalize(what)
-            return Result(self._level, seq, worker.number, scheduled_s, what)
-        data = self.feed.api.read(what, prepared.body.decode() if prepared else "{}")  # type: ignore[attr-defined]  # a DefaultApiPlugin
-        data.request_id = prepared.request_id if prepared else None
-        first_byte_s = what.first_byte_s - what.sent_s if what.first_byte_s else None
+            data, wire = what, Exchange()
+            self._finalize(data)
+        else:
+            data, wire = self.feed.api.read(what, body.decode()), what  # type: ignore[attr-defined]  # a DefaultApiPlugin
+        data.request_id = data.request_id or (prepared.request_id if prepared else None)
+        if measured.turn:
+            data.trace_id, data.input_num_turns = str(measured.seq), measured.turn
+            data.is_first_turn, data.is_last_turn = measured.turn == 1, measured.is_last
+        first_byte_s = wire.first_byte_s - wire.sent_s if wire.first_byte_s else None
         return Result(
-            self._level, seq, worker.number, scheduled_s, data, what.connect_s, what.tls_s, first_byte_s, len(what.body)
+            stage=self._level,
+            seq=measured.seq,
+            shard=worker.number,
+            scheduled_s=measured.scheduled_s,
+            data=data,
+            connect_s=wire.connect_s,
+            tls_s=wire.tls_s,
+            first_byte_s=first_byte_s,
+            response_bytes=len(wire.body),
         )
 
     def _finalize(self, data: BenchmarkData) -> None:

@@ -14,65 +14,103 @@ import orjson
 
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
-from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Message
+from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn
 from perfbench_plugins.registry import PluginError
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A request ready to be sent."""
+class Talk:
+    """A conversation to be played: its turns are built one by one, since each needs the answer before it."""
 
-    body: bytes
+    turns: list[Turn]
+    parameters: Arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request ready to be sent, or a conversation."""
+
+    body: bytes | Talk
     headers: dict[str, str] | None = None
     request_id: str | None = None
+    at_s: float | None = None
+    """When to send it, where the dataset says so: seconds from the start of its schedule."""
 
 
 class Feed:
-    """The endless sequence of a run's requests."""
+    """The sequence of a run's requests: endless, unless the dataset brings its own schedule."""
 
     def __init__(self, arguments: Arguments, dataset: DatasetPluginBase, api: ApiPluginBase) -> None:
         self.arguments, self.dataset, self.api = arguments, dataset, api
         self.random = Random(f"{arguments.random_seed}/lengths")
-        self._bodies = self._prepare_all()
-        self._first: list[Prepared] = []
+        self.has_schedule = bool(getattr(dataset, "provides_arrival_schedule", False))
         self.offset = arguments.dataset_offset
+        self._items = self._all_items()
+        self._first: Item | None = None
+        self._waiting: Prepared | None = None
 
     def first(self) -> Prepared:
         """The first request, which stays the first: a wrong dataset or plugin shows here, before any load."""
-        if not self._first:
-            self._first.append(next(self._bodies))
-        return self._first[0]
+        if self._waiting is None:
+            self._first = next(self._items)
+            self._waiting = self._prepare(self._first)
+        return self._waiting
 
     def __next__(self) -> Prepared:
-        return self._first.pop() if self._first else next(self._bodies)
+        """The next request; raises StopIteration where a schedule ends, DatasetError and PluginError."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            return waiting
+        return self._prepare(next(self._items))
+
+    def put_back(self, prepared: Prepared) -> None:
+        """Give back the request that was drawn last: it is the next one again."""
+        self._waiting = prepared
+
+    def first_body(self) -> bytes:
+        """The body of the first request, of a conversation's first turn."""
+        body = self.first().body
+        if isinstance(body, bytes):
+            return body
+        first_turn = prepare(self.api, body.turns[0].messages, body.parameters).body
+        return first_turn if isinstance(first_turn, bytes) else b"{}"
 
     def test_request(self) -> Prepared:
         """The first request with the shortest answer, to test the connection with."""
-        return prepare(self.api, orjson.loads(self.first().body), self.arguments.model_copy(update={"max_tokens": 1}))
+        self.first()
+        if self._first is None:
+            raise AssertionError("first() sets it")
+        messages = self._first.messages
+        if is_conversation(messages):
+            messages = messages[0].messages
+        short = self._first.parameters(self.arguments).model_copy(update={"max_tokens": 1, "min_tokens": None})
+        return prepare(self.api, messages, short, self._first)
 
-    def _prepare_all(self) -> Iterator[Prepared]:
-        for messages in self._messages():
-            yield prepare(self.api, messages, self._parameters())
+    def _prepare(self, item: Item) -> Prepared:
+        parameters = item.parameters(self.arguments)
+        if isinstance(parameters.max_tokens, list):
+            length = self.random.randint(*parameters.max_tokens)
+            parameters = parameters.model_copy(update={"max_tokens": length})
+        if is_conversation(item.messages):
+            headers = dict(item.headers) if item.headers else None
+            return Prepared(Talk(item.messages, parameters), headers, item.request_id, item.at_s)
+        return prepare(self.api, item.messages, parameters, item)
 
-    def _parameters(self) -> Arguments:
-        length = self.arguments.max_tokens
-        if not isinstance(length, list):
-            return self.arguments
-        return self.arguments.model_copy(update={"max_tokens": self.random.randint(*length)})
-
-    def _messages(self) -> Iterator[Any]:
-        """The dataset's items, from its start again when it ends."""
+    def _all_items(self) -> Iterator[Item]:
+        """The dataset's items, from its start again when it ends, unless it brings a schedule."""
         if self.arguments.prompt is not None:
-            yield from self._fixed(self.arguments.prompt)
+            yield from map(Item, self._fixed(self.arguments.prompt))
         skip = self.offset
         while True:
             seen = 0
             for messages in self.dataset.build_messages():
                 seen += 1
                 if seen > skip:
-                    yield messages
+                    yield messages if isinstance(messages, Item) else Item(messages)
             if seen <= skip:
                 raise DatasetError(self._nothing(seen))
+            if self.has_schedule:
+                return
             skip = 0
 
     def _nothing(self, seen: int) -> str:
@@ -95,7 +133,12 @@ class Feed:
             yield chat if self.arguments.apply_chat_template else prompt
 
 
-def prepare(api: ApiPluginBase, messages: Any, parameters: Arguments) -> Prepared:
+def is_conversation(messages: Any) -> bool:
+    """Whether a dataset's item is a Conversation: a list of Turns."""
+    return isinstance(messages, list) and bool(messages) and isinstance(messages[0], Turn)
+
+
+def prepare(api: ApiPluginBase, messages: Any, parameters: Arguments, item: Item | None = None) -> Prepared:
     """The body for a dataset's item; raises PluginError when the plugin cannot build it."""
     name = type(api).__name__
     try:
@@ -103,8 +146,12 @@ def prepare(api: ApiPluginBase, messages: Any, parameters: Arguments) -> Prepare
         if not body:
             raise PluginError(f"API plugin {name}: build_request returned nothing for {str(messages)[:200]!r}")
         headers, request_id = api.extract_body_meta(body, {})
-        return Prepared(orjson.dumps(body), headers or None, request_id)
+        content = orjson.dumps(body)
     except PluginError:
         raise
     except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
         raise PluginError(f"API plugin {name}: build_request: {type(error).__name__}: {error}") from error
+    if item is None:
+        return Prepared(content, headers or None, request_id)
+    headers = {**headers, **(item.headers or {})}
+    return Prepared(content, headers or None, item.request_id or request_id, item.at_s)

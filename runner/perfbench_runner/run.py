@@ -236,7 +236,7 @@ def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any]) -> Wi
     except ValueError as error:
         raise SpecError([f"spec.target.url: {error}"]) from None
     is_ours = isinstance(api, DefaultApiPlugin) and type(api).process_request is DefaultApiPlugin.process_request
-    return Wiring(url, headers, limits, tls, None if is_ours else api)
+    return Wiring(url, headers, limits, tls, None if is_ours else api, api)
 
 
 def new_folder(outputs: Path, name: str, with_time: bool = True, now: datetime | None = None) -> Path:

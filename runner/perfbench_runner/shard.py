@@ -19,7 +19,10 @@ import orjson
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange, FailureKind
+from perfbench_plugins.reading import read
+from perfbench_plugins.registry import PluginError
 from perfbench_runner import health
+from perfbench_runner.feed import Talk, prepare
 from perfbench_runner.ipc import Channel
 from perfbench_runner.timer import DeadlineTimer
 from perfbench_runner.transport import HttpTransport, Limits, destination, tls_context
@@ -42,6 +45,8 @@ class Wiring:
     """Arguments of `tls_context`."""
     plugin: Any = None
     """An API plugin that overrides `process_request`; None where the transport does all."""
+    api: Any = None
+    """The API plugin, to build the turns of conversations and to read their replies."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class Item(NamedTuple):
     seq: int
     at_s: float | None
     """Open loop: when to send it, from the start of the stage."""
-    body: bytes
+    body: bytes | Talk
+    """The request's body, or a conversation to play."""
     headers: dict[str, str] | None = None
     """Headers of this request alone."""
 
@@ -75,6 +81,12 @@ class Measured(NamedTuple):
     seq: int
     scheduled_s: float
     exchange: Exchange | BenchmarkData
+    turn: int = 0
+    """Of a conversation: 1 for its first turn; 0 for a single request."""
+    is_last: bool = True
+    """Nothing more comes of this item."""
+    body: bytes = b""
+    """Of a conversation: the body that was sent."""
 
 
 class Shard:
@@ -276,25 +288,72 @@ class Shard:
     # A request.
 
     async def _perform(self, item: Item, scheduled_s: float) -> None:
+        if isinstance(item.body, Talk):
+            return await self._converse(item, item.body, scheduled_s)
+        measured = await self._send(item.body, item.headers)
+        self.outbox.append(Measured(item.seq, scheduled_s, measured))
+        return None
+
+    async def _send(self, body: bytes, headers: dict[str, str] | None) -> Exchange | BenchmarkData:
         self.in_flight += 1
         try:
             if self.wiring.plugin is not None:
-                measured: Exchange | BenchmarkData = await self._perform_by_plugin(item)
-            elif item.headers:
-                headers = {**self.wiring.headers, **item.headers}
-                measured = await self.transport.post(self.wiring.url, headers, item.body)
-            else:
-                measured = await self.transport.exchange(self.destination, item.body)
+                return await self._send_by_plugin(body, headers)
+            if headers:
+                return await self.transport.post(self.wiring.url, {**headers, **self.wiring.headers}, body)
+            return await self.transport.exchange(self.destination, body)
         finally:
             self.in_flight -= 1
-        self.outbox.append(Measured(item.seq, scheduled_s, measured))
 
-    async def _perform_by_plugin(self, item: Item) -> BenchmarkData:
+    async def _converse(self, item: Item, talk: Talk, scheduled_s: float) -> None:
+        """Play a conversation: each turn after the answer before it, and after its think time. It ends with a failure."""
+        history: list[dict[str, Any]] = []
+        for number, turn in enumerate(talk.turns, start=1):
+            if number > 1:
+                scheduled_s = self.clock() + (turn.tool_call_latency or 0.0)
+                await self._sleep_unless_stopped(turn.tool_call_latency or 0.0)
+                if self.is_stopped:  # what was not sent is no result; the turn before was the last
+                    self.outbox.append(Measured(item.seq, scheduled_s, NOTHING_MORE))
+                    return
+            history += turn.messages
+            parameters = talk.parameters
+            if turn.max_tokens is not None:
+                parameters = parameters.model_copy(update={"max_tokens": turn.max_tokens})
+            try:
+                body = prepare(self.wiring.api, list(history), parameters).body
+            except PluginError as error:
+                data = _failed(FailureKind.PLUGIN, str(error), self.clock())
+                self.outbox.append(Measured(item.seq, scheduled_s, data, number))
+                return
+            if isinstance(body, Talk):
+                raise AssertionError("a turn's messages are no conversation")
+            measured = await self._send(body, item.headers)
+            reply = None if measured.failure else self._reply(measured)
+            is_last = reply is None or number == len(talk.turns)
+            self.outbox.append(Measured(item.seq, scheduled_s, measured, number, is_last, body))
+            if is_last:
+                return
+            history.append({"role": "assistant", "content": reply})
+
+    def _reply(self, measured: Exchange | BenchmarkData) -> str | None:
+        """The answer's text, without its reasoning; None when the answer is a failure after all."""
+        if isinstance(measured, Exchange):
+            measured = read(measured, "", self.wiring.api.read_message)
+        return measured.generated_text if measured.success else None
+
+    async def _sleep_unless_stopped(self, seconds: float) -> None:
+        until_s = self.clock() + seconds
+        while not self.is_stopped and (left_s := until_s - self.clock()) > 0:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.waiting.append(future)
+            await asyncio.wait([future], timeout=left_s)
+
+    async def _send_by_plugin(self, content: bytes, own_headers: dict[str, str] | None) -> BenchmarkData:
         """The plugin sends the request itself, with an aiohttp session as EvalScope gives it."""
         began = self.clock()
-        headers = {"Content-Type": "application/json", **self.wiring.headers, **(item.headers or {})}
+        headers = {"Content-Type": "application/json", **(own_headers or {}), **self.wiring.headers}
         try:
-            body = orjson.loads(item.body)
+            body = orjson.loads(content)
             data: BenchmarkData = await self.wiring.plugin.process_request(
                 await self._aiohttp(), self.wiring.url, headers, body
             )
@@ -305,7 +364,7 @@ class Shard:
                 failure=FailureKind.PLUGIN,
                 error=f"{type(self.wiring.plugin).__name__}.process_request: {type(error).__name__}: {error}",
             )
-        data.request = data.request or item.body.decode()
+        data.request = data.request or content.decode()
         data.start_time = data.start_time or began
         data.completed_time = data.completed_time or self.clock()
         if not data.success and not data.failure:
@@ -334,6 +393,14 @@ class Shard:
         if self.outbox:
             self.channel.send(("results", self.outbox))
             self.outbox = []
+
+
+NOTHING_MORE = BenchmarkData(failure=FailureKind.CANCELLED, error="not sent")
+"""Stands for the rest of a conversation that was stopped between two turns; it is no result."""
+
+
+def _failed(kind: str, error: str, at_s: float) -> BenchmarkData:
+    return BenchmarkData(failure=kind, error=error, start_time=at_s, completed_time=at_s, query_latency=0.0)
 
 
 async def _sleep_until(at_s: float, clock: Callable[[], float]) -> None:

@@ -58,6 +58,19 @@ class Client(_Model):
     """What was judged, by the names of docs/client-health.md; seconds and shares of 1."""
 
 
+class Conversations(_Model):
+    """Figures of conversations, where a stage had any."""
+
+    total: int
+    completed: int
+    """Conversations whose every turn succeeded."""
+    turns: Distribution
+    duration_s: Distribution
+    """From the first turn sent to the last answer's end, think time included."""
+    first_turn_ttft_s: Distribution
+    later_turn_ttft_s: Distribution
+
+
 class StageSummary(_Model):
     """Figures of one stage. Latencies are of succeeded requests."""
 
@@ -93,6 +106,7 @@ class StageSummary(_Model):
     """Open loop: the rate asked for."""
     sent_rate_rps: float | None = None
     """Open loop: the rate at which requests were really sent."""
+    conversations: Conversations | None = None
     cached_prompt_share: float | None = None
     """Prompt tokens that the server reported as cached, of all prompt tokens of requests with such a report."""
     client: Client = Client()
@@ -179,6 +193,7 @@ def stage_summary(db: sqlite3.Connection, number: int, name: str, plan: dict[str
         token_sources=_counts(db, number, "token_source", "success = 1"),
         offered_rate_rps=rate,
         sent_rate_rps=_sent_rate(sent) if rate else None,
+        conversations=_conversations(db, number),
         cached_prompt_share=_cached_share(columns, ok),
         client=client,
     )
@@ -202,7 +217,7 @@ def _gaps(db: sqlite3.Connection, number: int) -> np.ndarray[Any, Any]:
         (number,),
     )
     parts = [np.asarray(orjson.loads(text), dtype=np.float64) for (text,) in rows]
-    return np.concatenate(parts) if parts else np.empty(0)
+    return _known(np.concatenate(parts)) if parts else np.empty(0)
 
 
 def _connects(columns: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
@@ -234,6 +249,35 @@ def _cached_share(columns: dict[str, np.ndarray[Any, Any]], ok: np.ndarray[Any, 
     reported = ok & ~np.isnan(columns["cached_tokens"])
     prompt = float(np.nansum(columns["prompt_tokens"][reported]))
     return float(np.nansum(columns["cached_tokens"][reported])) / prompt if prompt else None
+
+
+def _conversations(db: sqlite3.Connection, number: int) -> Conversations | None:
+    where = "FROM result WHERE stage = ? AND turn IS NOT NULL"
+    rows = db.execute(
+        f"SELECT count(*), min(start_time), max(completed_time), min(success) {where} GROUP BY trace_id",
+        (number,),
+    ).fetchall()
+    if not rows:
+        return None
+    ttfts = {
+        is_first: [
+            row[0]
+            for row in db.execute(
+                f"SELECT first_chunk_latency {where} AND success = 1 AND (turn = 1) = ?",
+                (number, is_first),
+            )
+            if row[0] is not None
+        ]
+        for is_first in (True, False)
+    }
+    return Conversations(
+        total=len(rows),
+        completed=sum(row[3] for row in rows),
+        turns=distribution(row[0] for row in rows),
+        duration_s=distribution(row[2] - row[1] for row in rows),
+        first_turn_ttft_s=distribution(ttfts[True]),
+        later_turn_ttft_s=distribution(ttfts[False]),
+    )
 
 
 def _own_lags(columns: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
