@@ -90,7 +90,7 @@ class TemplatePlugin(DefaultApiPlugin):
     def build_request(self, messages: Any, param: Arguments | None = None) -> dict[str, Any]:
         """The rendered template, extra_args added; a whole body from the dataset is sent as it is."""
         if isinstance(messages, dict):
-            return messages
+            return dict(messages)
         param = param or self.param
         text = self._body.render(_variables(messages, param))
         try:
