@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from perfbench_plugins.datasets.base import BaseDatasetArgs
+from perfbench_plugins.datasets.lengths import Drawn
 
 
 class TextLengthArgs(BaseDatasetArgs):
@@ -28,3 +29,56 @@ class TextLengthArgs(BaseDatasetArgs):
 
 class TextDatasetArgs(TextLengthArgs):
     """Options of datasets whose prompts are real text."""
+
+
+class EndArgs(BaseDatasetArgs):
+    """What ends answers."""
+
+    ignore_eos: bool = False
+    """Send ignore_eos, so that answers get as long as they may; vLLM and SGLang know it, others may refuse it."""
+
+
+class OutputArgs(EndArgs):
+    """How long answers are to be."""
+
+    output_length: Drawn | None = None
+    """Longest answer of each request (tokens), drawn; the run's maxTokens if not given."""
+
+
+class ConversationArgs(OutputArgs):
+    """Options of datasets that yield conversations; min_turns and max_turns are the run's."""
+
+    think_time: Drawn | None = None
+    """Seconds between an answer and the next turn, drawn for each turn after the first."""
+
+
+class MultiTurnDatasetArgs(ConversationArgs):
+    """Options of datasets that make conversations."""
+
+    first_turn_length: Drawn | None = None
+    """Length of a conversation's first turn, drawn (tokens; without a tokenizer words, or estimated by characters)."""
+    subsequent_turn_length: Drawn | None = None
+    """Length of every later turn, drawn."""
+    num_workers: int | None = None
+    """Kept for EvalScope's scripts, without effect: conversations are made while others are played."""
+
+
+class TraceArgs(BaseDatasetArgs):
+    """Options of datasets that say when to send each request."""
+
+    speed: float = Field(1.0, gt=0)
+    """How many times faster than recorded: 2 halves all gaps."""
+
+
+class BodyArgs(TraceArgs):
+    """Options of datasets that replay whole bodies."""
+
+    model_override: str | None = None
+    """Model put into every body, unless model_mapping has another; bodies keep their own if not given."""
+    model_mapping: dict[str, str] | None = None
+    """Recorded model: model to send instead."""
+
+    def send_to(self, model: str | None) -> str | None:
+        """The model that a body recorded for `model` is sent to; None where it has none."""
+        mapped = (self.model_mapping or {}).get(model or "")
+        return mapped or self.model_override or model

@@ -4,7 +4,7 @@ Neither hub's `datasets` library is needed: both clients can fetch the files of 
 those (see `rows.py`). Downloads land in the hub's usual cache, so they happen once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,16 @@ from perfbench_plugins.datasets.base import DatasetError
 from perfbench_plugins.datasets.rows import folder_rows
 
 MODELSCOPE, HUGGINGFACE = "modelscope", "huggingface"
+
+
+def id_on(source: str | None, ids: Mapping[str, str]) -> str:
+    """A dataset's name on the hub that is asked for; raises DatasetError where it is not on it."""
+    hub = source or MODELSCOPE
+    if hub in ids or hub == "local":
+        return ids.get(hub) or next(iter(ids.values()))
+    raise DatasetError(
+        f"dataset.source: {next(iter(ids.values()))!r} is not on {hub}; use {' or '.join(ids)}, or dataset.path"
+    )
 
 
 def download(source: str | None, dataset_id: str, patterns: list[str]) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from perfbench_plugins.datasets.base import DatasetError
+from perfbench_plugins.datasets.hub import id_on
 from perfbench_plugins.datasets.text import TextDataset
 from perfbench_plugins.registry import register_dataset
 
@@ -36,6 +37,6 @@ class OpenqaDatasetPlugin(TextDataset):
             return parameters.dataset_path
         if parameters.dataset_path:
             return str(Path(parameters.dataset_path) / FILE)
-        if parameters.data_source in HUB_ID:
-            return self.download_hub_file(HUB_ID[parameters.data_source], FILE)
+        if parameters.data_source not in (None, "local"):
+            return self.download_hub_file(id_on(parameters.data_source, HUB_ID), FILE)
         return str(SAMPLE)

@@ -9,11 +9,12 @@ from functools import cache, cached_property
 from itertools import accumulate
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from perfbench_plugins.datasets.base import BaseDatasetArgs, DatasetError, DatasetPluginBase, Item
+from perfbench_plugins.datasets.dataset_args import OutputArgs
 from perfbench_plugins.datasets.lengths import Distribution, Drawn
 from perfbench_plugins.datasets.rows import file_rows
 
@@ -25,20 +26,16 @@ WORDS = Path(__file__).parent / "samples" / "words.txt"
 """Frequent English words: with most tokenizers each is one token after a space."""
 
 
-class OutputArgs(BaseDatasetArgs):
-    """How long the answers of synthetic prompts are to be."""
-
-    output_length: Drawn | None = None
-    """Longest answer of each request (tokens), drawn; the run's maxTokens if not given."""
-    ignore_eos: bool = False
-    """Send ignore_eos, so that answers get as long as they may; vLLM and SGLang know it, others may refuse it."""
-
-
-class LengthArgs(OutputArgs):
-    """Lengths of synthetic prompts and their answers."""
+class InputArgs(BaseDatasetArgs):
+    """Length of synthetic prompts."""
 
     input_length: Drawn | None = None
     """Length of each prompt, drawn; between minPromptLength and maxPromptLength if not given."""
+
+
+class LengthArgs(InputArgs, OutputArgs):
+    """Lengths of synthetic prompts and their answers."""
+
     length_pairs: str | None = None
     """File (JSONL, CSV, Parquet) with columns input_length and output_length, drawn together: their correlation is kept."""
 
@@ -55,9 +52,9 @@ class RandomArgs(LengthArgs):
 
 
 class RandomTextDataset(DatasetPluginBase):
-    """A dataset made of random text; `text` makes some, `prompt_lengths` says how long prompt and answer are to be."""
+    """A dataset made of random text; `text` makes some, `input_length` says how long it is to be."""
 
-    args_schema = LengthArgs
+    args_schema: ClassVar[type[BaseDatasetArgs]] = InputArgs
 
     def text(self, length: int, random: Random | None = None) -> str:
         """Random text of so many tokens (words without a tokenizer)."""
@@ -66,41 +63,14 @@ class RandomTextDataset(DatasetPluginBase):
             return self.tokenizer.random_text(length, random)
         return " ".join(random.choices(words(), k=max(0, length)))
 
-    def prompt_lengths(self) -> tuple[int, int | None]:
-        """Lengths of the next prompt and its answer; None where the run's maxTokens holds."""
-        args = self.dataset_args
-        if self._pairs:
-            return self.random.choice(self._pairs)
-        output = args.output_length.length(self.random) if args.output_length else None
-        return self._input_length.length(self.random), output
-
-    def item(self, messages: Any, output_length: int | None) -> Any:
-        """What to yield: the messages themselves, or an Item around them where the answer's length is drawn."""
-        if output_length is None and not self.dataset_args.ignore_eos:
-            return messages
-        extra = {"ignore_eos": True} if self.dataset_args.ignore_eos else {}
-        return Item(messages, max_tokens=output_length, extra=extra)
+    def input_length(self) -> int:
+        """Length of the next prompt."""
+        return self._input_length.length(self.random)
 
     @cached_property
     def _input_length(self) -> Distribution:
         given: Distribution | None = self.dataset_args.input_length
         return given or usual_lengths(self.query_parameters.min_prompt_length, self.query_parameters.max_prompt_length)
-
-    @cached_property
-    def _pairs(self) -> list[tuple[int, int | None]]:
-        path = self.dataset_args.length_pairs
-        if not path:
-            return []
-        try:
-            pairs = [(int(row["input_length"]), int(row["output_length"])) for row in file_rows(Path(path))]
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"a row has no {error}" if isinstance(error, KeyError) else str(error)
-            raise DatasetError(
-                f"dataset.args.length_pairs: {path!r}: {reason}; it needs columns input_length and output_length"
-            ) from None
-        if not pairs or min(map(min, pairs)) < 1:
-            raise DatasetError(f"dataset.args.length_pairs: {path!r} holds no lengths, or some below 1")
-        return list(pairs)
 
 
 @cache
@@ -134,9 +104,42 @@ class Prefixes:
 
 
 class SharedPrefixDataset(RandomTextDataset):
-    """Random text behind a system message and a prefix that prompts share."""
+    """Random text behind a system message and a prefix that prompts share, and answers of drawn lengths."""
 
     args_schema = RandomArgs
+
+    def prompt_lengths(self) -> tuple[int, int | None]:
+        """Lengths of the next prompt and its answer; None where the run's maxTokens holds."""
+        args = self.dataset_args
+        if self._pairs:
+            return self.random.choice(self._pairs)
+        output = args.output_length.length(self.random) if args.output_length else None
+        return self.input_length(), output
+
+    def item(self, messages: Any, output_length: int | None) -> Any:
+        """What to yield: the messages themselves, or an Item around them where the answer's length is drawn."""
+        if output_length is None and not self.dataset_args.ignore_eos:
+            return messages
+        extra = {"ignore_eos": True} if self.dataset_args.ignore_eos else {}
+        return Item(messages, max_tokens=output_length, extra=extra)
+
+    @cached_property
+    def _pairs(self) -> list[tuple[int, int | None]]:
+        path = self.dataset_args.length_pairs
+        if not path:
+            return []
+        try:
+            pairs = [(int(row["input_length"]), int(row["output_length"])) for row in file_rows(Path(path))]
+        except DatasetError as error:
+            raise DatasetError(str(error).replace("dataset.path", "dataset.args.length_pairs", 1)) from None
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"a row has no {error}" if isinstance(error, KeyError) else str(error)
+            raise DatasetError(
+                f"dataset.args.length_pairs: {path!r}: {reason}; it needs columns input_length and output_length"
+            ) from None
+        if not pairs or min(map(min, pairs)) < 1:
+            raise DatasetError(f"dataset.args.length_pairs: {path!r} holds no lengths, or some below 1")
+        return list(pairs)
 
     @cached_property
     def _shared(self) -> tuple[str, Prefixes]:

@@ -1,0 +1,78 @@
+"""Datasets `random_multi_turn` and `custom_multi_turn`: conversations, made or your own."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from perfbench_plugins.datasets.base import Conversation, DatasetError, Turn
+from perfbench_plugins.datasets.conversations import ConversationDataset, turns_of
+from perfbench_plugins.datasets.dataset_args import MultiTurnDatasetArgs
+from perfbench_plugins.datasets.lengths import Distribution
+from perfbench_plugins.datasets.random_text import RandomArgs, SharedPrefixDataset
+from perfbench_plugins.registry import register_dataset
+
+
+class RandomMultiTurnArgs(RandomArgs, MultiTurnDatasetArgs):
+    """Options of random_multi_turn."""
+
+
+@register_dataset("random_multi_turn")
+class RandomMultiTurnDatasetPlugin(ConversationDataset, SharedPrefixDataset):
+    """Conversations of random text, minTurns to maxTurns long; shared parts stand in the first turn."""
+
+    args_schema = RandomMultiTurnArgs
+
+    def build_messages(self) -> Iterator[Any]:
+        """Conversations without end."""
+        parameters = self.query_parameters
+        if parameters.max_turns is None:
+            raise DatasetError("dataset.maxTurns: missing; random_multi_turn must know how long conversations get")
+        if parameters.max_turns < parameters.min_turns:
+            raise DatasetError(
+                f"dataset.minTurns: {parameters.min_turns} is more than maxTurns, {parameters.max_turns}"
+            )
+        while True:
+            yield self.play(self._conversation(self.get_sampled_multi_turn_params()["turns"]))
+
+    def _conversation(self, turns: int) -> Conversation:
+        args = self.dataset_args
+        length, output = self._lengths(args.first_turn_length)
+        system = [self.create_message(self.system_prompt, role="system")] if self.system_prompt else []
+        conversation = [Turn([*system, self.create_message(self.prefixed_text(length))], output)]
+        for _ in range(turns - 1):
+            length, output = self._lengths(args.subsequent_turn_length)
+            conversation.append(Turn([self.create_message(self.text(length))], output))
+        return conversation
+
+    def _lengths(self, given: Distribution | None) -> tuple[int, int | None]:
+        return (given.length(self.random), None) if given else self.prompt_lengths()
+
+
+@register_dataset("custom_multi_turn")
+class CustomMultiTurnDatasetPlugin(ConversationDataset):
+    """Each line of a file is a JSON array of chat messages; the model's real answers replace the recorded ones."""
+
+    def build_messages(self) -> Iterator[Any]:
+        """One conversation for each line, at most maxTurns long."""
+        path = self.query_parameters.dataset_path
+        for number, line in enumerate(self.dataset_line_by_line(path), 1):
+            if line.strip():
+                conversation = turns_of(_messages(line, f"dataset.path: {path!r}, line {number}"), self._most)
+                if conversation and self._is_within_limits(self.measure_messages_len(conversation[0].messages)):
+                    yield self.play(conversation)
+
+    @property
+    def _most(self) -> int | None:
+        return self.query_parameters.max_turns
+
+
+def _messages(line: str, where: str) -> list[dict[str, Any]]:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise DatasetError(f"{where}: no JSON: {error}") from None
+    if isinstance(value, dict):
+        value = value.get("messages")
+    if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
+        raise DatasetError(f"{where}: no JSON array of chat messages, each an object with role and content")
+    return value

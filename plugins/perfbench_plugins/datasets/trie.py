@@ -1,0 +1,95 @@
+"""Datasets `trie_agentic_coding`, `trie_code_qa` and `trie_office_work`: lengths and pauses of agents' real work.
+
+The traces (applied-compute/trie) hold no text, only how long each message, answer and tool call was; texts of those
+lengths are made up.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from perfbench_api.resource import problems
+from perfbench_plugins.datasets.base import Conversation, DatasetError, Item, Turn
+from perfbench_plugins.datasets.dataset_args import EndArgs
+from perfbench_plugins.datasets.hub import id_on
+from perfbench_plugins.datasets.random_text import RandomTextDataset
+from perfbench_plugins.registry import register_dataset
+
+HUB_ID = {"modelscope": "evalscope/trie-workloads"}
+
+
+class TrieArgs(EndArgs):
+    """Options of the trie datasets."""
+
+    tool_time_scale: float = Field(1.0, ge=0)
+    """Factor on the recorded time of tool calls; 0 leaves the pauses out."""
+
+
+class Trace(BaseModel):
+    """One agent's work: lengths in tokens, times in seconds."""
+
+    input_prompt_length: int = Field(ge=0)
+    num_turns: int = Field(ge=0)
+    assistant_response_length: list[int]
+    tool_call_output_length: list[int]
+    tool_call_latency: list[float]
+    final_assistant_response_length: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _lists_fit(self) -> "Trace":
+        for name in ("assistant_response_length", "tool_call_output_length", "tool_call_latency"):
+            if len(getattr(self, name)) != self.num_turns:
+                raise ValueError(f"{name} has {len(getattr(self, name))} entries, but num_turns is {self.num_turns}")
+        return self
+
+
+class TrieReplay(RandomTextDataset):
+    """Conversations of num_turns + 1 turns, each as long and after such a pause as recorded."""
+
+    FILE_NAME = ""
+    args_schema = TrieArgs
+
+    def build_messages(self) -> Iterator[Any]:
+        """One conversation for each line."""
+        source = self.query_parameters.data_source
+        path = self.query_parameters.dataset_path or self.download_hub_file(id_on(source, HUB_ID), self.FILE_NAME)
+        for number, row in self.json_lines(path):
+            try:
+                trace = Trace.model_validate(row)
+            except ValidationError as error:
+                raise DatasetError(f"dataset.path: {path!r}, line {number}: {problems(error, Trace)[0]}") from None
+            conversation = self._conversation(trace)
+            yield Item(conversation, extra={"ignore_eos": True}) if self.dataset_args.ignore_eos else conversation
+
+    def _conversation(self, trace: Trace) -> Conversation:
+        lengths = [trace.input_prompt_length, *trace.tool_call_output_length]
+        answers = [*trace.assistant_response_length, trace.final_assistant_response_length]
+        pauses = [None, *(latency * self.dataset_args.tool_time_scale for latency in trace.tool_call_latency)]
+        last = len(answers) - 1
+        return [
+            # some servers refuse an empty message and an answer of no token
+            Turn([self.create_message(self.text(max(1, length)))], max(1, answer), pause, is_final=index == last)
+            for index, (length, answer, pause) in enumerate(zip(lengths, answers, pauses, strict=True))
+        ]
+
+
+@register_dataset("trie_agentic_coding")
+class TrieAgenticCodingPlugin(TrieReplay):
+    """Agents that write code."""
+
+    FILE_NAME = "agentic_coding_8k.jsonl"
+
+
+@register_dataset("trie_code_qa")
+class TrieCodeQaPlugin(TrieReplay):
+    """Agents that answer questions on code."""
+
+    FILE_NAME = "code_qa_8k.jsonl"
+
+
+@register_dataset("trie_office_work")
+class TrieOfficeWorkPlugin(TrieReplay):
+    """Agents that do office work."""
+
+    FILE_NAME = "office_work_8k.jsonl"
