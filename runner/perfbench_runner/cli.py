@@ -169,7 +169,7 @@ def _show_dry_run(prepared: Prepared) -> None:
 
 def _watch(prepared: Prepared, folder: Path, quiet: bool, listen: str | None) -> Finished:
     """Execute, with progress on stderr, and with an HTTP endpoint where one is asked for."""
-    from perfbench_runner.display import ProgressLine, console
+    from perfbench_runner.progress import ProgressLine, console
 
     endpoints = [_endpoint(prepared, listen)] if listen else []
     with ProgressLine(console(stderr=True), quiet) as line:
@@ -193,7 +193,8 @@ def _report(finished: Finished, as_json: bool) -> None:
     if as_json:
         click.echo(finished.summary.model_dump_json())
     elif finished.summary.stages:  # else nothing was measured, and the message below says why
-        from perfbench_runner.display import console, show_summary
+        from perfbench_runner.display import show_summary
+        from perfbench_runner.progress import console
 
         show_summary(console(), finished.summary)
         click.echo(f"results: {finished.results}")
@@ -243,7 +244,8 @@ def calibrate_command(
     if as_json:
         click.echo(found.model_dump_json())
         return
-    from perfbench_runner.display import console, show_calibration
+    from perfbench_runner.display import show_calibration
+    from perfbench_runner.progress import console
 
     show_calibration(console(), found)
     click.echo(f"calibration: {path}")
