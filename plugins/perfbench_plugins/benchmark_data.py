@@ -53,7 +53,7 @@ class BenchmarkData:
     failure: str = ""
     """A FailureKind; empty for a success."""
     token_source: str = ""
-    """Who counted the tokens: usage, tokenizer, chunks or plugin."""
+    """Who counted the tokens: usage, tokenizer, chunks, plugin or none."""
     reasoning_text: str = ""
     """The reasoning before or within the answer; not part of generated_text."""
 

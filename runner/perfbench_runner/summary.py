@@ -82,6 +82,8 @@ class StageSummary(_Model):
     """Succeeded requests over the measured window."""
     output_token_throughput_tps: float | None
     total_token_throughput_tps: float | None
+    input_token_throughput_tps: float | None = None
+    """Prompt tokens of succeeded requests over the measured window; null where nobody counted them."""
     ttft_s: Distribution
     """From sent to the first non-empty content."""
     itl_s: Distribution
@@ -101,7 +103,7 @@ class StageSummary(_Model):
     errors: dict[str, int]
     """Failed requests by kind."""
     token_sources: dict[str, int] = {}
-    """Who counted the tokens: usage, tokenizer, chunks or plugin."""
+    """Who counted the tokens: usage, tokenizer, chunks, plugin or none."""
     offered_rate_rps: float | None = None
     """Open loop: the rate asked for."""
     sent_rate_rps: float | None = None
@@ -180,6 +182,7 @@ def stage_summary(db: sqlite3.Connection, number: int, name: str, plan: dict[str
         request_throughput_rps=_per(succeeded, window_s),
         output_token_throughput_tps=_per(float(np.nansum(tokens_out)), window_s),
         total_token_throughput_tps=_per(float(np.nansum(tokens_out) + np.nansum(tokens_in)), window_s),
+        input_token_throughput_tps=_per(float(np.nansum(tokens_in)), window_s) if len(_known(tokens_in)) else None,
         ttft_s=distribution(_known(columns["first_chunk_latency"][ok])),
         itl_s=distribution(_gaps(db, number)),
         tpot_s=distribution(_known(columns["time_per_output_token"][ok])),
