@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import time
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -197,10 +198,10 @@ def _sync(path: Path) -> None:
 
 def _row(result: Result, keep: bool) -> tuple[Any, ...]:
     data, ok = result.data, result.data.success
-    return (
-        encode(orjson.loads(data.request)) if keep and data.request else None,
+    values = (
+        encode(plain_request(data.request)) if keep and data.request else None,
         data.start_time,
-        orjson.dumps(data.inter_chunk_latency).decode(),
+        _gaps(data.inter_chunk_latency),
         int(ok),
         encode(raw_messages(data.response_messages)) if keep else None,
         data.completed_time,
@@ -211,7 +212,7 @@ def _row(result: Result, keep: bool) -> tuple[Any, ...]:
         data.max_gpu_memory_cost,
         data.time_per_output_token if ok else None,
         data.request_id,
-        int(data.is_stream),
+        int(bool(data.is_stream)),
         result.stage,
         result.seq,
         result.shard,
@@ -229,13 +230,56 @@ def _row(result: Result, keep: bool) -> tuple[Any, ...]:
         data.trace_id,
         data.input_num_turns or None,
     )
+    return tuple(
+        value if _is_plain(value) else _storable(value, kind)
+        for value, kind in zip(values, COLUMNS.values(), strict=True)
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    return kind is float or kind is NoneType or (kind is int and -(2**63) <= value < 2**63)
+
+
+def _storable(value: Any, kind: str) -> Any:
+    """What a column can hold of a value that a plugin left in a result: nothing, rather than end the run."""
+    if kind == "TEXT":
+        return str(value).encode(errors="replace").decode()
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(number) if kind == "INTEGER" and abs(number) < 2**63 else number
+
+
+def _gaps(gaps_s: Any) -> str:
+    try:
+        return orjson.dumps(gaps_s or []).decode()
+    except TypeError:  # numpy's floats, for example
+        return orjson.dumps([float(gap_s) for gap_s in gaps_s]).decode()
+
+
+def plain_request(request: Any) -> Any:
+    """The body that was sent, as plain data: a plugin may leave JSON text, the body itself, or something else."""
+    try:
+        return orjson.loads(request if isinstance(request, (str, bytes)) else orjson.dumps(request, default=str))
+    except (ValueError, TypeError):
+        return str(request)
 
 
 def raw_messages(messages: Any) -> list[str]:
     """Messages as JSON texts, as the analysis script wants them."""
     if isinstance(messages, Messages):
         return [message.decode(errors="replace") for message in messages.raw]
-    return [message if isinstance(message, str) else json.dumps(message) for message in messages]
+    return [_text(message) for message in messages or ()]
+
+
+def _text(message: Any) -> str:
+    if isinstance(message, bytes):
+        return message.decode(errors="replace")
+    return message if isinstance(message, str) else json.dumps(message, default=str)
 
 
 def encode(value: Any) -> str:
