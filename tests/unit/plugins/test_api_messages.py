@@ -33,7 +33,7 @@ def streamed(api: str, messages: list[Any], **values: Any) -> BenchmarkData:
     return plugin(api, **values).read(exchange, "{}")
 
 
-RESPONSES = [
+RESPONSES: list[tuple[Any, Piece]] = [
     ({"type": "response.created", "response": {"error": None}}, Piece()),
     ({"type": "response.output_text.delta", "delta": "In", "sequence_number": 4}, Piece("In")),
     ({"type": "response.refusal.delta", "delta": "No"}, Piece("No")),
@@ -51,7 +51,7 @@ RESPONSES = [
     ({"hello": 1}, Piece(is_known=False)),
     ([1], Piece(is_known=False)),
 ]
-ANTHROPIC = [
+ANTHROPIC: list[tuple[Any, Piece]] = [
     ({"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}, Piece()),
     ({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}, Piece()),
     ({"type": "content_block_start", "content_block": {"type": "tool_use", "name": "say", "input": {}}}, Piece("say")),
@@ -70,7 +70,7 @@ ANTHROPIC = [
     ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, Piece(error="Overloaded")),
     ({"type": "vendor_event"}, Piece(is_known=False)),
 ]
-DASHSCOPE = [
+DASHSCOPE: list[tuple[Any, Piece]] = [
     (
         {"output": {"choices": [{"message": {"content": "I", "role": "assistant"}, "finish_reason": "null"}]}},
         Piece("I"),
@@ -86,7 +86,7 @@ DASHSCOPE = [
     ({"code": "InvalidParameter", "message": "url error", "request_id": "1"}, Piece(error="url error")),
     ({"request_id": "1"}, Piece(is_known=False)),
 ]
-TGI = [
+TGI: list[tuple[Any, Piece]] = [
     ({"index": 1, "token": {"id": 3, "text": " a", "special": False}, "generated_text": None, "details": None}, Piece(" a")),
     ({"index": 2, "token": {"id": 2, "text": "</s>", "special": True}, "generated_text": " a"}, Piece(is_last=True)),
     ({"index": 2, "token": {"id": 4, "text": " b", "special": False}, "generated_text": " a b"}, Piece(" b", is_last=True)),
@@ -95,7 +95,7 @@ TGI = [
     ({"error": "Request failed during generation", "error_type": "generation"}, Piece(error="Request failed during generation")),
 ]  # fmt: skip
 SCORES = "an answer without results or data"
-RERANK = [
+RERANK: list[tuple[Any, Piece]] = [
     ({"results": [{"index": 0, "relevance_score": 0.9}]}, Piece()),
     ([{"index": 0, "score": 0.9}], Piece()),
     ({"message": "invalid api token"}, Piece(error="invalid api token")),
@@ -105,7 +105,13 @@ RERANK = [
     ({}, Piece(error=SCORES)),
     ([], Piece(error=SCORES)),
 ]
-CASES = {"openai_responses": RESPONSES, "anthropic": ANTHROPIC, "dashscope": DASHSCOPE, "tgi": TGI, "rerank": RERANK}
+CASES: dict[str, list[tuple[Any, Piece]]] = {
+    "openai_responses": RESPONSES,
+    "anthropic": ANTHROPIC,
+    "dashscope": DASHSCOPE,
+    "tgi": TGI,
+    "rerank": RERANK,
+}
 
 
 @pytest.mark.parametrize(("api", "message", "piece"), [(api, *case) for api, cases in CASES.items() for case in cases])
