@@ -7,6 +7,7 @@ Python as possible. What the pieces mean is found out later, elsewhere (`perfben
 
 import asyncio
 import errno
+import re
 import socket
 import ssl
 from array import array
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import accumulate
 from time import perf_counter
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httptools
 
@@ -77,15 +78,22 @@ def destination(url: str, headers: dict[str, str]) -> Destination:
         raise ValueError(f"{url!r} is no http(s) URL")
     is_tls = parts.scheme == "https"
     origin = Origin(parts.hostname, parts.port or (443 if is_tls else 80), is_tls)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = parts.netloc.rpartition("@")[2]
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or password, which would be stored; give a header Authorization instead")
+    path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="%/:?#[]@!$&'()*+,;=~")
+    host = parts.netloc
+    if not re.fullmatch(r"[\w.:\[\]%-]+", host):
+        raise ValueError(f"{host!r} is no host")
     all_headers = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", "Content-Type": "application/json"}
     given = {name.lower() for name in headers}
     all_headers = {name: value for name, value in all_headers.items() if name.lower() not in given} | headers
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header contains a line break")
-    return Destination(origin, "\r\n".join([*lines, "Content-Length: "]).encode("latin-1"))
+    try:
+        return Destination(origin, "\r\n".join([*lines, "Content-Length: "]).encode("latin-1"))
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a header contains {error.object[error.start]!r}, which HTTP cannot carry") from None
 
 
 def tls_context(
@@ -105,7 +113,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_content_length", "_done", "_head_bytes", "_length", "_now", "_parser", "_parts", "_pool", "_stamps",
-        "_status_kept", "closed", "exchange", "last_s", "limits", "origin", "sock", "start_s", "transport", "used",
+        "_unparsed", "closed", "exchange", "last_s", "limits", "origin", "sock", "start_s", "transport", "used",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -125,7 +133,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
         self._stamps: list[float] = []
-        self._length = self._head_bytes = 0
+        self._length = self._head_bytes = self._unparsed = 0
         self.exchange, self._done, self.start_s = exchange, done, start_s
         exchange.sent_s = self.last_s = perf_counter()
         if self.origin.is_tls:
@@ -156,6 +164,12 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self.fail(FailureKind.PROTOCOL, f"no valid HTTP response: {error.__context__ or error}")
+        except httptools.HttpParserUpgrade:
+            self.fail(FailureKind.PROTOCOL, "the server switches to another protocol")
+        if not exchange.status:  # llhttp hands over a header when it is complete; until then it only grows
+            self._unparsed += len(data)
+            if self._unparsed > self.limits.head_bytes:
+                self._refuse_head()
 
     def eof_received(self) -> bool:
         return False
@@ -164,7 +178,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         if self.exchange is None:
             self._pool.forget(self)
-        elif self._ends_with_connection():
+        elif error is None and self._ends_with_connection():
             self._finish()
         else:
             where = "before the response" if not self.exchange.first_byte_s else "within the response"
@@ -188,7 +202,10 @@ class Connection(asyncio.Protocol):
         elif lower in (b"content-length", b"transfer-encoding"):
             self._content_length = True
         if self._head_bytes > self.limits.head_bytes:
-            self.fail(FailureKind.PROTOCOL, f"the response's head is larger than {self.limits.head_bytes} bytes")
+            self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        self.fail(FailureKind.PROTOCOL, f"the response's head is larger than {self.limits.head_bytes} bytes")
 
     def on_headers_complete(self) -> None:
         if self.exchange:
@@ -212,7 +229,7 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             return
         exchange.end_s = self.last_s
-        if exchange.status >= 400 or exchange.status < 200:
+        if not 200 <= exchange.status < 300:  # a redirection too: a POST is not sent elsewhere unasked
             exchange.failure = FailureKind.http(exchange.status)
         is_alive = not self.closed and self._parser.should_keep_alive()
         self._resolve(exchange)
@@ -301,7 +318,11 @@ class HttpTransport:
         if key not in self._destinations:
             if len(self._destinations) > 1000:  # headers of each request's own
                 self._destinations.clear()
-            self._destinations[key] = destination(url, headers)
+            try:
+                self._destinations[key] = destination(url, headers)
+            except ValueError as error:  # headers that a dataset gave this request
+                now = perf_counter()
+                return Exchange(sent_s=now, end_s=now, failure=FailureKind.PLUGIN, error=str(error))
         return await self.exchange(self._destinations[key], body)
 
     async def exchange(self, to: Destination, body: bytes) -> Exchange:
@@ -310,8 +331,9 @@ class HttpTransport:
         request, loop = to.request(body), asyncio.get_running_loop()
         if self._sweeper is None:
             self._sweeper = loop.call_later(self.limits.tick_s, self._sweep)
+        is_again = False
         while True:
-            connection = self._idle(to.origin) or await self._connect(to.origin, exchange)
+            connection = (None if is_again else self._idle(to.origin)) or await self._connect(to.origin, exchange)
             if connection is None:
                 return exchange
             self._busy.add(connection)
@@ -320,13 +342,14 @@ class HttpTransport:
             try:
                 await done
             except asyncio.CancelledError:
-                connection.fail(FailureKind.CANCELLED, "cut off at the end of the grace period")
-                exchange.failure = FailureKind.CANCELLED
+                if connection.exchange is exchange:  # else it was complete, and the connection may be another's by now
+                    connection.fail(FailureKind.CANCELLED, "cut off at the end of the grace period")
                 return exchange
             finally:
                 self._busy.discard(connection)
             if exchange.failure == FailureKind.DISCONNECTED and connection.used and not exchange.first_byte_s:
-                exchange.failure = exchange.error = ""  # the server had closed an idle connection: not its answer to us
+                # The server had closed an idle connection: not its answer to us. Once more, on a new one.
+                exchange.failure, exchange.error, is_again = "", "", True
                 continue
             return exchange
 
@@ -358,7 +381,7 @@ class HttpTransport:
             exchange.error = f"no connection to {origin} within {self.limits.connect_s:g} s"
         except asyncio.CancelledError:
             exchange.failure, exchange.error = FailureKind.CANCELLED, "cut off while connecting"
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, UnicodeError) as error:  # a host name that is none is a UnicodeError
             exchange.failure, exchange.error = FailureKind.CONNECT, f"{origin}: {connect_error(error)}"
         exchange.end_s = perf_counter()
         exchange.sent_s = exchange.sent_s or begin
@@ -396,7 +419,7 @@ class HttpTransport:
     async def _address(self, origin: Origin) -> tuple[int, tuple[str, int]]:
         """The next of the host's addresses in turn, so that several of a headless Service share the load."""
         pool = self._pools.setdefault(origin, Pool())
-        if pool.resolution is None or self.clock() - pool.resolved_s > self.RESOLVE_AGAIN_S:
+        if pool.resolution is None or self.clock() - pool.resolved_s > self.RESOLVE_AGAIN_S or _failed(pool.resolution):
             pool.resolved_s = self.clock()
             pool.resolution = asyncio.ensure_future(resolve(origin))
         addresses = await asyncio.shield(pool.resolution)  # one look-up serves all that wait for it
@@ -426,12 +449,18 @@ class HttpTransport:
         await asyncio.sleep(0)
 
 
+def _failed(resolution: "asyncio.Future[list[Address]]") -> bool:
+    return resolution.done() and (resolution.cancelled() or resolution.exception() is not None)
+
+
 def connect_error(error: Exception) -> str:
     """Why a connection failed, with the way out where there is one."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}; give target.tls.ca"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or error}; is it http instead of https?"
+    if isinstance(error, UnicodeError):
+        return "this is no host name"
     if isinstance(error, socket.gaierror):
         return f"unknown host: {error.strerror}"
     if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
