@@ -135,7 +135,7 @@ def test_it_can_be_begun_again(make: Callable[..., Any], name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_arrivals_are_given_by_those_that_say_so(make: Callable[..., Any], name: str) -> None:
     plugin = make(name)
-    arrivals = [item.at_s if isinstance(item, Item) else None for item in islice(plugin, 5)]
+    arrivals: list[Any] = [item.at_s if isinstance(item, Item) else None for item in islice(plugin, 5)]
     if plugin.provides_arrival_schedule:
         assert arrivals[0] == 0
         assert arrivals == sorted(arrivals)

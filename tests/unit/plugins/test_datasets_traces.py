@@ -103,7 +103,7 @@ def test_mooncakes_equal_blocks_have_equal_texts(dataset: Any, tmp_path: Path) -
 
 
 def test_mooncakes_lengths_are_exact_with_a_tokenizer(dataset: Any, tmp_path: Path, tokenizer_folder: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"timestamp": n, "input_length": 60 + 37 * n, "output_length": 5, "hash_ids": [0, n, n + 1]} for n in range(9)
     ]
     tokenizer = load_tokenizer(str(tokenizer_folder))
