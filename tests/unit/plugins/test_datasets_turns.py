@@ -112,7 +112,7 @@ def test_swe_smith_reads_what_evalscopes_script_built(dataset: Any, tmp_path: Pa
 
 
 def test_swe_smith_packs_trajectories_into_turns(dataset: Any, tmp_path: Path, tokenizer_folder: Path) -> None:
-    said = [
+    said: list[Any] = [
         {"role": role, "content": text}
         for role, text in (("user", "one two"), ("assistant", "x"), ("tool", "three four five"))
     ]
