@@ -40,6 +40,8 @@ class Sample:
     """CPU time of the process, of one CPU."""
     wait_share: float
     """Time it was ready to run but had no CPU (Linux run-queue delay)."""
+    wakeup_delay_s: float
+    """How long it waited for a CPU each time it wanted one, on average: added to every stamp."""
     gc_pause_s: float
     throttled_s: float
     """Time that the cgroup's CPU quota stopped the container."""
@@ -67,12 +69,13 @@ class Threshold(NamedTuple):
 
 
 THRESHOLDS = (
-    Threshold("loop_lag_mean_s", 0.002, 0.010, "event loop {value:.1f} ms late on average", 1e3),
+    Threshold("loop_lag_mean_s", 0.001, 0.010, "event loop {value:.1f} ms late on average", 1e3),
     Threshold("loop_lag_peak_s", 0.020, 0.100, "event loop {value:.0f} ms late once in every tenth half-second", 1e3),
     Threshold("dispatch_lag_mean_s", 0.002, 0.020, "requests sent {value:.1f} ms later than scheduled on average", 1e3),
     Threshold("dispatch_lag_p99_s", 0.050, 0.250, "1 % of requests sent more than {value:.0f} ms late", 1e3),
     Threshold("cpu_share", 0.80, 0.95, "a load-generating process uses {value:.0f} % of a CPU", 100),
     Threshold("wait_share", 0.10, 0.30, "it waited for a CPU {value:.0f} % of the time", 100),
+    Threshold("wakeup_delay_s", 0.00025, 0.002, "it waited {value:.2f} ms for a CPU each time it wanted one", 1e3),
     Threshold("gc_share", 0.01, 0.05, "garbage collection took {value:.1f} % of the time", 100),
     Threshold("throttled_share", 0.01, 0.05, "the CPU quota stopped it {value:.1f} % of the time", 100),
     Threshold("open_files_share", 0.90, 0.99, "{value:.0f} % of the allowed files are open", 100),
@@ -94,6 +97,7 @@ def figures(samples: Iterable[dict[str, Any]], lags_s: Iterable[float]) -> dict[
         found["loop_lag_peak_s"] = _quantile(peaks, 0.90)
         found["cpu_share"] = _worst(rows, "cpu_share")
         found["wait_share"] = _worst(rows, "wait_share")
+        found["wakeup_delay_s"] = _worst(rows, "wakeup_delay_s")
         found["gc_share"] = _worst_rate(rows, "gc_pause_s")
         found["throttled_share"] = _worst_rate(rows, "throttled_s")
         found["open_files_share"] = max(row["open_files_share"] for row in rows)
@@ -176,12 +180,13 @@ class Sampler:
 
     def _reset(self, now: float) -> None:
         self._began, self._cpu_s, self._lags, self._gc_s = now, time.process_time(), [], 0.0
-        self._waited_s, self._throttled = run_queue_delay_s(), throttled_s()
+        (self._waited_s, self._runs), self._throttled = run_queue(), throttled_s()
 
     def _finish(self, now: float) -> None:
         interval = now - self._began
         in_flight, connections, backlog = self._state()
         lags = self._lags or [0.0]
+        waited_s, runs = run_queue()
         self._emit(
             Sample(
                 at_s=now,
@@ -191,7 +196,8 @@ class Sampler:
                 loop_lag_mean_s=sum(lags) / len(lags),
                 loop_lag_max_s=max(lags),
                 cpu_share=(time.process_time() - self._cpu_s) / interval,
-                wait_share=(run_queue_delay_s() - self._waited_s) / interval,
+                wait_share=(waited_s - self._waited_s) / interval,
+                wakeup_delay_s=(waited_s - self._waited_s) / max(1, runs - self._runs),
                 gc_pause_s=self._gc_s,
                 throttled_s=throttled_s() - self._throttled,
                 open_files_share=open_files_share(),
@@ -212,11 +218,12 @@ class Sampler:
 # What the machine says of this process; 0.0 where it does not say (not Linux).
 
 
-def run_queue_delay_s() -> float:
-    """Seconds this process was ready to run and waited for a CPU, since its start (Linux: /proc/self/schedstat)."""
+def run_queue() -> tuple[float, int]:
+    """Seconds this process was ready to run and waited for a CPU, and how often it got one (/proc/self/schedstat)."""
     with suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
-    return 0.0
+        _, waited_ns, runs = Path("/proc/self/schedstat").read_text().split()
+        return int(waited_ns) / 1e9, int(runs)
+    return 0.0, 0
 
 
 def throttled_s() -> float:
