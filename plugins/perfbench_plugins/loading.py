@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from perfbench_plugins import evalscope
+from perfbench_plugins.blame import blame, line_of
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError
 
 GROUPS = {"perfbench.apis": ApiRegistry, "perfbench.datasets": DatasetRegistry}
@@ -44,26 +45,14 @@ def load_file(path: Path) -> None:
     sys.path.insert(0, str(resolved.parent))  # as for a script: it may import its neighbours
     try:
         spec.loader.exec_module(module)
-    except PluginError:
+    except PluginError as error:
         del sys.modules[name]
-        raise
-    except Exception as error:  # a user's own code may raise anything; we name the file and line
+        raise PluginError(f"plugin file {path}{line_of(error, str(resolved))}: {error}") from error
+    except (Exception, SystemExit) as error:  # a user's own code may raise anything; we name the file and line
         del sys.modules[name]
-        raise PluginError(f"plugin file {path}{_line(error, resolved)}: {type(error).__name__}: {error}") from error
+        raise PluginError(f"plugin file {blame(str(resolved), error)}") from error
     finally:
         sys.path.remove(str(resolved.parent))
-
-
-def _line(error: BaseException, path: Path) -> str:
-    """Where in the file it went wrong."""
-    if isinstance(error, SyntaxError) and error.lineno:
-        return f" line {error.lineno}"
-    trace, line = error.__traceback__, 0
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return f" line {line}" if line else ""
 
 
 def load_module(name: str) -> None:
@@ -72,17 +61,18 @@ def load_module(name: str) -> None:
         importlib.import_module(name)
     except PluginError:
         raise
-    except Exception as error:  # a user's own code may raise anything; we name the module
+    except (Exception, SystemExit) as error:  # a user's own code may raise anything; we name the module
         raise PluginError(f"plugin module {name}: {type(error).__name__}: {error}") from error
 
 
 def load_entry_points() -> None:
     """Register the plugins of installed packages, each under the name of its entry point."""
+    evalscope.install()
     for group, registry in GROUPS.items():
         for point in entry_points(group=group):
             distribution = point.dist.name if point.dist else "?"
             try:
-                registry.register(point.name, point.load())
+                registry.register(point.name, point.load(), distribution)
             except PluginError:
                 raise
             except Exception as error:  # a user's own code may raise anything; we name the package

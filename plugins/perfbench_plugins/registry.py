@@ -30,6 +30,9 @@ class Entry:
     name: str
     plugin: type[Any]
     origin: str
+    """Its file and class."""
+    package: str | None = None
+    """The distribution that brought it by an entry point."""
 
     @property
     def builtin(self) -> bool:
@@ -40,32 +43,39 @@ class Entry:
 class PluginRegistry:
     """Plugin classes of one kind, by name."""
 
-    def __init__(self, kind: str, package: str, needs: tuple[str, ...]) -> None:
-        self.kind, self.package, self.needs = kind, package, needs
+    def __init__(self, kind: str, package: str, needs: tuple[str, ...], parent: str = "") -> None:
+        self.kind, self.package, self.needs, self.parent = kind, package, needs, parent
         self.entries: dict[str, Entry] = {}
 
-    def register(self, name: str, plugin: type[Any]) -> None:
+    def register(self, name: str, plugin: type[Any], package: str | None = None) -> None:
         """Register a class under a name; raises PluginError when the class lacks a method or the name is taken."""
-        entry = Entry(name, plugin, _origin(plugin))
+        entry = Entry(name, plugin, _origin(plugin), package)
         if not inspect.isclass(plugin):
             raise PluginError(f"{self.kind} plugin {name!r} is no class but {plugin!r}")
-        missing = [method for method in self.needs if not callable(getattr(plugin, method, None))]
-        if missing:
-            raise PluginError(f"{self.kind} plugin {name!r} ({entry.origin}) has no {' and no '.join(missing)}")
+        self._check(plugin, f"{self.kind} plugin {name!r} ({entry.origin})")
         before = self.entries.get(name)
         if before and not before.builtin and not entry.builtin and before.origin != entry.origin:
             raise PluginError(
                 f"two {self.kind} plugins are named {name!r}: {before.origin} and {entry.origin}; rename one of them"
             )
-        if before and not before.builtin and entry.builtin:
-            return  # the user's own came first: a built-in never takes its name back
-        if before and before.builtin and not entry.builtin:
+        if before and before.builtin != entry.builtin:
+            entry = before if entry.builtin else entry  # a built-in never takes its name back
             get_logger().warning("%s plugin %r of %s replaces the built-in one", self.kind, name, entry.origin)
         self.entries[name] = entry
 
+    def _check(self, plugin: type[Any], who: str) -> None:
+        """Raise PluginError for a class that the engine could not work with."""
+        base = f"{self.package}.base"  # whose methods only say that they are missing
+        if self.parent and not any(parent.__module__ == base for parent in plugin.__mro__):
+            raise PluginError(f"{who} must inherit {self.parent}")
+        methods = {name: getattr(plugin, name, None) for name in self.needs}
+        missing = [name for name, method in methods.items() if not callable(method) or method.__module__ == base]
+        if missing:
+            raise PluginError(f"{who} has no {' and no '.join(missing)}")
+
     def get_class(self, name: str) -> type[Any]:
         """The plugin class of a name; raises PluginError that lists the names there are."""
-        if name not in self.entries:
+        if name not in self.entries or not self.entries[name].builtin:  # else nobody says that it replaces one
             load_builtins(self.package)
         if name not in self.entries:
             near = get_close_matches(name, self.entries, n=1)
@@ -73,10 +83,14 @@ class PluginRegistry:
             raise PluginError(f"{self.kind} plugin {name!r} is not registered; {hint}")
         return self.entries[name].plugin
 
+    def all_entries(self) -> list[Entry]:
+        """All plugins with where they came from, by name."""
+        load_builtins(self.package)
+        return [entry for _, entry in sorted(self.entries.items())]
+
     def all_classes(self) -> dict[str, type[Any]]:
         """All plugin classes, by name."""
-        load_builtins(self.package)
-        return {name: entry.plugin for name, entry in sorted(self.entries.items())}
+        return {entry.name: entry.plugin for entry in self.all_entries()}
 
 
 @cache
@@ -93,7 +107,12 @@ def _origin(plugin: Any) -> str:
         return f"{getattr(plugin, '__module__', '?')}.{getattr(plugin, '__qualname__', plugin)}"
 
 
-ApiRegistry = PluginRegistry("API", BUILTIN + "api", ("build_request", "parse_responses", "process_request"))
+ApiRegistry = PluginRegistry(
+    "API",
+    BUILTIN + "api",
+    ("build_request", "parse_responses", "process_request"),
+    "ApiPluginBase or DefaultApiPlugin",
+)
 DatasetRegistry = PluginRegistry("dataset", BUILTIN + "datasets", ("build_messages",))
 
 

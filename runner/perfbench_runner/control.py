@@ -20,11 +20,9 @@ from perfbench_api.outcome import Progress
 from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_plugins.datasets.base import DatasetError
 from perfbench_plugins.exchange import Exchange
-from perfbench_plugins.registry import PluginError
 from perfbench_runner import advice, health, shard
-from perfbench_runner.feed import Feed, Prepared
+from perfbench_runner.feed import REFUSALS, Feed, Prepared
 from perfbench_runner.ipc import Channel
 from perfbench_runner.live import Live
 from perfbench_runner.observer import Observer
@@ -315,7 +313,7 @@ class Control:
         except StopIteration:  # a schedule that has been played
             self._remaining = 0
             return False
-        except (DatasetError, PluginError) as error:
+        except REFUSALS as error:
             self.stop(End("failed", "DatasetFailed", str(error)))
             return False
         at_s = next(self._arrivals) if self._arrivals else None

@@ -12,10 +12,16 @@ from typing import Any
 
 import orjson
 
+from perfbench_api.resource import SpecError
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.blame import blame
 from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn
 from perfbench_plugins.registry import PluginError
+from perfbench_plugins.tokens import TokenizerError
+
+REFUSALS = (SpecError, DatasetError, PluginError, TokenizerError)
+"""What datasets and plugins raise to say, in one line, what is wrong; anything else that they raise is a bug of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +60,11 @@ class Feed:
         if self._waiting is None:
             self._first = next(self._items)
             self._waiting = self._prepare(self._first)
+            self.first_body()  # of a conversation it is built here for the first time
         return self._waiting
 
     def __next__(self) -> Prepared:
-        """The next request; raises StopIteration where a schedule ends, DatasetError and PluginError."""
+        """The next request; raises StopIteration where a schedule ends, and REFUSALS."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             return waiting
@@ -103,7 +110,7 @@ class Feed:
         skip = self.offset
         while True:
             seen = 0
-            for messages in self.dataset.build_messages():
+            for messages in self._messages():
                 seen += 1
                 if seen > skip:
                     yield messages if isinstance(messages, Item) else Item(messages)
@@ -112,6 +119,15 @@ class Feed:
             if self.has_schedule:
                 return
             skip = 0
+
+    def _messages(self) -> Iterator[Any]:
+        try:
+            yield from self.dataset.build_messages()
+        except REFUSALS:
+            raise
+        except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
+            who = f"dataset plugin {type(self.dataset).__name__}: build_messages"
+            raise PluginError(f"{who}: {blame(self.dataset, error)}") from error
 
     def _nothing(self, seen: int) -> str:
         name = self.arguments.dataset
@@ -150,7 +166,7 @@ def prepare(api: ApiPluginBase, messages: Any, parameters: Arguments, item: Item
     except PluginError:
         raise
     except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
-        raise PluginError(f"API plugin {name}: build_request: {type(error).__name__}: {error}") from error
+        raise PluginError(f"API plugin {name}: build_request: {blame(api, error)}") from error
     if item is None:
         return Prepared(content, headers or None, request_id)
     headers = {**headers, **(item.headers or {})}

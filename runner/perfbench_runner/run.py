@@ -27,11 +27,12 @@ from perfbench_api.sections import MockTarget, Tls
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.blame import blame
 from perfbench_plugins.loading import load_entry_points, load_plugins
-from perfbench_plugins.registry import ApiRegistry, DatasetRegistry
+from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError
 from perfbench_runner import secrets, store
 from perfbench_runner.control import Control, End, fork_shards
-from perfbench_runner.feed import Feed
+from perfbench_runner.feed import REFUSALS, Feed
 from perfbench_runner.observer import Observer
 from perfbench_runner.shard import Wiring, run_loop
 from perfbench_runner.store import Store, StoreError
@@ -155,7 +156,7 @@ def prepare(
     arguments.url = api_class.complete_url(arguments.url or "http://127.0.0.1", arguments)
     if arguments.apply_chat_template is None:
         arguments.apply_chat_template = not urlsplit(arguments.url).path.endswith("/v1/completions")
-    feed = Feed(arguments, _dataset(dataset_class, arguments), api_class(arguments))
+    feed = Feed(arguments, _made(dataset_class, arguments), _made(api_class, arguments))
     feed.first()
     tls = _tls(target.tls)
     mock = None
@@ -170,16 +171,14 @@ def prepare(
     return Prepared(benchmark, arguments, feed, wiring, workers(benchmark.spec.runner.workers), cleanup, mock=mock)
 
 
-def _dataset(dataset_class: type[Any], arguments: Arguments) -> Any:
-    from pydantic import ValidationError
-
-    from perfbench_api.resource import problems
-
+def _made(plugin_class: type[Any], arguments: Arguments) -> Any:
+    """A plugin for these arguments; raises PluginError that names file and line when it cannot be made."""
     try:
-        return dataset_class(arguments)
-    except ValidationError as error:
-        schema = getattr(dataset_class, "args_schema", Arguments)
-        raise SpecError([f"spec.dataset.args.{line}" for line in problems(error, schema)]) from None
+        return plugin_class(arguments)
+    except REFUSALS:
+        raise
+    except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
+        raise PluginError(f"plugin {plugin_class.__name__}: {blame(plugin_class, error)}") from error
 
 
 def workers(asked: int | None) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_plugins.blame import blame
 from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_plugins.reading import read
 from perfbench_plugins.registry import PluginError
@@ -320,14 +321,15 @@ class Shard:
             if turn.max_tokens is not None:
                 parameters = parameters.model_copy(update={"max_tokens": turn.max_tokens})
             try:
-                body = prepare(self.wiring.api, list(history), parameters).body
+                prepared = prepare(self.wiring.api, list(history), parameters)
             except PluginError as error:
                 data = _failed(FailureKind.PLUGIN, str(error), self.clock())
                 self.outbox.append(Measured(item.seq, scheduled_s, data, number))
                 return
+            body = prepared.body
             if isinstance(body, Talk):
                 raise AssertionError("a turn's messages are no conversation")
-            measured = await self._send(body, item.headers)
+            measured = await self._send(body, {**(item.headers or {}), **(prepared.headers or {})})
             reply = None if measured.failure else self._reply(measured)
             is_last = reply is None or number == len(talk.turns)
             self.outbox.append(Measured(item.seq, scheduled_s, measured, number, is_last, body))
@@ -354,15 +356,15 @@ class Shard:
         headers = {"Content-Type": "application/json", **(own_headers or {}), **self.wiring.headers}
         try:
             body = orjson.loads(content)
-            data: BenchmarkData = await self.wiring.plugin.process_request(
-                await self._aiohttp(), self.wiring.url, headers, body
-            )
+            data = await self.wiring.plugin.process_request(await self._aiohttp(), self.wiring.url, headers, body)
+            if not isinstance(data, BenchmarkData):
+                raise TypeError(f"process_request returned {data!r}, no BenchmarkData")
         except asyncio.CancelledError:
             data = BenchmarkData(failure=FailureKind.CANCELLED, error="cut off at the end of the grace period")
         except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
             data = BenchmarkData(
                 failure=FailureKind.PLUGIN,
-                error=f"{type(self.wiring.plugin).__name__}.process_request: {type(error).__name__}: {error}",
+                error=f"{type(self.wiring.plugin).__name__}.process_request: {blame(self.wiring.plugin, error)}",
             )
         data.request = data.request or content.decode()
         data.start_time = data.start_time or began
