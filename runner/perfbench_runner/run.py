@@ -149,14 +149,15 @@ def prepare(
     arguments = Arguments.from_benchmark(benchmark, api_key=key, headers=all_headers)
     api_class = ApiRegistry.get_class(arguments.api)
     dataset_class = DatasetRegistry.get_class(arguments.dataset)
-    if arguments.model is None and getattr(dataset_class, "requires_model", True):
-        raise SpecError(
-            ["spec.target.model: missing; name the model as the endpoint serves it (GET /v1/models lists them)"]
-        )
     arguments.url = api_class.complete_url(arguments.url or "http://127.0.0.1", arguments)
     if arguments.apply_chat_template is None:
         arguments.apply_chat_template = not urlsplit(arguments.url).path.endswith("/v1/completions")
-    feed = Feed(arguments, _made(dataset_class, arguments), _made(api_class, arguments))
+    dataset = _made(dataset_class, arguments)
+    if arguments.model is None and getattr(dataset, "requires_model", True):
+        raise SpecError(
+            ["spec.target.model: missing; name the model as the endpoint serves it (GET /v1/models lists them)"]
+        )
+    feed = Feed(arguments, dataset, _made(api_class, arguments))
     feed.first()
     tls = _tls(target.tls)
     mock = None
