@@ -152,7 +152,11 @@ async def startup(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) ->
     except SettingsError as error:
         raise kopf.PermanentError(str(error)) from None
     _configure(settings)
-    for noisy in ("kopf.objects", "aiohttp.access"):  # a line for every event, and for every probe
+    for noisy in (
+        "kopf.objects",
+        "kopf.activities.probe",
+        "aiohttp.access",
+    ):  # a line for every event, and for every probe
         logging.getLogger(noisy).setLevel(logging.WARNING)
     memo.operator = Operator(own, await Cluster.connect())
     if own.metrics_port:

@@ -33,6 +33,8 @@ from perfbench_operator.troubles import Trouble
 Data = Mapping[str, Any]
 _LOADING = ("warmup", "running", "storing", "done")
 _MESSAGE = 2048
+_BINDING_S = 8.0
+"""What a provisioner takes for a volume, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def compute(seen: Observed) -> Status:
     status.job = seen.job["metadata"]["name"]
     status.start_time = status.start_time or seen.job["metadata"].get("creationTimestamp") or draft.now
     if seen.pods:
-        status.runners = [_runner(pod) for pod in seen.pods]
+        status.runners = [_runner(pod, seen.is_cancelled) for pod in seen.pods]
     if _is_over(seen):
         _finish(draft, seen)
     else:
@@ -172,6 +174,8 @@ def _under_way(draft: _Draft, seen: Observed) -> None:
         _runs(draft, seen)
         return
     trouble = troubles.starting(pod, seen.events)
+    if trouble and trouble.reason == "ClaimNotBound" and _waited_s(seen) < _BINDING_S:
+        trouble = None  # a fresh claim is bound after its pod was first looked at
     if trouble and (trouble.is_final or _waited_s(seen) > seen.start_timeout_s):
         _fail(draft, trouble)
     else:
@@ -191,7 +195,7 @@ def _runs(draft: _Draft, seen: Observed) -> None:
             _wait(draft, None)
         return
     if progress.phase == "waiting":
-        message = progress.message or "the target does not answer yet"
+        message = progress.message or "waiting for the first answer of the target"
         draft.say("Waiting", message)
         draft.set("TargetReady", False, "TargetNotReady", message)
         draft.set("Running", False, "WaitingForTarget", "the load begins when the target answers")
@@ -247,13 +251,15 @@ def _duration(seconds: float | None) -> str | None:
     return f"{seconds:.3g}s" if seconds >= 1 else f"{seconds * 1e3:.3g}ms"
 
 
-def _runner(pod: Data) -> RunnerPod:
+def _runner(pod: Data, is_cancelled: bool) -> RunnerPod:
     status = pod.get("status", {})
+    reason = status.get("reason") or troubles.terminated(pod).get("reason")
     return RunnerPod(
         name=pod["metadata"]["name"],
         node=pod["spec"].get("nodeName"),
         phase=status.get("phase", "Pending"),
-        reason=status.get("reason") or troubles.terminated(pod).get("reason"),
+        # A cancelled runner is ended by a deadline that we give its pod; nobody should look for it in the spec.
+        reason="Cancelled" if is_cancelled and reason == "DeadlineExceeded" else reason,
     )
 
 

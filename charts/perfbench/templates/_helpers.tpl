@@ -1,0 +1,66 @@
+{{/* Names and labels. Everything is named after the release. */}}
+{{- define "perfbench.name" -}}
+{{- if contains "perfbench" .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-perfbench" (.Release.Name | trunc 30 | trimSuffix "-") -}}
+{{- end -}}
+{{- end }}
+
+{{- define "perfbench.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "perfbench.name" .) "default" .Values.serviceAccount.create) -}}
+{{- end }}
+
+{{- define "perfbench.selector" -}}
+app.kubernetes.io/name: perfbench
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "perfbench.labels" -}}
+{{ include "perfbench.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "perfbench.image" -}}
+{{- printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
+{{- end }}
+
+{{/* What Pod Security "restricted" asks for. */}}
+{{- define "perfbench.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "perfbench.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* What the operator may do: exactly what perfbench_operator/cluster.py does (RIGHTS there). A test compares them. */}}
+{{- define "perfbench.rules" -}}
+- apiGroups: [perfbench.io]
+  resources: [perfbenchmarks]
+  verbs: [delete, get, list, watch]
+- apiGroups: [perfbench.io]
+  resources: [perfbenchmarks/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, get, list, patch, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, patch, watch]
+- apiGroups: [""]
+  resources: [configmaps, persistentvolumeclaims]
+  verbs: [create, get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, list]
+{{- end }}

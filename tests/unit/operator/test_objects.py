@@ -1,0 +1,253 @@
+"""From a spec to Kubernetes objects, as tables of what is written and what comes of it."""
+
+from typing import Any
+
+import pytest
+import yaml
+from bodies import UID, body
+
+from perfbench_api.resource import PerfBenchmark
+from perfbench_operator import objects
+from perfbench_operator.objects import Identity, ObjectsError, Sources
+from perfbench_operator.settings import Settings
+
+NAME = "chat-0a1b2c3d"
+SETTINGS = Settings(runner_image="runner:1", runner_resources={"requests": {"cpu": "1"}}, runner_pull_secrets=("pull",))
+KEYS = Sources({"mine": ("api.py", "words.txt"), "one": ("prompts.jsonl",), "two": ("a", "b"), "none": ()})
+
+
+def read(spec: dict[str, Any] | None = None) -> tuple[PerfBenchmark, Identity]:
+    data = body(spec)
+    return PerfBenchmark.read(data), Identity.of(data)
+
+
+def manifest(spec: dict[str, Any]) -> dict[str, Any]:
+    text = objects.config_map(*read(spec), KEYS)["data"]["manifest.yaml"]
+    found: dict[str, Any] = yaml.safe_load(text)["spec"]
+    return found
+
+
+def job(spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = objects.job(*read(spec), KEYS, SETTINGS)["spec"]
+    return found
+
+
+def pod(spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = job(spec)["template"]["spec"]
+    return found
+
+
+def container(spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = pod(spec)["containers"][0]
+    return found
+
+
+def target(**given: Any) -> dict[str, Any]:
+    return {"target": {"url": "http://x", "model": "m", **given}}
+
+
+@pytest.mark.parametrize(
+    ("service", "url"),
+    [
+        ({"name": "llama"}, "http://llama.models.svc:80"),
+        (
+            {"name": "llama", "port": 8000, "path": "v1/chat/completions"},
+            "http://llama.models.svc:8000/v1/chat/completions",
+        ),
+        ({"name": "llama", "namespace": "other", "scheme": "https"}, "https://llama.other.svc:80"),
+    ],
+)
+def test_service_becomes_a_url(service: dict[str, Any], url: str) -> None:
+    found = manifest({"target": {"service": service, "model": "m"}})["target"]
+    assert (found["url"], "service" in found) == (url, False)
+
+
+def test_service_with_metrics_becomes_a_url() -> None:
+    found = manifest(target(metrics=[{"service": {"name": "llama", "port": 9000}}, {"url": "http://y/m"}]))
+    assert [source["url"] for source in found["target"]["metrics"]] == [
+        "http://llama.models.svc:9000/metrics",
+        "http://y/m",
+    ]
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "5m"), ({"waitFor": "10s"}, "10s"), ({"waitFor": "0s"}, "0s")])
+def test_in_a_cluster_a_target_is_waited_for(given: dict[str, Any], expected: str) -> None:
+    assert manifest(target(**given))["target"]["waitFor"] == expected
+
+
+def test_plugins_become_files_beside_what_they_need() -> None:
+    spec = {"plugins": [{"module": "m"}, {"configMap": {"name": "mine"}}]}
+    assert [item for plugin in manifest(spec)["plugins"] for item in plugin.items()] == [
+        ("module", "m"),
+        ("file", "/etc/perfbench/plugins/1/api.py"),
+    ]
+    sources = pod(spec)["volumes"][0]["projected"]["sources"]
+    assert sources[0] == {"configMap": {"name": NAME}}
+    assert [item["path"] for item in sources[1]["configMap"]["items"]] == ["plugins/1/api.py", "plugins/1/words.txt"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "path"),
+    [
+        ({"configMap": {"name": "one"}}, "/data/prompts.jsonl"),
+        ({"configMap": {"name": "two"}, "path": "b"}, "/data/b"),
+        ({"claim": {"name": "c"}, "path": "deep/file.jsonl"}, "/data/deep/file.jsonl"),
+        ({"path": "/opt/in-the-image.jsonl"}, "/opt/in-the-image.jsonl"),
+    ],
+)
+def test_dataset_becomes_a_path(dataset: dict[str, Any], path: str) -> None:
+    found = manifest({"dataset": dataset})["dataset"]
+    assert found["path"] == path
+    assert not {"configMap", "claim"} & found.keys()
+    mounted = [mount for mount in container({"dataset": dataset})["volumeMounts"] if mount["name"] == "dataset"]
+    assert len(mounted) == (len(dataset) > 0 and not path.startswith("/opt"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"plugins": [{"configMap": {"name": "none"}}]}, r"plugins\[0\]: ConfigMap none has no key that ends with .py"),
+        ({"dataset": {"configMap": {"name": "two"}}}, "dataset.path: missing; ConfigMap two holds a, b"),
+        ({"dataset": {"configMap": {"name": "two"}, "claim": {"name": "c"}}}, "configMap and claim exclude each other"),
+    ],
+)
+def test_what_cannot_be_run_says_why(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(ObjectsError, match=message):
+        manifest(spec)
+
+
+def test_secrets_are_referred_to_and_never_copied() -> None:
+    spec = target(
+        apiKey={"secretKeyRef": {"name": "s", "key": "k"}},
+        headers=[{"name": "X-Auth", "secretKeyRef": {"name": "s", "key": "h"}}, {"name": "X-Plain", "value": "p"}],
+    )
+    assert container(spec)["env"] == [
+        {"name": "PERFBENCH_API_KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        {"name": "PERFBENCH_HEADER_X_AUTH", "valueFrom": {"secretKeyRef": {"name": "s", "key": "h"}}},
+    ]
+
+
+@pytest.mark.parametrize(("field", "kind"), [("secretKeyRef", "secret"), ("configMapKeyRef", "configMap")])
+def test_authority_becomes_a_file(field: str, kind: str) -> None:
+    spec = target(tls={"ca": {field: {"name": "ca", "key": "root.pem"}}})
+    assert manifest(spec)["target"]["tls"]["ca"] == {"file": "/etc/perfbench/ca/ca.crt"}
+    source = pod(spec)["volumes"][0]["projected"]["sources"][-1]
+    assert source[kind] == {"name": "ca", "items": [{"key": "root.pem", "path": "ca/ca.crt"}]}
+
+
+def test_manifest_says_nothing_of_pods() -> None:
+    runner = {"workers": 2, "linger": "5s", "env": [{"name": "TOKEN", "value": "t"}], "image": "i"}
+    assert "TOKEN" not in str(manifest({"runner": runner}))
+    assert manifest({"runner": runner})["runner"]["workers"] == 2
+
+
+def test_manifest_is_one_that_the_runner_reads() -> None:
+    text = objects.config_map(*read({"plugins": [{"configMap": {"name": "mine"}}]}), KEYS)["data"]["manifest.yaml"]
+    assert PerfBenchmark.read(yaml.safe_load(text)).metadata.name == "chat"
+
+
+def test_runner_pod_is_restricted_and_has_no_token() -> None:
+    spec = pod()
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsUser"] == 65532
+    assert container()["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container()["command"] == [
+        *("perfbench", "run", "/etc/perfbench/manifest.yaml", "--results-dir", f"/results/models/chat/{UID}"),
+        *("--listen", "0.0.0.0:9090", "--termination-message", "/dev/termination-log"),
+    ]
+
+
+def test_operator_s_defaults_give_way_to_the_benchmark() -> None:
+    assert (container()["image"], pod()["imagePullSecrets"]) == ("runner:1", [{"name": "pull"}])
+    assert container()["resources"] == {"requests": {"cpu": "1"}}
+    own = {"runner": {"image": "i", "imagePullSecrets": [{"name": "q"}], "resources": {"limits": {"cpu": "2"}}}}
+    assert (container(own)["image"], pod(own)["imagePullSecrets"]) == ("i", [{"name": "q"}])
+    assert container(own)["resources"] == {"limits": {"cpu": "2"}}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("nodeSelector", {"a": "b"}),
+        ("affinity", {"nodeAffinity": {}}),
+        ("tolerations", [{"operator": "Exists"}]),
+        ("topologySpreadConstraints", [{"maxSkew": 1}]),
+        ("priorityClassName", "high"),
+        ("runtimeClassName", "kata"),
+        ("serviceAccountName", "someone"),
+    ],
+)
+def test_scheduling_is_the_user_s(field: str, value: Any) -> None:
+    assert field not in pod()
+    assert pod({"runner": {field: value}})[field] == value
+
+
+def test_labels_of_the_user_never_hide_ours() -> None:
+    meta = job({"runner": {"labels": {"a": "b", objects.UID_LABEL: "x"}, "annotations": {"c": "d"}}})["template"][
+        "metadata"
+    ]
+    assert meta["labels"] == {"a": "b"} | Identity("models", "chat", UID).labels()
+    assert meta["annotations"]["c"] == "d"
+
+
+def test_grace_period_is_enough_to_store_results() -> None:
+    assert pod({"load": {"gracePeriod": "90s"}})["terminationGracePeriodSeconds"] == 120
+
+
+def test_deadline_of_the_pod_comes_before_that_of_the_job() -> None:
+    """A pod that the Job deletes has no last word; one that the kubelet ends has."""
+    found = job({"runner": {"activeDeadline": "10m"}, "load": {"gracePeriod": "10s"}})
+    assert found["template"]["spec"]["activeDeadlineSeconds"] == 600
+    assert found["activeDeadlineSeconds"] == 700
+    assert "activeDeadlineSeconds" not in job()
+
+
+def test_runner_that_ended_by_itself_is_not_started_again() -> None:
+    found = job({"runner": {"backoffLimit": 3}})
+    assert found["backoffLimit"] == 3
+    assert found["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2, 130]
+    assert (found["parallelism"], found["podReplacementPolicy"]) == (1, "Failed")
+
+
+def test_objects_go_with_their_benchmark_but_the_claim_stays() -> None:
+    benchmark, identity = read()
+    for item in (
+        objects.config_map(benchmark, identity, KEYS),
+        objects.job(benchmark, identity, KEYS, SETTINGS),
+    ):
+        assert identity.owns(item)
+        assert item["metadata"]["name"] == NAME
+        assert "annotations" not in item["metadata"]
+    claim = objects.claim(benchmark, identity)
+    assert claim is not None
+    assert not identity.owns(claim)
+    assert objects.made_by_us(claim, identity)
+    assert not identity.owns({"metadata": {"ownerReferences": [{"uid": "of an earlier one"}]}})
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ({}, {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}),
+        (
+            {"storage": "1Gi", "storageClass": "", "accessMode": "ReadWriteMany"},
+            {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": ""},
+        ),
+    ],
+)
+def test_claim_is_as_asked_for(results: dict[str, Any], expected: dict[str, Any]) -> None:
+    claim = objects.claim(*read({"results": results}))
+    assert claim is not None
+    assert claim["spec"] == expected
+
+
+def test_given_claim_is_used() -> None:
+    spec = {"results": {"claim": {"name": "shared"}}}
+    assert objects.claim(*read(spec)) is None
+    assert pod(spec)["volumes"][1] == {"name": "results", "persistentVolumeClaim": {"claimName": "shared"}}
+
+
+def test_names_fit_for_the_longest_benchmark() -> None:
+    identity = Identity("n", "a" * 48, UID)
+    assert len(identity.child) + len("-abcde") == 63
