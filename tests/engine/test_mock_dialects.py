@@ -1,4 +1,4 @@
-"""What the mock answers beside OpenAI's chats: shapes that the vendors' own clients read (see bench/clients.py)."""
+"""What the mock answers beside OpenAI's chats: shapes that the vendors' own clients read (bench/third_party.py)."""
 
 import asyncio
 import http.client

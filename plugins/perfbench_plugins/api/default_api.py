@@ -44,7 +44,7 @@ class DefaultApiPlugin(ApiPluginBase):
 
     def __init__(self, param: Arguments) -> None:
         super().__init__(param)
-        if self.fields is not None:
+        if self.fields is not None and self.generates:
             self._warn_of_unsent(set(self.fields.values()))
 
     def _warn_of_unsent(self, sent: set[str]) -> None:
