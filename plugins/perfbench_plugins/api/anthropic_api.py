@@ -88,7 +88,9 @@ class AnthropicPlugin(DefaultApiPlugin):
         for message in responses:
             if isinstance(message, dict) and message.get("type") != "content_block_delta":
                 reported = (message.get("message") or message).get("usage") or {}
-                usage |= {name: count for name, count in reported.items() if isinstance(count, int)}
+                counts = {name: count for name, count in reported.items() if isinstance(count, int)}
+                # Counts are cumulative, yet some servers say 0 in one of the events for what they do not know there.
+                usage |= {name: max(count, usage.get(name, 0)) for name, count in counts.items()}
         if not usage.get("output_tokens") and not usage.get("input_tokens"):
             return self.estimate(responses, request)
         return _count(usage)

@@ -6,6 +6,8 @@ expressions, which see one message: the data of an event, or the whole answer. J
 """
 
 import json
+import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +23,9 @@ from perfbench_plugins.registry import PluginError, register_api
 from perfbench_plugins.tokens import Tokenizer
 
 EXPRESSIONS = ("content", "reasoning", "error", "end", "prompt_tokens", "completion_tokens", "cached_tokens")
+PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*|\[\d+\])*", re.ASCII)
+STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+)\]", re.ASCII)
+FALSE: tuple[Any, ...] = (None, False, "", [], {})
 
 
 class TemplateArgs(BaseApiArgs):
@@ -140,7 +145,7 @@ class TemplatePlugin(DefaultApiPlugin):
 
     def _search(self, name: str, message: Any) -> Any:
         expression = self._find.get(name)
-        return None if expression is None else expression.search(message)
+        return None if expression is None else expression(message)
 
     @cached_property
     def _environment(self) -> Any:
@@ -164,15 +169,48 @@ class TemplatePlugin(DefaultApiPlugin):
                 f"target.apiArgs.{name}: no Jinja template: {error.message} (line {error.lineno})"
             ) from None
 
-    def _jmespath(self, name: str, text: str) -> Any:
+    def _jmespath(self, name: str, text: str) -> Callable[[Any], Any]:
         try:
             import jmespath  # type: ignore[import-untyped]
         except ImportError:
             raise _missing() from None
         try:
-            return jmespath.compile(text)
+            search: Callable[[Any], Any] = jmespath.compile(text).search
         except jmespath.exceptions.JMESPathError as error:
             raise PluginError(f"target.apiArgs.{name}: no JMESPath expression: {str(error).splitlines()[0]}") from None
+        return _paths(text) or search
+
+
+def _paths(text: str) -> Callable[[Any], Any] | None:
+    """Plain paths and their alternatives, a.b[0] || c, without JMESPath: every event of a stream is searched for each
+    expression, and this takes a tenth of the time. None for anything else."""
+    alternatives = [alternative.strip() for alternative in text.split("||")]
+    if not all(PATH.fullmatch(alternative) for alternative in alternatives):
+        return None
+    paths = [
+        [int(index) if index else name for name, index in STEP.findall(alternative)] for alternative in alternatives
+    ]
+
+    def search(message: Any) -> Any:
+        found = None
+        for path in paths:
+            found = _follow(path, message)
+            if found not in FALSE or type(found) in (int, float):  # to JMESPath, 0 is as good as any number
+                return found
+        return found
+
+    return search
+
+
+def _follow(path: list[str | int], value: Any) -> Any:
+    for step in path:
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+        if value is None:
+            return None
+    return value
 
 
 def _missing() -> PluginError:

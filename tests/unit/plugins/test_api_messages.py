@@ -218,7 +218,11 @@ def test_anthropic_usage_is_put_together_from_the_first_and_the_last_event() -> 
             {"type": "message_start", "message": {"usage": first}},
             {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "hm"}},
             {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hi"}},
-            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 15}},
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": "end_turn"},
+                "usage": {"output_tokens": 15, "input_tokens": 0},
+            },
             {"type": "message_stop"},
         ],
     )

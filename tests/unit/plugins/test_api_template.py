@@ -1,10 +1,11 @@
 """API `template`: bodies by Jinja, answers by JMESPath."""
 
+import sys
 from typing import Any
 
 import pytest
 
-from perfbench_plugins.api.template_api import TemplatePlugin
+from perfbench_plugins.api.template_api import TemplatePlugin, _paths
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.reading import Piece
 from perfbench_plugins.registry import PluginError
@@ -106,3 +107,28 @@ def test_an_answer_without_text_has_no_completion_tokens() -> None:
     made = plugin(content=None, generates=False, prompt_tokens="n")
     tokens: Any = made.parse_responses([{"n": 7}])
     assert (made.generates, tokens, tokens.source) == (False, (7, 0), "usage")
+
+
+@pytest.mark.parametrize("expression", ["a", "a.b", "a[0]", "a.b[1].c", "a.b || c", "a || c", "a[0].b || a.b || c"])
+def test_plain_paths_mean_what_jmespath_says(expression: str) -> None:
+    import jmespath  # type: ignore[import-untyped]
+
+    inner: list[Any] = [None, 0, 1, "", "x", False, True, [], {}, [1], [0, {"c": 2}], {"b": 1}, {"b": [5, {"c": 3}]}]
+    messages = [{"a": one, "c": two} for one in inner for two in (None, "c")] + [[], [1], "text", 3, {}]
+    search = _paths(expression)
+    assert search is not None
+    assert [repr(search(message)) for message in messages] == [
+        repr(jmespath.search(expression, message)) for message in messages
+    ]
+
+
+@pytest.mark.parametrize("expression", ["a[*]", "a | b", "a == `1`", "length(a)", '"a b"', "[a]", "a[-1]", "a && b"])
+def test_what_is_no_plain_path_is_left_to_jmespath(expression: str) -> None:
+    assert _paths(expression) is None
+
+
+@pytest.mark.parametrize("library", ["jinja2", "jmespath"])
+def test_a_missing_extra_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(PluginError, match=r"pip install 'perfbench-operator\[template\]'"):
+        plugin()
