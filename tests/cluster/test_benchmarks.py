@@ -1,0 +1,352 @@
+"""PerfBenchmarks in a real cluster, with the chart's own rights, in namespaces that admit restricted pods only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from benchmarks import (
+    LONG,
+    REPOSITORY,
+    Release,
+    benchmark,
+    condition,
+    installed,
+    restricted_namespace,
+    results,
+    status,
+    until,
+)
+from kube import Cluster, CommandError, Namespace, pod, pod_spec, wait_for
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture(scope="module")
+def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """The operator for the whole cluster, with the demo endpoint."""
+    with (
+        restricted_namespace(cluster) as space,
+        installed(
+            cluster, space, tmp_path_factory.mktemp("chart"), demo={"enabled": True, "itlSeconds": 0.002}
+        ) as found,
+    ):
+        yield found
+
+
+def test_quickstart_runs_against_a_service_and_its_file_agrees_with_its_status(
+    release: Release, namespace: Namespace
+) -> None:
+    manifest = yaml.safe_load((REPOSITORY / "examples" / "quickstart.yaml").read_text())
+    manifest["spec"]["target"] = release.demo
+    manifest["spec"]["results"] = {"storage": "1Gi"}
+
+    namespace.apply(manifest)
+    namespace.kubectl("wait", "--for=condition=Complete", "--timeout=90s", "pb/quickstart", timeout_s=100)
+
+    found = status(namespace, "quickstart")
+    assert (found["phase"], found["verdict"]) == ("Succeeded", "Passed")
+    stored = results(namespace, found)
+    total = sum(stage["requests"]["total"] for stage in found["summary"])
+    assert stored["rows"] == found["results"]["rows"] == total
+    assert (stored["bytes"], stored["sha256"]) == (found["results"]["bytes"], found["results"]["sha256"])
+    assert condition(found, "ResultsStored")[0] == "True"
+    line = namespace.kubectl("get", "pb").splitlines()[1].split()
+    assert line[:5] == ["quickstart", "Succeeded", "Passed", "steady", "100%"]
+    reasons = {event["reason"] for event in namespace.get("events")["items"]}
+    assert {"Running", "Succeeded"} <= reasons
+
+
+def test_p99_of_the_file_is_the_p99_of_the_status(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("exact", release.demo, load={"stages": [{"concurrency": 4, "requests": 60}]}))
+    found = until(namespace, "exact", "Succeeded")
+    assert results(namespace, found)["ttft_p99_s"] == pytest.approx(found["summary"][0]["ttft_s"]["p99"], rel=0.02)
+
+
+def test_custom_api_and_dataset_come_from_config_maps(release: Release, namespace: Namespace) -> None:
+    """The seed document's own programs, with only their imports changed."""
+    files = {name: (HERE / "seed" / f"{name}.txt").read_text() for name in ("custom_api.py", "custom_dataset.py")}
+    namespace.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plugins"}, "data": files},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "prompts"},
+            "data": {"prompts.txt": "tell me of the zebra\n" * 5},
+        },
+        benchmark(
+            "custom",
+            # An API that perfbench does not know has no usual path.
+            {**release.demo, "service": {**release.demo["service"], "path": "/v1/chat/completions"}, "api": "custom"},
+            plugins=[{"configMap": {"name": "plugins"}}],
+            dataset={"name": "custom", "configMap": {"name": "prompts"}, "applyChatTemplate": True},
+        ),
+    )
+    found = until(namespace, "custom", "Succeeded")
+    assert found["results"]["rows"] == 10
+    assert "zebra" in results(namespace, found)["requests"]
+
+
+KEY = "sk-never-to-be-seen-4711"
+
+
+def test_api_key_works_and_is_written_nowhere(release: Release, namespace: Namespace) -> None:
+    serve = ("perfbench", "mock", "--host=0.0.0.0", "--port=8000", f"--api-key={KEY}", "--ttft-s=0.01", "--itl-s=0.001")
+    server = pod_spec(
+        namespace.cluster.images["runner"], *serve, readinessProbe={"httpGet": {"path": "/healthz", "port": 8000}}
+    )
+    target: dict[str, Any] = {
+        "service": {"name": "guarded", "port": 8000},
+        "model": "mock",
+        "apiKey": {"secretKeyRef": {"name": "key", "key": "token"}},
+    }
+    namespace.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"token": KEY}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wrong"}, "stringData": {"token": "wrong"}},
+        pod("guarded", server, app="guarded"),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "guarded"},
+            "spec": {"selector": {"app": "guarded"}, "ports": [{"port": 8000}]},
+        },
+        benchmark("keyed", target),
+        benchmark("unkeyed", target | {"apiKey": {"secretKeyRef": {"name": "wrong", "key": "token"}}}),
+    )
+    found = until(namespace, "keyed", "Succeeded")
+    refused = until(namespace, "unkeyed", "Failed")
+    assert condition(refused, "Failed") == ("True", "Unauthorized")
+
+    written = [
+        namespace.kubectl("get", "pb,jobs,configmaps,events,pvc", "-o", "yaml"),
+        namespace.kubectl("get", "pods", "-l", "app.kubernetes.io/name=perfbench", "-o", "yaml"),
+        namespace.kubectl("logs", "-l", "app.kubernetes.io/name=perfbench", "--tail=-1"),
+        release.log(),
+    ]
+    assert KEY not in "".join(written)
+    assert results(namespace, found, needle=KEY)["has_needle"] is False
+
+
+def test_operator_may_do_what_it_does_and_nothing_else(release: Release, cluster: Cluster) -> None:
+    from perfbench_operator.cluster import RIGHTS
+
+    user = f"system:serviceaccount:{release.namespace.name}:perfbench"
+
+    def may(verb: str, group: str, resource: str) -> bool:
+        kind, _, part = resource.partition("/")
+        full = f"{kind}.{group}" if group else kind
+        subresource = [f"--subresource={part}"] if part else []
+        try:
+            answer = cluster.kubectl("auth", "can-i", verb, full, *subresource, f"--as={user}", "-A")
+        except CommandError:  # `no` is an exit code
+            return False
+        return answer.strip() == "yes"
+
+    for (group, resource), verbs in RIGHTS.items():
+        assert [verb for verb in verbs if not may(verb, group, resource)] == [], (group, resource)
+    for verb, group, resource in (
+        *((verb, "", "secrets") for verb in ("get", "list", "watch", "create")),
+        *((verb, "", "pods") for verb in ("create", "delete")),
+        *(("create", "", "pods/exec"), ("delete", "batch", "jobs"), ("list", "", "namespaces")),
+        *(("patch", "perfbench.io", "perfbenchmarks"), ("delete", "", "persistentvolumeclaims")),
+    ):
+        assert not may(verb, group, resource), (verb, group, resource)
+
+
+def test_operator_dies_twice_and_the_run_is_made_once(release: Release, namespace: Namespace) -> None:
+    manifest = benchmark("twice", release.demo, load={"stages": [{"rate": 10, "duration": "12s"}]})
+    namespace.apply(manifest)
+    namespace.apply(manifest)  # the same file again changes nothing
+    wait_for(lambda: namespace.get("jobs")["items"], 30, "Job is made")
+    release.scale(0)
+    # As if it had died before it could say that it made the Job.
+    namespace.kubectl("patch", "pb/twice", "--subresource=status", "--type=merge", "-p", '{"status": null}')
+    release.scale(1)
+    until(namespace, "twice", "Running")
+    release.scale(0)
+    release.scale(1)
+
+    found = until(namespace, "twice", "Succeeded")
+    assert len(namespace.get("jobs")["items"]) == 1
+    pods = namespace.get("pods", "-l", "app.kubernetes.io/name=perfbench")["items"]
+    assert len(pods) == 1
+    assert pods[0]["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert results(namespace, found)["rows"] == found["summary"][0]["requests"]["total"]
+
+
+def test_cancel_keeps_what_was_measured(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("stopped", release.demo, **LONG))
+    wait_for(lambda: status(namespace, "stopped").get("live", {}).get("requests", 0) > 5, 60, "some requests are done")
+    namespace.kubectl("patch", "pb/stopped", "--type=merge", "-p", '{"spec": {"cancel": true}}')
+    found = until(namespace, "stopped", "Cancelled")
+    assert condition(found, "Complete") == ("False", "Cancelled")
+    assert condition(found, "ResultsStored")[0] == "True"
+    assert results(namespace, found)["rows"] == found["results"]["rows"] > 5
+    with pytest.raises(CommandError, match="cannot be taken back"):
+        namespace.kubectl("patch", "pb/stopped", "--type=merge", "-p", '{"spec": {"cancel": false}}')
+
+
+def test_deleted_in_mid_run_nothing_is_left_and_the_name_is_free(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("again", release.demo, **LONG))
+    until(namespace, "again", "Running")
+    namespace.kubectl("delete", "pb/again", "--timeout=5s")
+    namespace.apply(benchmark("again", release.demo))
+    found = until(namespace, "again", "Succeeded")
+    uid = namespace.get("pb", "again")["metadata"]["uid"]
+
+    def left() -> set[str]:
+        items = namespace.get("jobs,pods,configmaps", "-l", "app.kubernetes.io/managed-by=perfbench-operator")["items"]
+        return {item["metadata"]["labels"]["perfbench.io/uid"] for item in items}
+
+    wait_for(lambda: left() == {uid}, 30, "nothing of the first one is left")
+    assert namespace.phase("pvc", "again-results") == "Bound"
+    assert results(namespace, found)["rows"] == 10
+    namespace.kubectl("delete", "pb/again")
+    wait_for(lambda: not left(), 30, "nothing is left")
+    assert namespace.phase("pvc", "again-results") == "Bound", "results outlive their benchmark"
+
+
+def test_ttl_deletes_the_benchmark_and_keeps_its_results(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("brief", release.demo, ttlSecondsAfterFinished=1))
+    wait_for(lambda: not namespace.get("pb")["items"], 60, "benchmark is gone")
+    assert namespace.phase("pvc", "brief-results") == "Bound"
+
+
+# What goes wrong: all at once, each is told within a minute.
+
+NOWHERE = {"url": "http://127.0.0.1:9/v1/chat/completions", "model": "none"}
+
+
+@pytest.fixture(scope="module")
+def troubled(release: Release, cluster: Cluster) -> Iterator[Namespace]:
+    """A namespace where everything goes wrong, at the same time."""
+    with restricted_namespace(cluster) as space:
+        demo = release.demo
+        space.apply(
+            benchmark("image", demo, runner={"image": "localhost:1/none:1"}),
+            benchmark("node", demo, runner={"nodeSelector": {"no": "where"}}),
+            benchmark("claim", demo, results={"claim": {"name": "none"}}),
+            benchmark("volume", demo, results={"storageClass": "none", "storage": "1Gi"}),
+            benchmark("secret", {**demo, "apiKey": {"secretKeyRef": {"name": "none", "key": "none"}}}),
+            benchmark("dataset", demo, dataset={"configMap": {"name": "none"}, "path": "a.txt"}),
+            benchmark("plugin", demo, plugins=[{"configMap": {"name": "none"}}]),
+            benchmark("rights", demo, runner={"securityContext": {"privileged": True}}),
+            benchmark("target", {**NOWHERE, "waitFor": "8s"}),
+            benchmark("spec", demo, request={"maxTokens": [9, 3]}),
+            benchmark("memory", demo, runner={"resources": {"limits": {"memory": "24Mi"}}}),
+            benchmark("deadline", demo, runner={"activeDeadline": "8s"}, **LONG),
+        )
+        yield space
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("image", "ImageCannotBePulled"),
+        ("node", "Unschedulable"),
+        ("claim", "ClaimMissing"),
+        ("volume", "ClaimNotBound"),
+        ("secret", "SecretMissing"),
+        ("dataset", "ConfigMapMissing"),
+        ("plugin", "ConfigMapMissing"),
+        ("rights", "PodSecurityViolation"),
+        ("target", "TargetUnreachable"),
+        ("spec", "InvalidSpec"),
+        ("memory", "RunnerOutOfMemory"),
+        ("deadline", "DeadlineExceeded"),
+    ],
+)
+def test_what_goes_wrong_is_told_with_its_reason(troubled: Namespace, name: str, reason: str) -> None:
+    found = until(troubled, name, "Failed", timeout_s=60)
+    assert condition(found, "Failed") == ("True", reason), found
+    assert found["message"]
+    events = [event for event in troubled.get("events")["items"] if event["involvedObject"]["name"] == name]
+    assert reason in {event["reason"] for event in events if event["type"] == "Warning"}
+    if name == "deadline":
+        assert condition(found, "ResultsStored")[0] == "True", "a failed run keeps what it measured"
+
+
+def test_what_never_started_is_not_started_later(troubled: Namespace) -> None:
+    until(troubled, "image", "Failed")
+    wait_for(lambda: troubled.get("jobs", "-l", "perfbench.io/benchmark=image")["items"][0]["spec"]["suspend"], 20)
+    wait_for(lambda: not troubled.get("pods", "-l", "perfbench.io/benchmark=image")["items"], 30, "pods are gone")
+
+
+def test_waiting_is_told_while_there_is_hope(release: Release, namespace: Namespace) -> None:
+    """A quota, and a target that comes late, are not the end."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
+    namespace.apply(quota)
+    wait_for(lambda: namespace.get("resourcequota", "q").get("status", {}).get("hard"), 20, "quota counts")
+    namespace.apply(benchmark("patient", {"service": {"name": "late", "port": 8000}, "model": "mock"}))
+    wait_for(
+        lambda: condition(status(namespace, "patient"), "Running") == ("False", "QuotaExceeded"), 15, "quota is told"
+    )
+    namespace.kubectl("delete", "resourcequota", "q")
+    found = until(namespace, "patient", "Waiting")
+    assert condition(found, "TargetReady") == ("False", "TargetNotReady")
+    host = f"perfbench-demo.{release.namespace.name}.svc.cluster.local"
+    service = {"type": "ExternalName", "externalName": host}
+    namespace.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "late"}, "spec": service})
+    until(namespace, "patient", "Succeeded")
+
+
+def test_runner_that_is_taken_away_fails_with_what_it_measured(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("moved", release.demo, **LONG))
+    wait_for(lambda: status(namespace, "moved").get("live", {}).get("requests", 0) > 5, 60, "some requests are done")
+    namespace.kubectl("delete", "pods", "-l", "perfbench.io/benchmark=moved", "--wait=false")
+    found = until(namespace, "moved", "Failed")
+    assert condition(found, "Failed") == ("True", "Interrupted")
+    assert results(namespace, found)["rows"] > 5
+
+
+def test_runner_that_is_killed_fails(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("killed", release.demo, **LONG))
+    until(namespace, "killed", "Running")
+    namespace.kubectl("delete", "pods", "-l", "perfbench.io/benchmark=killed", "--force", "--grace-period=0")
+    found = until(namespace, "killed", "Failed")
+    assert condition(found, "Failed")[1] in ("RunnerLost", "RunnerKilled", "Interrupted")
+
+
+def test_rules_are_told_at_apply(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("fixed", release.demo, cancel=True))
+    with pytest.raises(CommandError, match="load cannot change"):
+        namespace.apply(benchmark("fixed", release.demo, cancel=True, load={"pause": "1s"}))
+    for text, spec in (
+        ("exactly one of concurrency", {"load": {"stages": [{"concurrency": 1, "rate": 1, "requests": 1}]}}),
+        ("no end", {"load": {"stages": [{"concurrency": 1}]}}),
+        ("exactly one of url", {"target": {"url": "http://x", "mock": {}}}),
+        ("unknown field", {"lod": {}}),
+    ):
+        with pytest.raises(CommandError, match=text):
+            namespace.apply(benchmark("wrong", release.demo, **spec) if "target" not in spec else _with(spec))
+    with pytest.raises(CommandError, match="48 characters"):
+        namespace.apply(benchmark("a" * 49, release.demo))
+    assert "Load levels" in namespace.kubectl("explain", "perfbenchmark.spec.load")
+
+
+def _with(spec: dict[str, Any]) -> dict[str, Any]:
+    return benchmark("wrong", spec["target"])
+
+
+def test_operator_tells_prometheus_of_itself_and_of_benchmarks(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("counted", release.demo))
+    until(namespace, "counted", "Succeeded")
+    path = f"/api/v1/namespaces/{release.namespace.name}/services/perfbench:9090/proxy/metrics"
+    labels = f'namespace="{namespace.name}",benchmark="counted"'
+
+    def metrics() -> str:
+        text = namespace.cluster.kubectl("get", "--raw", path)
+        return text if f'perfbench_benchmark_phase{{benchmark="counted",namespace="{namespace.name}"' in text else ""
+
+    text = wait_for(metrics, 30, f"metrics of {labels}")
+    assert "perfbench_operator_reconciles_total" in text
+    assert 'perfbench_benchmark_latency_seconds{benchmark="counted",metric="ttft"' in text
+    assert json.loads(release.log().splitlines()[-1])["severity"]
+
+
+def test_helm_test_passes(release: Release) -> None:
+    assert "Phase:          Succeeded" in release.namespace.helm("test", "perfbench")
