@@ -115,13 +115,15 @@ class Operator:
 
     def saw_benchmark(self, body: dict[str, Any], is_gone: bool) -> None:
         """A watch told of a benchmark. Changes of its status are our own and need no look."""
+        is_new = body["metadata"]["uid"] not in self.health.told
         self.health.tell(body, is_gone)
         known = self.metrics.benchmarks.known
         if is_gone:
             self.metrics.benchmarks.known = {uid: item for uid, item in known.items() if uid != body["metadata"]["uid"]}
             return
         known[body["metadata"]["uid"]] = body
-        if (body.get("status") or {}).get("observedGeneration") != body["metadata"].get("generation"):
+        observed = (body.get("status") or {}).get("observedGeneration")
+        if is_new or observed != body["metadata"].get("generation"):
             self.queue.add(_key(body))
 
     def saw_child(self, body: dict[str, Any]) -> None:

@@ -111,12 +111,12 @@ class Reconciler:
         self, benchmark: PerfBenchmark, body: Data, identity: Identity
     ) -> tuple[Data | None, Trouble | None]:
         """The benchmark's Job, made if it never was; or why it cannot be made."""
-        with contextlib.suppress(NotFoundError):
-            return await self._found("Job", identity), None
-        # A Job that was there and is gone was deleted by someone: a second one would measure twice.
-        if (body.get("status") or {}).get("startTime") or benchmark.spec.cancel:
-            return None, None
         try:
+            with contextlib.suppress(NotFoundError):
+                return await self._found("Job", identity), None
+            # A Job that was there and is gone was deleted by someone: a second one would measure twice.
+            if (body.get("status") or {}).get("startTime") or benchmark.spec.cancel:
+                return None, None
             return await self._make(benchmark, identity), None
         except _BlockedError as error:
             return None, error.trouble
@@ -190,13 +190,17 @@ class Reconciler:
             if (pod["spec"].get("activeDeadlineSeconds") or 2) > 1:
                 with contextlib.suppress(NotFoundError, ConflictError):
                     await self.cluster.end_gracefully(pod)
-        ended = any(troubles.terminated(pod) for pod in seen.pods)
-        if not running and not ended and not job["spec"].get("suspend"):
+        finished = any(troubles.is_true(job, kind) for kind in ("Complete", "Failed"))
+        # A runner that ended by its own decision ends its Job; after one that was lost the Job would start the next.
+        finished = finished or any(state.outcome(pod) for pod in seen.pods)
+        if not running and not finished and not job["spec"].get("suspend"):
             with contextlib.suppress(NotFoundError, ConflictError):
                 await self.cluster.suspend(job)
 
     async def _after(self, body: Data) -> float | None:
-        """Delete a benchmark whose time after its end is over."""
+        """After the end: see that nothing runs on, and delete the benchmark when its time is over."""
+        if body["status"]["phase"] != "Succeeded":
+            await self._stop_leftover(body)
         ttl_s = body["spec"].get("ttlSecondsAfterFinished")
         ended = body["status"].get("completionTime")
         if ttl_s is None or not ended:
@@ -207,6 +211,15 @@ class Reconciler:
         with contextlib.suppress(NotFoundError, ConflictError):
             await self.cluster.delete_benchmark(body)
         return None
+
+    async def _stop_leftover(self, body: Data) -> None:
+        """Whoever wrote the final status may have died before ending the Job."""
+        identity = Identity.of(body)
+        with contextlib.suppress(NotFoundError, _BlockedError):
+            job = await self._found("Job", identity)
+            pods = await self._pods(identity)
+            seen = state.Observed(body=body, now=self.clock(), job=job, pods=pods)
+            await self._stop(seen, state.previous(body))
 
     # The status
 
