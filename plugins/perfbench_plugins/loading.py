@@ -23,7 +23,7 @@ def load_plugins(sources: Iterable[str]) -> None:
     """Load files (*.py, or a path) and modules; raises PluginError that names the plugin and the place."""
     evalscope.install()
     for source in sources:
-        if source.endswith(".py") or "/" in source:
+        if source.endswith(".py") or "/" in source or Path(source).is_file():
             load_file(Path(source))
         else:
             load_module(source)

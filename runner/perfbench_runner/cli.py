@@ -22,6 +22,7 @@ from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner import manifest, secrets
 from perfbench_runner.flags import FlagsCommand, arguments_of, evalscope_flags
 from perfbench_runner.observer import Observer
+from perfbench_runner.plugins_cli import plugins as plugins_command
 from perfbench_runner.run import (
     WRITER_NICENESS,
     Finished,
@@ -58,6 +59,9 @@ class Group(click.Group):
 @click.version_option(own_version(), prog_name="perfbench")
 def main() -> None:
     """Measure LLM inference endpoints: exact, small, honest about its own error."""
+
+
+main.add_command(plugins_command)
 
 
 @main.command(cls=FlagsCommand, short_help="Run a benchmark from a manifest or from flags.")
