@@ -140,6 +140,9 @@ def prepare(
 ) -> Prepared:
     """Check and build all that a run needs; starts the mock endpoint if the manifest asks for it, sends nothing."""
     load_entry_points()
+    for index, plugin in enumerate(benchmark.spec.plugins):
+        if plugin.config_map is not None:
+            raise SpecError([f"spec.plugins[{index}].configMap: works in a cluster only; give file or module here"])
     load_plugins(source for plugin in benchmark.spec.plugins if (source := plugin.file or plugin.module))
     target, cleanup = benchmark.spec.target, ExitStack()
     if target.service is not None:

@@ -1,0 +1,1 @@
+"""An API and a dataset for perfbench. Entry points in pyproject.toml name the classes; nothing registers here."""
