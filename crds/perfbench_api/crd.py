@@ -88,7 +88,7 @@ def _root() -> dict[str, Any]:
         "properties": {
             "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}"},
             "kind": {"type": "string", "description": KIND},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},  # for the path in messages
             "spec": structural(Spec),
             "status": structural(Status),
         },

@@ -49,11 +49,13 @@ def _unchanged() -> tuple[Rule, ...]:
 ROOT = (
     Rule(
         f"size(self.metadata.name) <= {NAME_LENGTH}",
-        f"metadata.name may have {NAME_LENGTH} characters at most: the names of its pods are made from it",
+        f"a name may have {NAME_LENGTH} characters at most: the names of its pods are made from it",
+        ".metadata.name",
     ),
     Rule(
         "!self.metadata.name.contains('.')",
-        "metadata.name must have no dots: the names of its pods are made from it",
+        "a name must have no dots: the names of its pods are made from it",
+        ".metadata.name",
     ),
 )
 SECTIONS: dict[str, tuple[Rule, ...]] = {
