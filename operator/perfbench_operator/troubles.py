@@ -215,5 +215,5 @@ def _last_line(ended: Data) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(text.split()).rstrip(".")
     return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
