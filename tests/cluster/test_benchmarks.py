@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +21,6 @@ from benchmarks import (
     until,
 )
 from kube import Cluster, CommandError, Namespace, pod, pod_spec, wait_for
-
-HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +65,11 @@ def test_p99_of_the_file_is_the_p99_of_the_status(release: Release, namespace: N
 
 
 def test_custom_api_and_dataset_come_from_config_maps(release: Release, namespace: Namespace) -> None:
-    """The seed document's own programs, with only their imports changed."""
-    files = {name: (HERE / "seed" / f"{name}.txt").read_text() for name in ("custom_api.py", "custom_dataset.py")}
+    """The seed document's own programs, byte for byte."""
+    files = {
+        name: (REPOSITORY / "tests" / "data" / "seed" / name).read_text()
+        for name in ("custom_api.py", "custom_dataset.py")
+    }
     namespace.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plugins"}, "data": files},
         {
