@@ -175,20 +175,20 @@ def _watch(prepared: Prepared, folder: Path, quiet: bool, listen: str | None) ->
     """Execute, with progress on stderr, and with an HTTP endpoint where one is asked for."""
     from perfbench_runner.progress import ProgressLine, console
 
-    endpoints = [_endpoint(prepared, listen)] if listen else []
     with ProgressLine(console(stderr=True), quiet) as line:
-        return execute(prepared, folder, [line, *endpoints], niceness=WRITER_NICENESS)
+        return execute(prepared, folder, [line, *_monitors(prepared, listen)], niceness=WRITER_NICENESS)
 
 
-def _endpoint(prepared: Prepared, listen: str) -> Observer:
+def _monitors(prepared: Prepared, listen: str | None) -> list[Observer]:
+    """Those who tell others how the run goes; imported only where they are asked for."""
+    if not listen:
+        return []
     from perfbench_runner.endpoint import Endpoint
     from perfbench_runner.prometheus import Metrics
 
-    spec, metadata = prepared.benchmark.spec, prepared.benchmark.metadata
-    stages = [stage.title for stage in spec.load.stages]
-    metrics = Metrics(metadata.namespace or "", metadata.name, prepared.arguments.model or "", stages)
+    metrics = Metrics(prepared.benchmark, prepared.arguments.model or "")
     try:
-        return Endpoint(listen, metrics, spec.runner.linger)
+        return [metrics, Endpoint(listen, metrics, prepared.benchmark.spec.runner.linger)]
     except ValueError as error:
         raise SpecError([str(error)]) from None
 
@@ -253,6 +253,15 @@ def calibrate_command(
 
     show_calibration(console(), found)
     click.echo(f"calibration: {path}")
+
+
+@main.command(short_help="Finish the files of a run that was killed.")
+@click.argument("folder", type=PATH)
+def recover(folder: Path) -> None:
+    """Turn what a killed run had committed into its results file and summary, and print it."""
+    from perfbench_runner import run as runs
+
+    _report(runs.recover(folder), as_json=False)
 
 
 @main.command(short_help="Print what a field of the manifest means.")

@@ -134,11 +134,17 @@ class Control:
         self._ahead: deque[tuple[Prepared, float | None]] = deque()
         """The next request and its time: drawn, not yet given to a shard."""
         self._schedule_began_s: float | None = None
+        self._feed_s = 0.0
+        """Time spent on generating requests in this stage."""
         self._started_s = 0.0
         self._is_feeding = False
         self._changed = asyncio.Event()
         self._test: Result | None = None
-        self._samples: list[health.Sample] = []
+        self.samples: list[health.Sample] = []
+        """The latest sample of every shard."""
+        self.due = 0
+        """Open loop: requests of the stage under way whose time has come."""
+        self._times: deque[float] = deque()
         self._is_stopping = False
 
     # The run.
@@ -157,6 +163,8 @@ class Control:
                 await self._connect(worker)
             if await self._target_answers():
                 await self._run_stages()
+                for observer in self.observers:
+                    await observer.loaded(self)
         finally:
             ticker.cancel()
             await self._dismiss()
@@ -196,10 +204,10 @@ class Control:
                 await self._pause(self.spec.load.pause)
             self.phase, self.stage_index = "running", index
             plan = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
-            self._guarded(lambda plan=plan, index=index, stage=stage: self.store.set_stage(index, stage.title, plan))  # type: ignore[misc]
+            self._guarded(self.store.set_stage, index, stage.title, plan)
             began_s = self.clock()
             await self._run_stage(index, stage)
-            self._guarded(lambda index=index, began_s=began_s: self.store.end_stage(index, began_s, self.clock()))  # type: ignore[misc]
+            self._guarded(self.store.end_stage, index, began_s, self.clock(), self._feed_s)
         self.phase = "storing"
 
     async def _pause(self, seconds: float) -> None:
@@ -214,7 +222,9 @@ class Control:
         self._remaining = float("inf") if stage.requests is None else stage.requests
         random = Random(f"{self.spec.load.random_seed}/arrivals/{number}")
         self._arrivals = arrivals(stage.rate, stage.arrival, random) if stage.rate else None
-        self._schedule_began_s = None
+        self._schedule_began_s, self._feed_s = None, 0.0
+        self.due = 0
+        self._times.clear()
         if self._ahead:
             self.feed.put_back(self._ahead.popleft()[0])
         self._is_feeding = True
@@ -308,6 +318,7 @@ class Control:
         """Have the next request and its time ready; false when there is none."""
         if self._ahead:
             return True
+        began_s = self.clock()
         try:
             prepared = next(self.feed)
         except StopIteration:  # a schedule that has been played
@@ -316,6 +327,7 @@ class Control:
         except REFUSALS as error:
             self.stop(End("failed", "DatasetFailed", str(error)))
             return False
+        self._feed_s += self.clock() - began_s
         at_s = next(self._arrivals) if self._arrivals else None
         if self._arrivals and self.feed.has_schedule and prepared.at_s is not None:
             self._schedule_began_s = prepared.at_s if self._schedule_began_s is None else self._schedule_began_s
@@ -341,6 +353,8 @@ class Control:
         worker.batch.append(Item(self._seq, at_s, prepared.body, prepared.headers))
         worker.outstanding += 1
         self._seq += 1
+        if at_s is not None:
+            self._times.append(at_s)
 
     def _send_batches(self) -> None:
         for worker in self.workers:
@@ -387,10 +401,10 @@ class Control:
         self._again("_is_digesting", self._digest)
 
     def _on_sample(self, sample: health.Sample) -> None:
-        self._samples = [*(s for s in self._samples if s.shard != sample.shard), sample]
-        self.live.in_flight = sum(s.in_flight for s in self._samples)
+        self.samples = [*(s for s in self.samples if s.shard != sample.shard), sample]
+        self.live.in_flight = sum(s.in_flight for s in self.samples)
         if sample.stage >= 0:
-            self._guarded(lambda: self.store.add_sample(sample))
+            self._guarded(self.store.add_sample, sample)
 
     def _on_done(self, worker: Worker, unsent: list[int]) -> None:
         for seq in unsent:
@@ -438,7 +452,7 @@ class Control:
             self.live.add(result)
             return
         for fold in self.folds:
-            self._guarded(lambda fold=fold: fold.add(result))  # type: ignore[misc]
+            self._guarded(fold.add, result)
         self._stop_if_hopeless(result)
 
     def _result(self, worker: Worker, measured: Measured, prepared: Prepared | None) -> Result:
@@ -486,12 +500,12 @@ class Control:
             text = advice.advice(self.url, kind, result.data.error)
             self.stop(End("failed", advice.reason(kind), f"the first {DOOMED} requests all failed: {text}"), grace_s=0)
 
-    def _guarded(self, function: Callable[[], Any]) -> None:
+    def _guarded(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Do something that writes results; when it cannot, end the run and keep what is there."""
         if self.end.reason == "CannotStore":
             return
         try:
-            function()
+            function(*arguments)
         except StoreError as error:
             self.end = End()
             self.stop(End("failed", "CannotStore", str(error)), grace_s=0)
@@ -526,8 +540,16 @@ class Control:
             if self.clock() - committed_s >= COMMIT_S:
                 self._guarded(self.store.commit)
                 committed_s = self.clock()
+            self._count_due()
             for observer in self.observers:
                 observer.tick(self)
+
+    def _count_due(self) -> None:
+        length_s = self.spec.load.stages[self.stage_index].duration or float("inf")
+        elapsed_s = min(self.clock() - self._started_s, length_s)
+        while self._times and self._times[0] <= elapsed_s:
+            self._times.popleft()
+            self.due += 1
 
     def progress(self) -> Progress:
         """How far the run is."""
@@ -570,7 +592,7 @@ class Control:
         return min(1.0, max(by_count, by_time))
 
     def _client_now(self) -> health.State | None:
-        rows = [{name: getattr(sample, name) for name in health.COLUMNS} for sample in self._samples]
+        rows = [{name: getattr(sample, name) for name in health.COLUMNS} for sample in self.samples]
         return health.judge(health.figures(rows, []))[0] if rows else None
 
 

@@ -33,7 +33,7 @@ def show_summary(console: Console, summary: Summary) -> None:
 def _load_table(summary: Summary) -> Table:
     table = Table(title=summary.name, title_justify="left")
     table.add_column("stage")
-    for column in ("requests", "failed", "duration s", "req/s", "output tok/s", "total tok/s"):
+    for column in ("requests", "failed", "duration s", "req/s", "output tok/s", "input tok/s"):
         table.add_column(column, justify="right")
     for stage in summary.stages:
         table.add_row(
@@ -43,7 +43,7 @@ def _load_table(summary: Summary) -> Table:
             f"{stage.duration_s:.2f}",
             _number(stage.request_throughput_rps),
             _number(stage.output_token_throughput_tps),
-            _number(stage.total_token_throughput_tps),
+            _number(stage.input_token_throughput_tps),
         )
     return table
 

@@ -13,14 +13,16 @@ from perfbench_api.outcome import Outcome, Progress
 from perfbench_runner.control import Control
 from perfbench_runner.observer import Observer
 from perfbench_runner.prometheus import Metrics
-from perfbench_runner.result import Result
 
 STUCK_S = 30.0
 """Without a tick for this long the control process is stuck, and /healthz goes red."""
 
 
 class Endpoint(Observer):
-    """Serves a run on HOST:PORT. `linger_s`: how long /metrics stays after the run, for a last scrape."""
+    """Serves a run on HOST:PORT. `linger_s`: how long /metrics stays after the run, for a last scrape.
+
+    The metrics are an observer of their own: whoever makes both gives both to the run.
+    """
 
     def __init__(self, listen: str, metrics: Metrics, linger_s: float = 0.0) -> None:
         host, _, port = listen.rpartition(":")
@@ -43,22 +45,16 @@ class Endpoint(Observer):
         site = web.TCPSite(self._runner, self.host, self.port)
         await site.start()
 
-    def add(self, result: Result) -> None:
-        """One more measured request."""
-        self.metrics.add(result)
-
     def tick(self, control: Control) -> None:
         """Remember how far the run is."""
         self._ticked_s = monotonic()
         self._progress = control.progress()
-        self.metrics.tick(self._progress, control)
 
     async def close(self, outcome: Outcome) -> None:
         """Serve a little longer if asked to, then stop."""
         self._progress = self._progress.model_copy(
             update={"phase": "done", "percent": 100.0, "message": outcome.message}
         )
-        self.metrics.finish(outcome)
         if self._runner is None:
             return
         await asyncio.sleep(self.linger_s)

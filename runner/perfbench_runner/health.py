@@ -78,6 +78,9 @@ THRESHOLDS = (
     Threshold("wakeup_delay_s", 0.00025, 0.002, "it waited {value:.2f} ms for a CPU each time it wanted one", 1e3),
     Threshold("gc_share", 0.01, 0.05, "garbage collection took {value:.1f} % of the time", 100),
     Threshold("throttled_share", 0.01, 0.05, "the CPU quota stopped it {value:.1f} % of the time", 100),
+    Threshold(
+        "feed_share", 0.50, 1.01, "generating requests took {value:.0f} % of the time: the dataset hardly keeps up", 100
+    ),
     Threshold("open_files_share", 0.90, 0.99, "{value:.0f} % of the allowed files are open", 100),
     Threshold("ports_share", 0.80, 0.95, "{value:.0f} % of the ephemeral ports are in use", 100),
 )

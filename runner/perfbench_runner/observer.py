@@ -21,5 +21,8 @@ class Observer:
     def tick(self, control: "Control") -> None:
         """Called four times a second while the run goes on."""
 
+    async def loaded(self, control: "Control") -> None:
+        """The load is over; nothing is summarised yet. Not called when there was no load."""
+
     async def close(self, outcome: Outcome) -> None:
         """The run is over and its files are written."""

@@ -333,6 +333,22 @@ def summarise_run(path: Path, benchmark: PerfBenchmark, end: End, started: datet
     return summary
 
 
+def recover(folder: Path) -> Finished:
+    """Finish the files of a run whose process was killed: what was committed becomes its results and summary."""
+    partial, manifest = folder / store.PARTIAL, folder / MANIFEST
+    if not partial.exists() or not manifest.exists():
+        raise StoreError(f"{folder} holds no unfinished run: no {store.PARTIAL} and {MANIFEST} in it")
+    benchmark = PerfBenchmark.read(yaml.safe_load(manifest.read_text()))
+    results = Store(folder, benchmark.spec.results.messages)
+    started = datetime.fromisoformat(results.fact("started_at"))
+    end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
+    results.set_run(state=end.state, message=end.message)
+    path = results.close()
+    summary = summarise_run(path, benchmark, end, started, {})
+    (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
+    return Finished(folder, path, summary, end, benchmark)
+
+
 def _judge(summary: Any, benchmark: PerfBenchmark, end: End) -> None:
     """A run that went on to its end has still failed when too many requests did."""
     if end.state != "complete":

@@ -77,7 +77,8 @@ def m001_initial(db: sqlite3.Connection) -> None:
     db.execute(f"CREATE TABLE result ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})")
     db.execute("CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT)")
     db.execute(
-        "CREATE TABLE stage (stage INTEGER PRIMARY KEY, name TEXT, plan TEXT, start_time REAL, end_time REAL, summary TEXT)"
+        "CREATE TABLE stage (stage INTEGER PRIMARY KEY, name TEXT, plan TEXT,"
+        " start_time REAL, end_time REAL, feed_time REAL, summary TEXT)"
     )
     whole = ("shard", "stage", "in_flight", "backlog_bytes")
     columns = ", ".join(f"{name} {'INTEGER' if name in whole else 'REAL'}" for name in health.COLUMNS)
@@ -152,13 +153,21 @@ class Store:
         """Record that a stage begins."""
         self._execute("INSERT INTO stage (stage, name, plan) VALUES (?, ?, ?)", (number, name, json.dumps(plan)))
 
-    def end_stage(self, number: int, start_s: float, end_s: float) -> None:
-        """Record when a stage was under way."""
-        self._execute("UPDATE stage SET start_time = ?, end_time = ? WHERE stage = ?", (start_s, end_s, number))
+    def end_stage(self, number: int, start_s: float, end_s: float, feed_s: float) -> None:
+        """Record when a stage was under way, and how long its requests took to generate."""
+        sql = "UPDATE stage SET start_time = ?, end_time = ?, feed_time = ? WHERE stage = ?"
+        self._execute(sql, (start_s, end_s, feed_s, number))
 
     def set_summary(self, number: int, summary: dict[str, Any]) -> None:
         """Record a stage's summary."""
         self._execute("UPDATE stage SET summary = ? WHERE stage = ?", (json.dumps(summary), number))
+
+    def fact(self, key: str) -> str:
+        """A fact of the run; raises StoreError when it is not there."""
+        row = self.db.execute("SELECT value FROM run WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise StoreError(f"{self.path} does not say {key} of its run")
+        return str(row[0])
 
     def _execute(self, sql: str, values: Any) -> None:
         with told_in_words(self.path):

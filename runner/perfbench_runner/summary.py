@@ -298,6 +298,11 @@ def _client(db: sqlite3.Connection, number: int, lags_s: np.ndarray[Any, Any]) -
     names = [column[0] for column in cursor.description]
     samples = [dict(zip(names, row, strict=True)) for row in cursor]
     found = health.figures(samples, lags_s.tolist())
+    row = db.execute(
+        "SELECT feed_time / (end_time - start_time) FROM stage WHERE stage = ? AND end_time > start_time", (number,)
+    ).fetchone()
+    if row and row[0] is not None:
+        found["feed_share"] = row[0]
     state, reasons = health.judge(found)
     return Client(state=state, reasons=reasons, figures=found)
 

@@ -395,17 +395,18 @@ class HttpTransport:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.sock_connect(sock, address)
-            exchange.connect_s = perf_counter() - begin
-            context = self._context() if origin.is_tls else None
-            _, connection = await loop.create_connection(
-                lambda: Connection(self, origin, sock),
-                sock=sock,
-                ssl=context,
-                server_hostname=origin.host if context else None,
-            )
         except BaseException:
             sock.close()
             raise
+        exchange.connect_s = perf_counter() - begin
+        context = self._context() if origin.is_tls else None
+        # From here on the socket is the loop's, also when this fails: libuv must not lose its file under its feet.
+        _, connection = await loop.create_connection(
+            lambda: Connection(self, origin, sock),
+            sock=sock,
+            ssl=context,
+            server_hostname=origin.host if context else None,
+        )
         exchange.connected_s = perf_counter()
         exchange.tls_s = exchange.connected_s - begin - exchange.connect_s if context else 0.0
         self.opened += 1
