@@ -214,7 +214,7 @@ def test_at_the_end_it_is_one_file_under_its_own_name(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["results.sqlite"] == [path.name]
     db = open_results(tmp_path)
     assert dict(db.execute("SELECT * FROM run")) == {"name": "a", "versions": '{"x": 1}'}
-    assert db.execute("SELECT * FROM stage").fetchall() == [(0, "c1", '{"concurrency": 1}', 1.0, 2.0, '{"a": 1}')]
+    assert db.execute("SELECT * FROM stage").fetchall() == [(0, "c1", '{"concurrency": 1}', 1.0, 2.0, 0.25, '{"a": 1}')]
     assert db.execute("SELECT count(*) FROM client_health").fetchone() == (1,)
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
