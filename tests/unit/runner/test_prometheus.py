@@ -1,0 +1,197 @@
+"""Live metrics: what is counted, what it costs, and that the exposition is one that Prometheus likes."""
+
+import math
+import shutil
+import subprocess
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from perfbench_api.outcome import Outcome, Progress
+from perfbench_api.resource import PerfBenchmark
+from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_runner.health import Sample
+from perfbench_runner.prometheus import FAMILIES, Counts, Metrics
+from perfbench_runner.result import Result
+
+STAGES = [{"concurrency": 2, "requests": 4}, {"rate": 5, "duration": "1s", "maxConcurrency": 3}]
+OBJECTIVES = [{"metric": "ttft", "max": "500ms"}, {"metric": "request_throughput", "min": 3, "stage": "c2"}]
+SERVED = {"running": 3.0, "waiting": 1.0, "generation_tokens": 640.0, "new in this version": 1.0}
+
+
+def metrics() -> Metrics:
+    spec = {"target": {"mock": {}}, "load": {"stages": STAGES}, "objectives": OBJECTIVES}
+    benchmark = PerfBenchmark.read({"metadata": {"name": "llama", "namespace": "models"}, "spec": spec})
+    return Metrics(benchmark, "llama-8b", lambda: SERVED)
+
+
+def result(stage: int = 0, failure: str = "", gaps: Any = (0.01, 0.02), **values: Any) -> Result:
+    data = BenchmarkData(
+        success=not failure,
+        failure=failure,
+        start_time=10.0,
+        completed_time=11.0,
+        query_latency=1.0,
+        first_chunk_latency=0.25,
+        time_per_output_token=0.02,
+        prompt_tokens=7,
+        completion_tokens=3,
+        inter_chunk_latency=gaps,
+    )
+    for name, value in values.items():
+        setattr(data, name, value)
+    return Result(stage, 0, 0, 9.9998, data)
+
+
+def sample(shard: int = 0, lag_s: float = 0.001) -> Sample:
+    return Sample(1.0, shard, 0, 0.5, lag_s, 2 * lag_s, 0.2, 0.01, 0.001, 0.005, 0.0, 0.02, 0.01, 4, 100)
+
+
+def control(**values: Any) -> Any:
+    """As much of a Control as metrics look at."""
+    progress = Progress(phase="running", stage_index=1, stage_count=2, percent=60, in_flight=4, client="valid")
+    usual = {"samples": [sample(0, 0.001), sample(1, 0.003)], "phase": "running", "stage_index": 1, "due": 9}
+    return SimpleNamespace(progress=lambda: progress, live=SimpleNamespace(in_flight=4), **(usual | values))
+
+
+def values(made: Metrics) -> dict[tuple[str, ...], float]:
+    """Samples by name and those labels that differ within one run."""
+    text = made.render("text/plain")[0].decode()
+    common = ("namespace", "benchmark", "model", "workload")
+    return {
+        (one.name, *(value for name, value in sorted(one.labels.items()) if name not in common)): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+
+
+def test_requests_are_counted_by_stage_and_outcome() -> None:
+    made = metrics()
+    for one in (result(), result(), result(failure="http_503"), result(1, "a plugin's own words")):
+        made.add(one)
+    found = values(made)
+    assert found["perfbench_requests_total", "success", "c2"] == 2
+    assert found["perfbench_requests_total", "http_503", "c2"] == 1
+    assert found["perfbench_requests_total", "other", "r5"] == 1, "labels stay few"
+    assert found["perfbench_output_tokens_total", "c2"] == 6
+    assert found["perfbench_prompt_tokens_total", "c2"] == 14
+
+
+def test_latencies_are_histograms_of_succeeded_requests() -> None:
+    made = metrics()
+    for one in (result(), result(failure="timeout")):
+        made.add(one)
+    found = values(made)
+    assert found["perfbench_ttft_seconds_bucket", "0.2", "c2"] == 0
+    assert found["perfbench_ttft_seconds_bucket", "0.3", "c2"] == 1
+    assert found["perfbench_ttft_seconds_count", "c2"] == 1
+    assert found["perfbench_itl_seconds_bucket", "0.01", "c2"] == 1, "a bound belongs to its bucket"
+    assert found["perfbench_itl_seconds_count", "c2"] == 2
+    assert found["perfbench_itl_seconds_sum", "c2"] == pytest.approx(0.03)
+    assert found["perfbench_scheduled_latency_seconds_sum", "c2"] == pytest.approx(1.0002)
+    assert found["perfbench_dispatch_lag_seconds_count", "c2"] == 2, "of failed requests too"
+    assert found["perfbench_dispatch_lag_seconds_bucket", "0.0002", "c2"] >= 0
+
+
+def test_what_a_plugin_left_in_a_result_ends_no_run() -> None:
+    made = metrics()
+    made.add(result(gaps=[0.01, None, "soon", math.nan], first_chunk_latency=None, completion_tokens=None))
+    found = values(made)
+    assert found["perfbench_itl_seconds_count", "c2"] == 1
+    assert found["perfbench_itl_seconds_sum", "c2"] == 0.01
+    assert found["perfbench_ttft_seconds_count", "c2"] == 0
+
+
+def test_scheduled_and_sent_never_fall() -> None:
+    made = metrics()
+    made.tick(control())
+    assert values(made)["perfbench_requests_sent_total", "r5"] == 4
+    assert values(made)["perfbench_requests_scheduled_total", "r5"] == 9, "five wait for a place"
+    made.add(result(1))
+    made.tick(control(due=0))
+    assert values(made)["perfbench_requests_sent_total", "r5"] == 5
+    assert values(made)["perfbench_requests_scheduled_total", "r5"] == 9
+
+
+def test_the_live_state_is_told() -> None:
+    made = metrics()
+    made.tick(control())
+    found = values(made)
+    assert found["perfbench_requests_in_flight",] == 4
+    assert found["perfbench_progress_ratio",] == 0.6
+    assert found["perfbench_phase", "running"] == 1
+    assert found["perfbench_phase", "done"] == 0
+    assert (found["perfbench_stage_active", "c2"], found["perfbench_stage_active", "r5"]) == (0, 1)
+    assert found["perfbench_client_state", "valid"] == 1
+    assert found["perfbench_client_loop_lag_seconds",] == 0.003, "the worst shard's"
+    assert found["perfbench_client_gc_ratio",] == 0.01
+    assert found["perfbench_client_backlog_bytes",] == 200
+
+
+def test_stages_and_objectives_are_there_from_the_start() -> None:
+    found = values(metrics())
+    assert found["perfbench_stage_info", "", "closed", "0", "c2"] == 1
+    assert found["perfbench_stage_info", "poisson", "open", "1", "r5"] == 1
+    assert (found["perfbench_stage_concurrency", "c2"], found["perfbench_stage_concurrency", "r5"]) == (2, 3)
+    assert found["perfbench_stage_requests_per_second", "r5"] == 5
+    assert found["perfbench_objective_threshold", "max", "ttft", "c2", "p99"] == 0.5
+    assert found["perfbench_objective_threshold", "max", "ttft", "r5", "p99"] == 0.5
+    assert found["perfbench_objective_threshold", "min", "request_throughput", "c2", ""] == 3
+    assert ("perfbench_objective_threshold", "min", "request_throughput", "r5", "") not in found
+
+
+def test_what_the_server_says_stands_beside() -> None:
+    found = values(metrics())
+    assert found["perfbench_server_requests_running",] == 3
+    assert found["perfbench_server_generation_tokens_total",] == 640
+    assert ("perfbench_server_kv_cache_usage_ratio",) not in found
+
+
+async def test_after_the_end_nothing_is_in_flight() -> None:
+    made = metrics()
+    made.tick(control())
+    await made.close(Outcome(outcome="succeeded"))
+    found = values(made)
+    assert (found["perfbench_requests_in_flight",], found["perfbench_progress_ratio",]) == (0, 1)
+    assert found["perfbench_phase", "done"] == 1
+    assert found["perfbench_stage_active", "r5"] == 0
+
+
+def test_buckets_are_cumulative_and_end_with_all() -> None:
+    counts = Counts((1.0, 2.0))
+    counts.add([0.5, 1.0, 1.5, 99.0])
+    assert counts.buckets() == [("1.0", 2.0), ("2.0", 3.0), ("+Inf", 4.0)]
+
+
+def test_every_sample_belongs_to_a_declared_metric_with_the_declared_labels() -> None:
+    made = metrics()
+    made.add(result())
+    made.tick(control())
+    for family in text_string_to_metric_families(made.render("text/plain")[0].decode()):
+        declared = FAMILIES[family.name.removeprefix("perfbench_")]
+        assert (family.type, family.documentation) == (declared.kind, declared.text)
+        for one in family.samples:
+            assert set(one.labels) - {"le"} == set(declared.labels), family.name
+
+
+def test_openmetrics_is_served_to_those_who_ask() -> None:
+    text, content_type = metrics().render("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert text.endswith(b"# EOF\n")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian package prometheus)")
+def test_promtool_finds_nothing_to_complain_about() -> None:
+    made = metrics()
+    made.add(result())
+    made.tick(control())
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=made.render("text/plain")[0],
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
