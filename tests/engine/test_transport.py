@@ -66,11 +66,11 @@ def replying(*parts: bytes, close: bool = False, pause_s: float = 0.01, reset: b
 
 
 @asynccontextmanager
-async def serving(handle: Handler, **settings: Any) -> AsyncIterator[Server]:
+async def serving(handle: Handler, host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Server]:
     server = Server(handle)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, **settings)
+    listener = await asyncio.start_server(server.serve, host, 0, **settings)
     port = listener.sockets[0].getsockname()[1]
-    server.url = f"{'https' if 'ssl' in settings else 'http'}://127.0.0.1:{port}/v1/x?y=z"
+    server.url = f"http://127.0.0.1:{port}/v1/x?y=z"
     try:
         yield server
     finally:
@@ -317,10 +317,11 @@ async def test_a_failed_look_up_is_not_remembered(monkeypatch: pytest.MonkeyPatc
 
 async def test_all_addresses_of_a_host_get_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
     async def getaddrinfo(host: str, port: int, **more: Any) -> Any:
+        if host != "many.test":
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{last}", port)) for last in (1, 2, 3)]
         return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)), *found]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     seen = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -328,12 +329,10 @@ async def test_all_addresses_of_a_host_get_their_share(monkeypatch: pytest.Monke
         await asyncio.sleep(0.1)
         writer.write(OK)
 
-    server = Server(handle)
-    listener = await asyncio.start_server(server.serve, "0.0.0.0", 0)
-    port = listener.sockets[0].getsockname()[1]
-    async with client() as transport:
-        await asyncio.gather(*(transport.post(f"http://many.test:{port}/", {}, b"{}") for _ in range(9)))
-    listener.close()
+    async with serving(handle, host="0.0.0.0") as server, client() as transport:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        url = server.url.replace("127.0.0.1", "many.test")
+        await asyncio.gather(*(transport.post(url, {}, b"{}") for _ in range(9)))
     assert {address: seen.count(address) for address in seen} == {f"127.0.0.{last}": 3 for last in (1, 2, 3)}
 
 

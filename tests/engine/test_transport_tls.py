@@ -1,6 +1,7 @@
 """TLS: verified against one's own authority, with a client certificate where the server wants one."""
 
 import asyncio
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -136,14 +137,9 @@ async def test_https_to_a_plain_server_says_so() -> None:
 
 
 async def test_a_handshake_that_hangs_is_a_connect_timeout() -> None:
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(5)
-        writer.close()
-
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
-    transport = HttpTransport(Limits(connect_s=0.3))
-    exchange = await transport.post(f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}/", {}, b"{}")
-    await transport.close()
-    listener.close()
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        transport = HttpTransport(Limits(connect_s=0.3))
+        exchange = await transport.post(f"https://127.0.0.1:{deaf.getsockname()[1]}/", {}, b"{}")
+        await transport.close()
     assert exchange.failure == "timeout"
     assert "no connection to https://127.0.0.1" in exchange.error

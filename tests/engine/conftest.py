@@ -1,0 +1,194 @@
+"""The transport's tests run on both event loops; whole runs are made by the command, against a mock that counts."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+import yaml
+
+from perfbench_runner.mock.process import MockProcess
+from perfbench_runner.mock.settings import MockSettings
+
+COMMAND = [str(Path(sys.executable).parent / "perfbench")]
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if not item.path.name.startswith("test_transport"):
+        return {"asyncio": asyncio.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def mock() -> Iterator[Callable[..., MockProcess]]:
+    """Start a mock endpoint in a process of its own; quick unless told otherwise."""
+    started: list[MockProcess] = []
+
+    def start(**settings: Any) -> MockProcess:
+        made = MockProcess(MockSettings(**{"ttft_s": 0.005, "itl_s": 0.001, "output_tokens": 4} | settings))
+        made.start()
+        started.append(made)
+        return made
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+@dataclass
+class Run:
+    """A run of the command, and what it left."""
+
+    process: "subprocess.Popen[str]"
+    folder: Path
+    """Its --results-dir."""
+    stdout: str = ""
+    stderr: str = ""
+    started_s: float = field(default_factory=time.monotonic)
+
+    def wait(self, timeout_s: float = 60) -> int:
+        """Its exit code."""
+        try:
+            self.stdout, self.stderr = self.process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.stdout, self.stderr = self.process.communicate()
+            pytest.fail(f"the command did not end within {timeout_s} s\n{self.stdout}\n{self.stderr}")
+        assert "Traceback" not in self.stderr, self.stderr
+        return self.process.returncode
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    @property
+    def database(self) -> Path:
+        finished = self.folder / "results.sqlite"
+        return finished if finished.exists() else self.folder / "results.sqlite.partial"
+
+    def rows(self, columns: str = "count(*)", where: str = "1") -> list[tuple[Any, ...]]:
+        """Rows of the results file."""
+        db = sqlite3.connect(self.database)
+        try:
+            return db.execute(f"SELECT {columns} FROM result WHERE {where} ORDER BY rowid").fetchall()
+        finally:
+            db.close()
+
+    def count(self, where: str = "1") -> int:
+        return int(self.rows("count(*)", where)[0][0])
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        db = sqlite3.connect(self.database)
+        try:
+            return db.execute(sql).fetchall()
+        finally:
+            db.close()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        return found
+
+    @property
+    def stage(self) -> dict[str, Any]:
+        """The summary of its only stage."""
+        (stage,) = self.summary["stages"]
+        found: dict[str, Any] = stage
+        return found
+
+    def descendants(self) -> list[int]:
+        """Process ids of its children and theirs."""
+        return children_of(self.process.pid)
+
+    def wait_for_rows(self, count: int, timeout_s: float = 30) -> None:
+        """Until so many rows are committed."""
+
+        def there() -> bool:
+            try:
+                return self.database.exists() and self.count() >= count
+            except sqlite3.Error:
+                return False
+
+        self.until(there, timeout_s)
+
+    def until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
+        """Until something is true of the run under way."""
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > deadline_s:
+                self.process.kill()
+                self.wait()
+                pytest.fail(f"it did not come to that: {self.stdout}\n{self.stderr}")
+            time.sleep(0.02)
+
+
+def children_of(pid: int) -> list[int]:
+    """Process ids of all descendants."""
+    try:
+        text = "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        return []
+    own = [int(child) for child in text.split()]
+    return own + [grandchild for child in own for grandchild in children_of(child)]
+
+
+@pytest.fixture
+def perfbench(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Start `perfbench run` with a spec (as data) or with flags; nothing of it outlives the test."""
+    started: list[Run] = []
+
+    def start(
+        spec: dict[str, Any] | None = None, *args: str, name: str = "run", env: dict[str, str] | None = None
+    ) -> Run:
+        folder = tmp_path / name
+        if spec is not None:
+            file = tmp_path / f"{name}.yaml"
+            file.write_text(yaml.safe_dump({"kind": "PerfBenchmark", "metadata": {"name": name}, "spec": spec}))
+            args = (str(file), *args)
+        process = subprocess.Popen(
+            [*COMMAND, "run", "--results-dir", str(folder), *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        run = Run(process, folder)
+        started.append(run)
+        return run
+
+    yield start
+    for run in started:
+        if run.process.poll() is None:
+            for pid in [*run.descendants(), run.process.pid]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            run.process.communicate()
+
+
+@pytest.fixture
+def spec_for() -> Callable[..., dict[str, Any]]:
+    """A spec against a mock: one stage unless `stages` says otherwise."""
+
+    def make(mock: MockProcess | str, *stages: dict[str, Any], **sections: Any) -> dict[str, Any]:
+        url = mock if isinstance(mock, str) else mock.base_url
+        load = {"stages": list(stages) or [{"concurrency": 4, "requests": 40}], "gracePeriod": "5s"}
+        target = {"url": url, "model": "m"} | sections.pop("target", {})
+        request = {"maxTokens": 4} | sections.pop("request", {})
+        return {"target": target, "load": load | sections.pop("load", {}), "request": request, **sections}
+
+    return make
