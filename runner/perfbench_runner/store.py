@@ -60,6 +60,7 @@ COLUMNS = {
     "cached_tokens": "INTEGER",
     "trace_id": "TEXT",
     "turn": "INTEGER",
+    "last_turn": "INTEGER",
 }
 INSERT = f"INSERT INTO result ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608  # our names
 
@@ -84,6 +85,12 @@ def m001_initial(db: sqlite3.Connection) -> None:
     columns = ", ".join(f"{name} {'INTEGER' if name in whole else 'REAL'}" for name in health.COLUMNS)
     db.execute(f"CREATE TABLE client_health ({columns})")
     db.execute("CREATE TABLE server_metric (time REAL, stage INTEGER, source TEXT, name TEXT, labels TEXT, value REAL)")
+
+
+@migration
+def m002_last_turn(db: sqlite3.Connection) -> None:
+    if "last_turn" not in {row[1] for row in db.execute("PRAGMA table_info(result)")}:  # a new file has all COLUMNS
+        db.execute("ALTER TABLE result ADD COLUMN last_turn INTEGER")
 
 
 def migrate(db: sqlite3.Connection) -> None:
@@ -238,6 +245,7 @@ def _row(result: Result, keep: bool) -> tuple[Any, ...]:
         data.real_cached_tokens,
         data.trace_id,
         data.input_num_turns or None,
+        int(data.is_last_turn) if data.input_num_turns else None,
     )
     return tuple(
         value if _is_plain(value) else _storable(value, kind)

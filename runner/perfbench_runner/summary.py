@@ -63,7 +63,7 @@ class Conversations(_Model):
 
     total: int
     completed: int
-    """Conversations whose every turn succeeded."""
+    """Conversations that came to their end, every turn succeeded."""
     turns: Distribution
     duration_s: Distribution
     """From the first turn sent to the last answer's end, think time included."""
@@ -257,7 +257,7 @@ def _cached_share(columns: dict[str, np.ndarray[Any, Any]], ok: np.ndarray[Any, 
 def _conversations(db: sqlite3.Connection, number: int) -> Conversations | None:
     where = "FROM result WHERE stage = ? AND turn IS NOT NULL"
     rows = db.execute(
-        f"SELECT count(*), min(start_time), max(completed_time), min(success) {where} GROUP BY trace_id",
+        f"SELECT count(*), min(start_time), max(completed_time), min(success) AND max(last_turn) {where} GROUP BY trace_id",
         (number,),
     ).fetchall()
     if not rows:
@@ -275,7 +275,7 @@ def _conversations(db: sqlite3.Connection, number: int) -> Conversations | None:
     }
     return Conversations(
         total=len(rows),
-        completed=sum(row[3] for row in rows),
+        completed=sum(row[3] or 0 for row in rows),
         turns=distribution(row[0] for row in rows),
         duration_s=distribution(row[2] - row[1] for row in rows),
         first_turn_ttft_s=distribution(ttfts[True]),

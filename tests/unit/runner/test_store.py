@@ -236,3 +236,15 @@ def test_what_is_no_results_file_is_said_to_be_none(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot write .*nothing/results"):
         Store(tmp_path / "nothing")
+
+
+def test_a_file_from_before_a_column_gets_it(tmp_path: Path) -> None:
+    """m002: files of the first days had no last_turn."""
+    db = sqlite3.connect(tmp_path / "old.sqlite")
+    store.migrate(db)
+    db.execute("ALTER TABLE result DROP COLUMN last_turn")
+    db.execute("DELETE FROM migration WHERE name = 'm002_last_turn'")
+    for _ in range(2):
+        store.migrate(db)
+    assert [row[1] for row in db.execute("PRAGMA table_info(result)")] == list(store.COLUMNS)
+    db.close()
