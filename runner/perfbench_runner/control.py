@@ -20,7 +20,7 @@ from perfbench_api.outcome import Progress
 from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_plugins.exchange import Exchange
+from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_runner import advice, health, shard
 from perfbench_runner.feed import REFUSALS, Feed, Prepared
 from perfbench_runner.ipc import Channel
@@ -269,7 +269,9 @@ class Control:
         until = self.clock() + (self.spec.target.wait_for or 0.0)
         while not self._is_stopping:
             result = await self._try_target()
-            if result is None or result.data.success:
+            if (
+                result is None or result.data.success or result.data.failure == FailureKind.EMPTY
+            ):  # of one token, it may be
                 return not self._is_stopping
             kind = result.data.failure
             self.message = advice.advice(self.url, kind, result.data.error)

@@ -90,7 +90,9 @@ class Feed:
         messages = self._first.messages
         if is_conversation(messages):
             messages = messages[0].messages
-        short = self._first.parameters(self.arguments).model_copy(update={"max_tokens": 1, "min_tokens": None})
+        parameters = self._first.parameters(self.arguments)
+        extra = {name: value for name, value in (parameters.extra_args or {}).items() if name != "min_tokens"}
+        short = parameters.model_copy(update={"max_tokens": 1, "min_tokens": None, "extra_args": extra})
         return prepare(self.api, messages, short, self._first)
 
     def _prepare(self, item: Item) -> Prepared:

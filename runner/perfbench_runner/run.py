@@ -29,7 +29,7 @@ from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
 from perfbench_plugins.loading import load_entry_points, load_plugins
-from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError
+from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
 from perfbench_runner import secrets, store
 from perfbench_runner.control import Control, End, fork_shards
 from perfbench_runner.feed import REFUSALS, Feed
@@ -150,8 +150,10 @@ def prepare(
     key = api_key or secrets.api_key(target, env)
     all_headers = {**secrets.headers(target, env), **(headers or {})}
     arguments = Arguments.from_benchmark(benchmark, api_key=key, headers=all_headers)
-    api_class = ApiRegistry.get_class(arguments.api)
-    dataset_class = DatasetRegistry.get_class(arguments.dataset)
+    api_class = _registered(ApiRegistry, arguments.api, "spec.target.api")
+    dataset_class = _registered(DatasetRegistry, arguments.dataset, "spec.dataset.name")
+    if arguments.url:
+        _check_url(arguments.url, {})
     arguments.url = api_class.complete_url(arguments.url or "http://127.0.0.1", arguments)
     if arguments.apply_chat_template is None:
         arguments.apply_chat_template = not urlsplit(arguments.url).path.endswith("/v1/completions")
@@ -173,6 +175,14 @@ def prepare(
         cleanup.close()
         raise
     return Prepared(benchmark, arguments, feed, wiring, workers(benchmark.spec.runner.workers), cleanup, mock=mock)
+
+
+def _registered(registry: PluginRegistry, name: str, field_name: str) -> type[Any]:
+    """The plugin class of a name; raises PluginError that names the field."""
+    try:
+        return registry.get_class(name)
+    except PluginError as error:
+        raise PluginError(f"{field_name}: {error}") from None
 
 
 def _made(plugin_class: type[Any], arguments: Arguments) -> Any:
@@ -234,12 +244,17 @@ def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any]) -> Wi
     headers = {name: value for name, value in own.items() if name.lower() not in given} | arguments.headers
     limits = Limits(arguments.connect_timeout, arguments.read_timeout, arguments.total_timeout)
     url = arguments.url or ""
+    _check_url(url, headers)
+    is_ours = isinstance(api, DefaultApiPlugin) and type(api).process_request is DefaultApiPlugin.process_request
+    return Wiring(url, headers, limits, tls, None if is_ours else api, api)
+
+
+def _check_url(url: str, headers: dict[str, str]) -> None:
     try:
         destination(url, headers)
     except ValueError as error:
-        raise SpecError([f"spec.target.url: {error}"]) from None
-    is_ours = isinstance(api, DefaultApiPlugin) and type(api).process_request is DefaultApiPlugin.process_request
-    return Wiring(url, headers, limits, tls, None if is_ours else api, api)
+        field_name = "spec.target.headers (or apiKey)" if headers else "spec.target.url"
+        raise SpecError([f"{field_name}: {error}"]) from None
 
 
 def new_folder(outputs: Path, name: str, with_time: bool = True, now: datetime | None = None) -> Path:
@@ -270,7 +285,8 @@ def execute(prepared: Prepared, folder: Path, observers: Sequence[Observer] = ()
         started = datetime.now(UTC)
         manifest = yaml.safe_dump(redacted(benchmark), sort_keys=False, allow_unicode=True)
         results = Store(folder, benchmark.spec.results.messages)
-        (folder / MANIFEST).write_text(manifest)
+        with store.told_in_words(folder / MANIFEST):
+            (folder / MANIFEST).write_text(manifest)
         results.set_run(**facts(prepared, manifest, started))
         results.commit()
         shards = fork_shards(prepared.workers, prepared.wiring)
@@ -350,7 +366,9 @@ def recover(folder: Path) -> Finished:
 
 
 def _judge(summary: Any, benchmark: PerfBenchmark, end: End) -> None:
-    """A run that went on to its end has still failed when too many requests did."""
+    """A run that went on to its end has still failed when too many requests did; that leaves the verdict open."""
+    from perfbench_runner.objectives import verdict
+
     if end.state != "complete":
         return
     allowed = benchmark.spec.load.max_failed_share
@@ -364,6 +382,7 @@ def _judge(summary: Any, benchmark: PerfBenchmark, end: End) -> None:
                 f" more than load.maxFailedShare {allowed:g} allows"
             )
             summary.state, summary.message = "failed", end.message
+            summary.verdict, summary.verdict_reasons = verdict(summary)
             return
 
 

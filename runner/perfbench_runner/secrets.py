@@ -29,14 +29,14 @@ def api_key(target: Target, env: Mapping[str, str]) -> str | None:
     key = env.get(name)
     if key is None and source is not None:
         raise SpecError([f"spec.target.apiKey: environment variable {name} is not set (nor in .env)"])
-    return key or None
+    return (key or "").strip() or None  # a Secret made from a file ends in a line break
 
 
 def headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
     """All headers, secret values put in; raises SpecError when one is not there."""
     values, problems = {}, []
     for index, header in enumerate(target.headers):
-        value = header.value if header.value is not None else env.get(header.env)
+        value = header.value if header.value is not None else env.get(header.env, "").strip() or None
         if value is None:
             problems.append(f"spec.target.headers[{index}]: environment variable {header.env} is not set (nor in .env)")
         else:
