@@ -312,3 +312,30 @@ def test_a_plugin_may_import_its_neighbours_and_relative_data(url: str, tmp_path
     run(tmp_path, "--plugin", file_of(tmp_path, body), *flags)
     ((request,),) = rows(tmp_path, "request")
     assert decode(request)["messages"][0]["content"] == "from next door"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "plugins/priority_api.py",
+        "plugins/session_api.py",
+        "plugins/fill_in_dataset.py",
+        "plugins/manifest.yaml",
+        "plugins/cluster.yaml",
+        "plugin-package/pyproject.toml",
+    ],
+)
+def test_the_docs_show_the_examples_as_they_are(file: str) -> None:
+    assert (ROOT / "examples" / file).read_text() in (ROOT / "docs" / "plugins.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["priority_api.py", "session_api.py", "fill_in_dataset.py"])
+def test_the_examples_pass_their_check(name: str) -> None:
+    assert perfbench("plugins", "check", PLUGINS / name).returncode == 0
+
+
+def test_the_docs_list_every_module_of_evalscope_that_resolves() -> None:
+    from perfbench_plugins.evalscope import OURS
+
+    text = (ROOT / "docs" / "plugins.md").read_text()
+    assert [name for name, ours in OURS.items() if ours and f"`{name}`" not in text] == []
