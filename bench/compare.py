@@ -50,7 +50,12 @@ def spend(argv: list[str], port: int | None = None) -> Used:
     """Run a command on the second core and account for it and its children."""
     before, peak = os.times(), 0.0
     began = time.perf_counter()
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, {CORES[1]}))
+    process = subprocess.Popen(
+        argv,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, {CORES[1]}),
+    )
     if port:
         threading.Thread(target=scrape, args=(process, port), daemon=True).start()
     while process.poll() is None:
