@@ -167,10 +167,7 @@ class Control:
                     await observer.loaded(self)
         finally:
             ticker.cancel()
-            await self._dismiss()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                with suppress(ValueError, RuntimeError):
-                    loop.remove_signal_handler(number)
+            await self._dismiss()  # signals stay handled until the loop is closed: the files are yet to be written
         return self.end
 
     async def _connect(self, worker: Worker) -> None:

@@ -154,8 +154,10 @@ def perfbench(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     ) -> Run:
         folder = tmp_path / name
         if spec is not None:
-            file = tmp_path / f"{name}.yaml"
-            file.write_text(yaml.safe_dump({"kind": "PerfBenchmark", "metadata": {"name": name}, "spec": spec}))
+            file = tmp_path / f"{Path(name).name}.yaml"
+            file.write_text(
+                yaml.safe_dump({"kind": "PerfBenchmark", "metadata": {"name": Path(name).name}, "spec": spec})
+            )
             args = (str(file), *args)
         process = subprocess.Popen(
             [*COMMAND, "run", "--results-dir", str(folder), *args],
