@@ -180,15 +180,19 @@ def _watch(prepared: Prepared, folder: Path, quiet: bool, listen: str | None) ->
 
 
 def _monitors(prepared: Prepared, listen: str | None) -> list[Observer]:
-    """Those who tell others how the run goes; imported only where they are asked for."""
+    """Those who ask the server, and tell others, how the run goes; imported only where they are asked for."""
+    from perfbench_runner.server_metrics import ServerMetrics, sources
+
+    target = prepared.benchmark.spec.target
+    server = ServerMetrics(sources(target.metrics, prepared.wiring), target.metrics == "auto")
     if not listen:
-        return []
+        return [server]
     from perfbench_runner.endpoint import Endpoint
     from perfbench_runner.prometheus import Metrics
 
-    metrics = Metrics(prepared.benchmark, prepared.arguments.model or "")
+    metrics = Metrics(prepared.benchmark, prepared.arguments.model or "", server.latest)
     try:
-        return [metrics, Endpoint(listen, metrics, prepared.benchmark.spec.runner.linger)]
+        return [server, metrics, Endpoint(listen, metrics, prepared.benchmark.spec.runner.linger)]
     except ValueError as error:
         raise SpecError([str(error)]) from None
 

@@ -203,9 +203,15 @@ class Control:
             plan = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
             self._guarded(self.store.set_stage, index, stage.title, plan)
             began_s = self.clock()
+            self._tell_stage()
             await self._run_stage(index, stage)
+            self._tell_stage()
             self._guarded(self.store.end_stage, index, began_s, self.clock(), self._feed_s)
         self.phase = "storing"
+
+    def _tell_stage(self) -> None:
+        for observer in self.observers:
+            observer.stage(self)
 
     async def _pause(self, seconds: float) -> None:
         until = self.clock() + seconds

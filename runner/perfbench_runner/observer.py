@@ -21,6 +21,9 @@ class Observer:
     def tick(self, control: "Control") -> None:
         """Called four times a second while the run goes on."""
 
+    def stage(self, control: "Control") -> None:
+        """A stage begins now, or has ended."""
+
     async def loaded(self, control: "Control") -> None:
         """The load is over; nothing is summarised yet. Not called when there was no load."""
 

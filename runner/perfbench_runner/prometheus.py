@@ -266,17 +266,21 @@ class Metrics(Observer):
 
     def add(self, result: Result) -> None:
         """Count one more measured request."""
-        self._stage(result.stage).add(result)
+        self._counts(result.stage).add(result)
 
     def tick(self, control: Control) -> None:
         """Take over the live state."""
         self._progress, self._samples = control.progress(), control.samples
         if control.phase != "running":
             return
-        stage = self._stage(control.stage_index)
+        stage = self._counts(control.stage_index)
         # What is under way was sampled a moment ago: counters must not fall for that.
         stage.sent = max(stage.sent, stage.ended + control.live.in_flight)
         stage.scheduled = max(stage.scheduled, stage.sent, control.due)
+
+    def stage(self, control: Control) -> None:
+        """A stage's last numbers, before the next one's."""
+        self.tick(control)
 
     async def close(self, outcome: Outcome) -> None:
         """The run is over."""
@@ -299,7 +303,7 @@ class Metrics(Observer):
             if samples:
                 yield family.metric(self._run, samples)
 
-    def _stage(self, number: int) -> StageCounts:
+    def _counts(self, number: int) -> StageCounts:
         try:
             return self._stages[number]
         except KeyError:

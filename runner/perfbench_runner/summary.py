@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from perfbench_api.outcome import ClientState, Verdict
 from perfbench_runner import health
+from perfbench_runner.server_figures import server_figures
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 RATE_KEPT = 0.98
@@ -111,6 +112,8 @@ class StageSummary(_Model):
     conversations: Conversations | None = None
     cached_prompt_share: float | None = None
     """Prompt tokens that the server reported as cached, of all prompt tokens of requests with such a report."""
+    server: dict[str, dict[str, float]] = {}
+    """What the server said of itself over the measured window, by neutral name; see docs/monitoring.md."""
     client: Client = Client()
 
 
@@ -198,6 +201,7 @@ def stage_summary(db: sqlite3.Connection, number: int, name: str, plan: dict[str
         sent_rate_rps=_sent_rate(sent) if rate else None,
         conversations=_conversations(db, number),
         cached_prompt_share=_cached_share(columns, ok),
+        server=server_figures(db, float(sent.min()), float(ended.max())) if len(sent) else {},
         client=client,
     )
     _note_lost_rate(summary, columns["scheduled_time"])

@@ -6,7 +6,10 @@ So started = done + failed + aborted + in_flight, always.
 """
 
 import time
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 _RESOLUTION = 1e5  # counts per second: 10 us
@@ -65,10 +68,13 @@ class Distribution:
                 return min((step + 0.5) / _RESOLUTION, self.max)
         return 0.0
 
-    def below(self, bound_s: float) -> int:
-        """How many are at most this many seconds."""
-        limit = bound_s * _RESOLUTION
-        return sum(count for step, count in self.counts.items() if step < limit)
+    def below(self, bounds_s: Sequence[float]) -> list[int]:
+        """How many are at most so many seconds, for ascending bounds; in one pass: the mock's loop waits for it."""
+        limits = [bound_s * _RESOLUTION for bound_s in bounds_s]
+        found = [0] * (len(limits) + 1)
+        for step, count in self.counts.items():
+            found[bisect_right(limits, step)] += count
+        return list(accumulate(found[:-1]))
 
     def summary_ms(self) -> dict[str, float]:
         count = self.count
@@ -148,7 +154,8 @@ class Stats:
             lines += [f"# TYPE vllm:{name} {kind}", f"vllm:{name}{{{labels}}} {value}"]
         name, count = "vllm:time_to_first_token_seconds", self.ttft.count
         lines.append(f"# TYPE {name} histogram")
-        lines += [f'{name}_bucket{{{labels},le="{bound}"}} {self.ttft.below(bound)}' for bound in _TTFT_BUCKETS_S]
+        below = zip(_TTFT_BUCKETS_S, self.ttft.below(_TTFT_BUCKETS_S), strict=True)
+        lines += [f'{name}_bucket{{{labels},le="{bound}"}} {number}' for bound, number in below]
         lines += [f'{name}_bucket{{{labels},le="+Inf"}} {count}']
         lines += [f"{name}_sum{{{labels}}} {self.ttft.total}", f"{name}_count{{{labels}}} {count}"]
         return "\n".join(lines) + "\n"

@@ -1,0 +1,369 @@
+"""What the server says of itself: reading its page, storing it, and figures over exactly the measured window."""
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from perfbench_api.outcome import Outcome
+from perfbench_api.resource import SpecError
+from perfbench_api.sections import MetricsSource
+from perfbench_runner import server_metrics
+from perfbench_runner.scrape import Page, Reading, ScrapeError, addresses, fetch, is_exposition, readings
+from perfbench_runner.server_figures import server_figures
+from perfbench_runner.server_metrics import KNOWN, ServerMetrics, Source, neutral, sources
+from perfbench_runner.shard import Wiring
+from perfbench_runner.store import Store, migrate
+from perfbench_runner.transport import Limits
+
+VLLM = """\
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 3.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 1.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:gpu_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:generation_tokens_total{engine="0",model_name="m"} 640.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.01",model_name="m"} 2.0
+process_cpu_seconds_total 12.5
+"""
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def wiring(url: str, **headers: str) -> Wiring:
+    return Wiring(url, headers, Limits(), {}, None)
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_get("/{any:.*}", handler)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def page(text: str) -> Handler:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=text)
+
+    return answer
+
+
+# One page
+
+
+def test_only_the_wanted_lines_are_read() -> None:
+    found = list(readings(VLLM, ("vllm:num_*", "vllm:generation_tokens_total")))
+    assert found == [
+        Reading("vllm:num_requests_running", '{"engine": "0", "model_name": "m"}', 3.0),
+        Reading("vllm:num_requests_waiting", '{"engine": "0", "model_name": "m"}', 1.0),
+        Reading("vllm:generation_tokens_total", '{"engine": "0", "model_name": "m"}', 640.0),
+    ]
+
+
+def test_lines_that_cannot_be_read_are_left_out() -> None:
+    assert list(readings('a{b="c" 1\na 2\na{b="c"} x\n', ("a",))) == [Reading("a", "{}", 2.0)]
+
+
+@pytest.mark.parametrize("text", [VLLM, "up 1\n", 'x{a="b"} 2 1700000000\n', "# TYPE a gauge\n"])
+def test_prometheus_text_is_known_by_its_first_line(text: str) -> None:
+    assert is_exposition(text)
+
+
+@pytest.mark.parametrize("text", ["", "<!doctype html>\n<html>", '{"error": "not found"}', "Not Found"])
+def test_other_pages_are_none(text: str) -> None:
+    assert not is_exposition(text)
+
+
+async def test_a_page_is_fetched_with_its_headers_whole_or_in_chunks() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for part in (request.path_qs, " ", request.headers["X-Key"]):
+            await response.write(part.encode())
+        return response
+
+    async with serving(answer) as url:
+        assert await fetch(Page(f"{url}/metrics?all=1", {"X-Key": "secret"}), "127.0.0.1") == "/metrics?all=1 secret"
+
+
+async def test_what_is_no_page_is_said_in_words() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        raise web.HTTPNotFound
+
+    async with serving(answer) as url:
+        with pytest.raises(ScrapeError, match="HTTP 404"):
+            await fetch(Page(f"{url}/metrics"), "127.0.0.1")
+    with pytest.raises(ScrapeError, match="Connect call failed"):
+        await fetch(Page(f"{url}/metrics"), "127.0.0.1")
+    with pytest.raises(ScrapeError, match="no-such-host"):
+        await addresses(Page("http://no-such-host.invalid/metrics"))
+
+
+async def test_a_page_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perfbench_runner.scrape.TIMEOUT_S", 0.1)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.sleep(1)
+        return response
+
+    async with serving(answer) as url:
+        with pytest.raises(ScrapeError, match=r"no answer within 0\.1 s"):
+            await fetch(Page(f"{url}/metrics"), "127.0.0.1")
+
+
+# What is asked for
+
+
+def test_auto_looks_beside_the_target_with_its_headers() -> None:
+    [source] = sources("auto", wiring("http://llama.models.svc:8000/v1/chat/completions", Authorization="Bearer x"))
+    assert source.page.url == "http://llama.models.svc:8000/metrics"
+    assert source.page.headers == {"Authorization": "Bearer x"}
+    assert source.patterns == KNOWN
+
+
+def test_credentials_go_to_the_target_s_origin_only() -> None:
+    given = [
+        MetricsSource(url="http://llama:8000/m"),
+        MetricsSource(url="http://dcgm:9400/metrics", include=["DCGM_*"]),
+    ]
+    own, other = sources(given, wiring("http://llama:8000/v1", Authorization="Bearer x"))
+    assert own.page.headers == {"Authorization": "Bearer x"}
+    assert (other.page.headers, other.patterns) == ({}, ("DCGM_*",))
+
+
+def test_off_asks_for_nothing_and_a_broken_address_is_told() -> None:
+    assert sources("off", wiring("http://llama/v1")) == []
+    with pytest.raises(SpecError, match=r"spec\.target\.metrics\[0\]: give the url .* got 'llama:8000/metrics'"):
+        sources([MetricsSource(url="llama:8000/metrics")], wiring("http://llama/v1"))
+
+
+# Neutral names
+
+
+def test_gauges_of_replicas_are_added_and_shares_averaged() -> None:
+    one = list(readings(VLLM, KNOWN))
+    assert neutral([one, one]) == {"running": 6.0, "waiting": 2.0, "kv_cache_usage": 0.25, "generation_tokens": 1280.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sglang:num_running_reqs 2\nsglang:token_usage 0.5\nsglang:cache_hit_rate 0.1\n",
+         {"running": 2.0, "kv_cache_usage": 0.5, "prefix_cache_hit_ratio": 0.1}),
+        ("sglang:prompt_tokens_total 100\nsglang:cached_tokens_total 25\nsglang:cache_hit_rate 0.1\n",
+         {"prompt_tokens": 100.0, "prefix_cache_hit_ratio": 0.25}),
+        ("tgi_queue_size 4\ntgi_batch_current_size 8\ntgi_request_generated_tokens_sum 99\n",
+         {"waiting": 4.0, "running": 8.0, "generation_tokens": 99.0}),
+        ("llamacpp:requests_processing 1\nllamacpp:requests_deferred 3\nllamacpp:tokens_predicted_total 7\n",
+         {"running": 1.0, "waiting": 3.0, "generation_tokens": 7.0}),
+        ('nv_trt_llm_request_metrics{request_type="active"} 5\nnv_trt_llm_request_metrics{request_type="max"} 64\n'
+         'nv_gpu_utilization{gpu="0"} 0.5\nnv_gpu_utilization{gpu="1"} 1\nnv_gpu_power_usage{gpu="0"} 300\n',
+         {"running": 5.0, "gpu_utilization": 0.75, "gpu_power_w": 300.0}),
+        ('DCGM_FI_DEV_GPU_UTIL{gpu="0"} 50\nDCGM_FI_DEV_POWER_USAGE{gpu="0"} 250.5\nDCGM_FI_DEV_FB_USED{gpu="0"} 2\n',
+         {"gpu_utilization": 0.5, "gpu_power_w": 250.5, "gpu_memory_used_bytes": 2.0 * 2**20}),
+        ("vllm:spec_decode_num_accepted_tokens_total 30\nvllm:spec_decode_num_draft_tokens_total 40\n"
+         "vllm:prefix_cache_hits_total 1\nvllm:prefix_cache_queries_total 4\nvllm:num_preemptions_total 2\n",
+         {"spec_decode_acceptance": 0.75, "prefix_cache_hit_ratio": 0.25, "preemptions": 2.0}),
+    ],
+)  # fmt: skip
+def test_every_server_s_names_become_ours(text: str, expected: dict[str, float]) -> None:
+    assert neutral([list(readings(text, KNOWN))]) == expected
+
+
+# Figures over the window
+
+
+def database(*rows: tuple[float, str, str, float | None], labels: str = "{}") -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:")
+    migrate(db)
+    db.executemany("INSERT INTO server_metric VALUES (?, 0, ?, ?, ?, ?)", [(t, s, n, labels, v) for t, s, n, v in rows])
+    return db
+
+
+def counter(*points: tuple[float, float], source: str = "a") -> list[tuple[float, str, str, float | None]]:
+    return [(time_s, source, "vllm:generation_tokens_total", value) for time_s, value in points]
+
+
+def gauge(*points: tuple[float, float], source: str = "a") -> list[tuple[float, str, str, float | None]]:
+    return [(time_s, source, "vllm:num_requests_running", value) for time_s, value in points]
+
+
+def test_a_counter_is_a_rate_over_exactly_the_window() -> None:
+    found = server_figures(database(*counter((9, 0), (11, 20), (12, 120), (14, 160))), 10.0, 13.0)
+    assert found["generation_tokens"] == {"increase": 130.0, "per_second": pytest.approx(130 / 3)}
+
+
+def test_a_server_that_was_started_again_counts_from_zero() -> None:
+    found = server_figures(database(*counter((10, 1000), (11, 1100), (12, 50), (13, 150))), 10.0, 13.0)
+    assert found["generation_tokens"] == {"increase": 250.0, "per_second": pytest.approx(250 / 3)}
+
+
+def test_a_counter_that_was_seen_in_a_part_of_the_window_only_is_a_rate_over_that_part() -> None:
+    found = server_figures(database(*counter((11, 0), (12, 100))), 10.0, 14.0)
+    assert found["generation_tokens"] == {"increase": 100.0, "per_second": 100.0}
+
+
+def test_a_gauge_s_mean_is_over_time_and_replicas_are_added_moment_by_moment() -> None:
+    db = database(*gauge((10, 2), (11, 2), (14, 2)), *gauge((10, 0), (12, 4), (14, 4), source="b"))
+    assert server_figures(db, 10.0, 14.0)["running"] == {"mean": 5.0, "min": 2.0, "max": 6.0}
+
+
+def test_a_server_at_rest_before_and_after_does_not_count() -> None:
+    db = database(*gauge((9.9, 0), (10.5, 8), (11.5, 8), (12.1, 0)))
+    assert server_figures(db, 10.0, 12.0)["running"] == {"mean": 8.0, "min": 8.0, "max": 8.0}
+
+
+def test_a_ratio_is_of_the_increases_in_the_window() -> None:
+    rows: list[tuple[float, str, str, float | None]] = []
+    for time_s, hits, queries in ((10.0, 90, 100), (12.0, 95, 120)):
+        rows += [
+            (time_s, "a", "vllm:prefix_cache_hits_total", hits),
+            (time_s, "a", "vllm:prefix_cache_queries_total", queries),
+        ]
+    assert server_figures(database(*rows), 10.0, 12.0)["prefix_cache_hit_ratio"] == {"value": 0.25}
+
+
+def test_without_readings_there_are_no_figures() -> None:
+    assert server_figures(database(), 10.0, 12.0) == {}
+    assert server_figures(database((11.0, "a", "vllm:num_requests_running", None)), 10.0, 12.0) == {}
+    assert server_figures(database(*gauge((99.0, 1))), 10.0, 12.0) == {}
+
+
+# The observer
+
+
+class Run:
+    """As much of a Control as the observer looks at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store, self.clock, self.phase, self.stage_index = Store(folder), perf_counter, "running", 0
+
+    def rows(self) -> list[Any]:
+        return self.store.db.execute("SELECT stage, source, name, value FROM server_metric").fetchall()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  # files and counters have no events
+            await asyncio.sleep(0.01)
+
+
+async def test_readings_are_stored_and_live(tmp_path: Path) -> None:
+    run: Any = Run(tmp_path)
+    async with serving(page(VLLM)) as url:
+        watch = ServerMetrics(sources("auto", wiring(f"{url}/v1/chat/completions")), is_auto=True, period_s=0.02)
+        await watch.open(run)
+        await until(lambda: len(run.rows()) >= 10)
+        await watch.loaded(run)
+        await watch.close(Outcome(outcome="succeeded"))
+    assert watch.latest() == {"running": 3.0, "waiting": 1.0, "kv_cache_usage": 0.25, "generation_tokens": 640.0}
+    assert (0, url.removeprefix("http://"), "vllm:generation_tokens_total", 640.0) in run.rows()
+    assert not [name for _, _, name, _ in run.rows() if "bucket" in name or "process" in name]
+
+
+async def test_nothing_is_read_before_the_load(tmp_path: Path) -> None:
+    run: Any = Run(tmp_path)
+    run.phase = "waiting"
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(text=VLLM)
+
+    async with serving(answer) as url:
+        watch = ServerMetrics(sources("auto", wiring(url)), is_auto=True, period_s=0.02)
+        await watch.open(run)
+        await until(lambda: len(asked) > 2)
+        assert run.rows() == []
+        run.phase = "running"
+        await until(run.rows)
+        assert run.rows()[0][0] == -1, "what was seen before the load belongs to no stage"
+        await watch.close(Outcome(outcome="succeeded"))
+
+
+async def test_a_server_without_metrics_is_asked_once_during_the_load(tmp_path: Path) -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        raise web.HTTPNotFound
+
+    async with serving(answer) as url:
+        watch = ServerMetrics(sources("auto", wiring(url)), is_auto=True, period_s=0.01)
+        run: Any = Run(tmp_path)
+        await watch.open(run)
+        await until(lambda: watch._task is None or watch._task.done())
+        await watch.loaded(run)
+        await watch.close(Outcome(outcome="succeeded"))
+    assert asked == ["/metrics"]
+    assert run.rows() == []
+
+
+async def test_a_source_that_was_named_and_fails_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run: Any = Run(tmp_path)
+    named = [Source(Page("http://127.0.0.1:1/metrics"))]
+    watch = ServerMetrics(named, is_auto=False, period_s=0.01)
+    with caplog.at_level(logging.WARNING):
+        await watch.open(run)
+        await asyncio.sleep(0.1)
+        await watch.close(Outcome(outcome="succeeded"))
+    assert len(caplog.records) == 1
+    assert "no server metrics from http://127.0.0.1:1/metrics: " in caplog.text
+
+
+async def test_all_addresses_behind_a_name_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def two(page: Page) -> list[list[str]]:
+        return [["127.0.0.1", "127.0.0.2"]]
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=VLLM)
+
+    monkeypatch.setattr(server_metrics, "addresses", two)
+    app = web.Application()
+    app.router.add_get("/metrics", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", 0).start()
+    run: Any = Run(tmp_path)
+    port = runner.addresses[0][1]
+    watch = ServerMetrics(sources("auto", wiring(f"http://replicas:{port}")), is_auto=True)
+    await watch.open(run)
+    await until(run.rows)
+    await watch.close(Outcome(outcome="succeeded"))
+    await runner.cleanup()
+    assert {row[1] for row in run.rows()} == {f"127.0.0.1:{port}", f"127.0.0.2:{port}"}
+    assert watch.latest()["running"] == 6.0
+
+
+async def test_without_sources_nothing_happens(tmp_path: Path) -> None:
+    run: Any = SimpleNamespace()
+    watch = ServerMetrics([], is_auto=False)
+    await watch.open(run)
+    watch.stage(run)
+    await watch.loaded(run)
+    await watch.close(Outcome(outcome="succeeded"))
+    assert watch.latest() == {}
+
+
+def test_labels_are_json_for_those_who_query_the_file() -> None:
+    [reading] = readings('DCGM_FI_DEV_GPU_UTIL{gpu="0",Hostname="n"} 3\n', ("DCGM_*",))
+    assert json.loads(reading.labels) == {"gpu": "0", "Hostname": "n"}
