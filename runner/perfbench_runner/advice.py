@@ -2,6 +2,7 @@
 
 from perfbench_plugins.exchange import FailureKind
 
+REDIRECTIONS = ("http_301", "http_302", "http_303", "http_307", "http_308")
 ADVICE = {
     FailureKind.CONNECT: "check that the server runs and that target.url names its host and port",
     FailureKind.TIMEOUT: "check that the server is up and not overloaded, or raise target.connectTimeout/readTimeout",
@@ -11,6 +12,7 @@ ADVICE = {
     FailureKind.TRUNCATED: "the server ended the stream too early; look into its log",
     FailureKind.EMPTY: "the model answers nothing; check dataset, request.maxTokens and the api plugin",
     FailureKind.PLUGIN: "mend the plugin; `perfbench run --dry-run` shows the body it builds",
+    **dict.fromkeys(REDIRECTIONS, "the server sends requests elsewhere; give that address as target.url"),
     "http_400": "the server rejects the body; compare `perfbench run --dry-run` with its API",
     "http_401": "the API key is missing or wrong; set PERFBENCH_API_KEY, or target.apiKey",
     "http_403": "the API key may not use this model or endpoint",
@@ -21,11 +23,11 @@ ADVICE = {
     "http_503": "the server is not ready yet; give target.waitFor",
 }
 FATAL = (
-    FailureKind.CONNECT, FailureKind.PROTOCOL, FailureKind.PLUGIN,
+    FailureKind.CONNECT, FailureKind.PROTOCOL, FailureKind.PLUGIN, *REDIRECTIONS,
     "http_400", "http_401", "http_403", "http_404", "http_405", "http_422", "http_429",
 )  # fmt: skip
 """Failures that every further request would share."""
-NOT_WORTH_WAITING = (FailureKind.PLUGIN, "http_400", "http_401", "http_403", "http_405", "http_422")
+NOT_WORTH_WAITING = (FailureKind.PLUGIN, *REDIRECTIONS, "http_400", "http_401", "http_403", "http_405", "http_422")
 """Failures that do not go away while a server starts."""
 REASONS = {FailureKind.PLUGIN: "PluginFailed", "http_401": "Unauthorized", "http_403": "Unauthorized"}
 
