@@ -306,7 +306,7 @@ def check_api(entry: Entry, bench: Bench) -> Iterator[Finding]:
         faults = list(_faults_of_answers([result.data for result in results], is_stream, generates, truth))
         yield from (Finding(state, f"{mode}: {text}") for state, text in faults)
         if not any(state == "wrong" for state, _ in faults):
-            yield Finding("ok", f"{mode}: {_understood(results[-1].data, len(results))}")
+            yield Finding("ok", f"{mode}: {_understood(results[0].data, len(results))}")
 
 
 def _look_at_body(entry: Entry, bench: Bench) -> Iterator[Finding]:

@@ -81,7 +81,10 @@ def test_ones_own_are_shown_with_their_file(tmp_path: Path) -> None:
 
 def test_an_unknown_name_is_answered_with_one_like_it() -> None:
     result = perfbench("plugins", "show", "anthropics")
-    assert (result.returncode, result.stderr) == (2, "error: there is no plugin 'anthropics'; did you mean 'anthropic'?\n")
+    assert (result.returncode, result.stderr) == (
+        2,
+        "error: there is no plugin 'anthropics'; did you mean 'anthropic'?\n",
+    )
 
 
 @pytest.mark.parametrize(("kind", "registry"), [("api", ApiRegistry), ("dataset", DatasetRegistry)])
