@@ -391,6 +391,8 @@ class Results(Section):
     """Its storage class; the cluster's default if not given."""
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"] = "ReadWriteOnce"
     """Its access mode."""
+    push: str | None = Field(None, pattern=r"^https?://[^@]+$")
+    """Pushgateway that gets the run's metrics at its end, where nobody scrapes the runner's pod."""
 
 
 class PluginSource(Section):

@@ -185,14 +185,17 @@ def _monitors(prepared: Prepared, listen: str | None) -> list[Observer]:
 
     target = prepared.benchmark.spec.target
     server = ServerMetrics(sources(target.metrics, prepared.wiring), target.metrics == "auto")
-    if not listen:
+    push = prepared.benchmark.spec.results.push
+    if not listen and not push:
         return [server]
     from perfbench_runner.endpoint import Endpoint
     from perfbench_runner.prometheus import Metrics
+    from perfbench_runner.push import Push
 
     metrics = Metrics(prepared.benchmark, prepared.arguments.model or "", server.latest)
+    found: list[Observer] = [server, metrics, *([Push(push, metrics)] if push else [])]
     try:
-        return [server, metrics, Endpoint(listen, metrics, prepared.benchmark.spec.runner.linger)]
+        return [*found, *([Endpoint(listen, metrics, prepared.benchmark.spec.runner.linger)] if listen else [])]
     except ValueError as error:
         raise SpecError([str(error)]) from None
 

@@ -256,6 +256,8 @@ class Metrics(Observer):
     ) -> None:
         spec, metadata = benchmark.spec, benchmark.metadata
         self._run = (metadata.namespace or "", metadata.name, model, spec.dataset.name)
+        self.identity = {"namespace": metadata.namespace or "", "benchmark": metadata.name}
+        """Labels that tell this benchmark from all others."""
         self._spec, self._server = spec, server
         self._names = [stage.title for stage in spec.load.stages]
         self._stages: dict[int, StageCounts] = {}
