@@ -8,7 +8,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -308,13 +308,7 @@ def execute(prepared: Prepared, folder: Path, observers: Sequence[Observer] = ()
 def _finish(
     prepared: Prepared, folder: Path, results: Store, end: End, started: datetime, unmeasured: dict[str, int]
 ) -> Finished:
-    path = results.path
-    try:
-        results.set_run(state=end.state, message=end.message)
-        path = results.close()
-    except StoreError as error:
-        end = End("failed", "CannotStore", f"{error} What was stored is in {path}")
-    summary = summarise_run(path, prepared.benchmark, end, started, unmeasured)
+    path, summary, end = conclude(results, prepared.benchmark, end, started, unmeasured)
     summary.calibration = prepared.calibration
     _judge(summary, prepared.benchmark, end)
     with suppress(OSError):
@@ -322,17 +316,30 @@ def _finish(
     return Finished(folder, path, summary, end, prepared.benchmark)
 
 
-def summarise_run(path: Path, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]) -> Any:
+def conclude(
+    results: Store, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
+) -> tuple[Path, Any, End]:
+    """Summarise a results file, put the summaries into it and close it: its path, the summary, how the run ended."""
+    try:
+        summary = summarise_run(results.db, benchmark, end, started, unmeasured)
+        results.set_run(state=end.state, message=end.message)
+        results.set_summaries([stage.model_dump(mode="json") for stage in summary.stages])
+        return results.close(), summary, end
+    except StoreError as error:
+        end = End("failed", "CannotStore", f"{error} What was stored is in {results.path}")
+        with closing(sqlite3.connect(results.path)) as db:
+            return results.path, summarise_run(db, benchmark, end, started, unmeasured), end
+
+
+def summarise_run(
+    db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
+) -> Any:
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
     from perfbench_runner.objectives import evaluate, verdict
     from perfbench_runner.summary import Summary, summarise, worst_client
 
-    db = sqlite3.connect(path)
-    try:
-        stages = summarise(db)
-    finally:
-        db.close()
+    stages = summarise(db)
     summary = Summary(
         name=benchmark.metadata.name,
         verdict=None,
@@ -358,9 +365,7 @@ def recover(folder: Path) -> Finished:
     results = Store(folder, benchmark.spec.results.messages)
     started = datetime.fromisoformat(results.fact("started_at"))
     end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
-    results.set_run(state=end.state, message=end.message)
-    path = results.close()
-    summary = summarise_run(path, benchmark, end, started, {})
+    path, summary, end = conclude(results, benchmark, end, started, {})
     (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
     return Finished(folder, path, summary, end, benchmark)
 

@@ -165,9 +165,11 @@ class Store:
         sql = "UPDATE stage SET start_time = ?, end_time = ?, feed_time = ? WHERE stage = ?"
         self._execute(sql, (start_s, end_s, feed_s, number))
 
-    def set_summary(self, number: int, summary: dict[str, Any]) -> None:
-        """Record a stage's summary."""
-        self._execute("UPDATE stage SET summary = ? WHERE stage = ?", (json.dumps(summary), number))
+    def set_summaries(self, summaries: list[dict[str, Any]]) -> None:
+        """Record the summaries of all stages, in their order."""
+        numbers = [row[0] for row in self.db.execute("SELECT stage FROM stage ORDER BY stage")]
+        for number, summary in zip(numbers, summaries, strict=True):
+            self._execute("UPDATE stage SET summary = ? WHERE stage = ?", (json.dumps(summary), number))
 
     def fact(self, key: str) -> str:
         """A fact of the run; raises StoreError when it is not there."""

@@ -207,7 +207,7 @@ def test_at_the_end_it_is_one_file_under_its_own_name(tmp_path: Path) -> None:
     results.set_run(name="a", versions={"x": 1})
     results.set_stage(0, "c1", {"concurrency": 1})
     results.end_stage(0, 1.0, 2.0, 0.25)
-    results.set_summary(0, {"a": 1})
+    results.set_summaries([{"a": 1}])
     results.add_sample(health.Sample(**dict.fromkeys(health.COLUMNS, 1)))
     results.add_server_metrics([(1.0, 0, "x", "n", "{}", 2.0)])
     path = results.close()
