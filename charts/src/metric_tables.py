@@ -1,0 +1,86 @@
+"""The tables of all metrics in docs/monitoring.md, made from where the metrics are declared."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+
+from perfbench_operator.metrics import Metrics as OperatorMetrics
+from perfbench_runner.prometheus import FAMILIES, RUN
+from perfbench_runner.server_metrics import FIGURES, RATIOS
+
+
+class Line(NamedTuple):
+    """A metric in a table."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
+def runner() -> Iterator[Line]:
+    """Metrics of a run; the labels that all have are left out."""
+    for family in FAMILIES.values():
+        name = f"{family.name}_total" if family.kind == "counter" else family.name
+        yield Line(name, family.kind, tuple(label for label in family.labels if label not in RUN), family.text)
+
+
+def operator() -> Iterator[Line]:
+    """Metrics of the operator, those of every Python process left out."""
+    registry = OperatorMetrics().registry
+    labels = dict(_labels(registry))
+    for metric in registry.collect():
+        if metric.name.startswith("perfbench_"):
+            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+            own = labels.get(metric.name, getattr(metric, "_labelnames", ()))
+            yield Line(name, metric.type, tuple(own), metric.documentation)
+
+
+def _labels(registry: CollectorRegistry) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for collector in registry._collector_to_names:  # prometheus_client tells of labels nowhere else
+        described: list[Metric] = list(collector.describe()) if hasattr(collector, "_labelnames") else []
+        for metric in described:
+            yield metric.name, collector._labelnames
+
+
+def table(lines: Iterable[Line]) -> str:
+    """Markdown."""
+    rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+    for line in lines:
+        labels = ", ".join(line.labels)
+        rows.append(f"| `{line.name}` | {line.kind} | {labels} | {line.text} |")
+    return "\n".join(rows)
+
+
+def names() -> str:
+    """Which of the servers' own names are behind which of ours."""
+    rows = ["| figure | in the summary | made from |", "| --- | --- | --- |"]
+    kinds = {
+        "sum": "mean, min, max; added over replicas",
+        "mean": "mean, min, max; averaged over replicas",
+        "counter": "increase, per_second",
+    }
+    for figure in FIGURES:
+        made = ", ".join(f"`{name.name}`" for name in figure.names)
+        rows.append(f"| `{figure.name}` | {kinds[figure.kind]} | {made} |")
+    for ratio in RATIOS:
+        pairs = [f"`{part.name}` / `{of.name}`" for part, of in ratio.counters]
+        gauges = [f"`{name.name}`" for name in ratio.gauges]
+        rows.append(f"| `{ratio.name}` | value | {', '.join([*pairs, *gauges])} |")
+    return "\n".join(rows)
+
+
+def fill(text: str) -> str:
+    """A page with the tables between its markers `<!-- NAME -->` and `<!-- /NAME -->` renewed."""
+    made = {"runner": table(runner()), "operator": table(operator()), "server": names()}
+    for name, content in made.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(
+                f"docs/monitoring.md has no place for the table {name}: <!-- {name} --> … <!-- /{name} -->"
+            )
+        text = pattern.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)  # type: ignore[misc]
+    return text
