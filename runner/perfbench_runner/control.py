@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +36,8 @@ TICK_S = 0.25
 """How often commits are looked at, and observers told."""
 SLICE_S = 0.01
 """Longest time spent on results, or on generating requests, before the other gets its turn."""
+QUIT_S = 5.0
+"""A shard that has not ended this long after its grace period is killed; what it handed over is kept."""
 AHEAD = 64
 """Requests that a closed loop's shard has waiting, beyond two for each lane: all lanes may become free at once."""
 HORIZON_S = 2.0
@@ -145,7 +147,12 @@ class Control:
         self.due = 0
         """Open loop: requests of the stage under way whose time has come."""
         self._times: deque[float] = deque()
+        self._ended: Counter[int] = Counter()
+        self._sent: Counter[int] = Counter()
+        """By shard: requests of the stage that ended, and that were sent when the shard was last sampled."""
         self._is_stopping = False
+        self._give_up_s = float("inf")
+        """When shards that were told to end are killed."""
 
     # The run.
 
@@ -181,11 +188,22 @@ class Control:
         self._is_stopping = True
         for worker in self.workers:
             worker.send("quit")
+        self._give_up_s = self.clock() + QUIT_S
         for worker in self.workers:
             while not worker.is_gone:
-                await self._change(1.0)
+                await self._change(TICK_S)
+                self._kill_overdue()
             with suppress(ChildProcessError):
                 await asyncio.get_running_loop().run_in_executor(None, os.waitpid, worker.pid, 0)
+
+    def _kill_overdue(self) -> None:
+        """Kill shards that do not end though they were told to: a plugin blocks their loop, or swallows being cancelled."""
+        if self.clock() < self._give_up_s:
+            return
+        for worker in self.workers:
+            if not worker.is_gone:
+                with suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGKILL)
 
     async def _run_stages(self) -> None:
         stages = self.spec.load.stages
@@ -228,6 +246,8 @@ class Control:
         self._schedule_began_s, self._feed_s = None, 0.0
         self.due = 0
         self._times.clear()
+        self._ended.clear()
+        self._sent.clear()
         if self._ahead:
             self.feed.put_back(self._ahead.popleft()[0])
         self._is_feeding = True
@@ -245,6 +265,7 @@ class Control:
         for worker in active:
             worker.send("go", self._started_s)
         while not all(worker.is_done for worker in self.workers):
+            self._kill_overdue()
             await self._change(HORIZON_S / 8 if self._arrivals else TICK_S)
             self._refill()
         while self._unread:
@@ -296,6 +317,7 @@ class Control:
         worker.send("fed")
         worker.send("go", self.clock())
         while not worker.is_done or self._unread:
+            self._kill_overdue()
             await self._change(TICK_S)
         return self._test
 
@@ -408,6 +430,9 @@ class Control:
     def _on_sample(self, sample: health.Sample) -> None:
         self.samples = [*(s for s in self.samples if s.shard != sample.shard), sample]
         self.live.in_flight = sum(s.in_flight for s in self.samples)
+        if sample.stage == self._level:
+            # Under way and ended must be of one moment: together with what ended since, some would count twice.
+            self._sent[sample.shard] = self._ended[sample.shard] + sample.in_flight
         if sample.stage >= 0:
             self._guarded(self.store.add_sample, sample)
 
@@ -449,6 +474,7 @@ class Control:
         if isinstance(measured.exchange, BenchmarkData) and not measured.exchange.start_time:
             return  # the rest of a conversation, which was not sent
         result = self._result(worker, measured, prepared)
+        self._ended[worker.number] += 1
         if self._level == TEST:
             self._test = result
             return
@@ -522,8 +548,10 @@ class Control:
         if self.end.state == "complete":
             self.end = end
         self._is_stopping, self._is_feeding = True, False
+        grace_s = self.spec.load.grace_period if grace_s is None else grace_s
+        self._give_up_s = self.clock() + grace_s + QUIT_S
         for worker in self.workers:
-            worker.send("stop", self.spec.load.grace_period if grace_s is None else grace_s)
+            worker.send("stop", grace_s)
         self._changed.set()
 
     def _on_signal(self, name: str) -> None:
@@ -549,6 +577,11 @@ class Control:
             for observer in self.observers:
                 observer.tick(self)
 
+    @property
+    def sent(self) -> int:
+        """Requests of the stage under way that were sent, as of half a second ago."""
+        return sum((self._sent | self._ended).values())
+
     def _count_due(self) -> None:
         length_s = self.spec.load.stages[self.stage_index].duration or float("inf")
         elapsed_s = min(self.clock() - self._started_s, length_s)
@@ -569,9 +602,7 @@ class Control:
             stage=stage.title if is_running else None,
             stage_index=self.stage_index,
             stage_count=len(stages),
-            percent=100.0 * (self.stage_index + done) / len(stages)
-            if is_running
-            else 100.0 * (self.phase in ("storing", "done")),
+            percent=self._percent(done),
             eta_s=elapsed_s / done - elapsed_s if is_running and done > 0.01 else None,
             requests=self.live.total,
             failed=self.live.failed,

@@ -4,6 +4,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -185,3 +186,38 @@ def test_a_disk_that_is_full_from_the_start_is_bad_input(
     assert run.wait(20) == 2
     assert "No space" in run.stderr or "is there room on the disk?" in run.stderr
     assert server.stats()["started"] == 0
+
+
+def test_a_plugin_that_blocks_its_process_is_ended_all_the_same(tmp_path: Path) -> None:
+    plugin = tmp_path / "stuck.py"
+    plugin.write_text(
+        "import time\n"
+        "from perfbench_plugins.api.default_api import DefaultApiPlugin\n"
+        "from perfbench_plugins.registry import register_api\n\n\n"
+        "@register_api('stuck')\nclass Stuck(DefaultApiPlugin):\n"
+        "    def build_request(self, messages, param=None):\n        return {'a': 1}\n\n"
+        "    def parse_responses(self, responses, request=None, **more):\n        return 1, 1\n\n"
+        "    async def process_request(self, client_session, url, headers, body):\n        time.sleep(1000)\n"
+    )
+    folder = tmp_path / "run"
+    argv = [
+        str(Path(sys.executable).parent / "perfbench"),
+        "run",
+        "--plugin",
+        str(plugin),
+        "--api",
+        "stuck",
+        "--url",
+        "http://127.0.0.1:9/x",
+        "--model",
+        "m",
+    ]
+    argv += ["--number", "3", "--no-test-connection", "--grace-period", "1s", "-q", "--results-dir", str(folder)]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while not (folder / "results.sqlite.partial").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 130
+    assert (folder / "summary.json").exists()

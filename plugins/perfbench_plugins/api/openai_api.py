@@ -5,6 +5,7 @@ from typing import Any
 from perfbench_plugins.api.chat import are_token_ids, with_images
 from perfbench_plugins.api.default_api import DefaultApiPlugin, TokenCount
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.logger import get_logger
 from perfbench_plugins.registry import register_api
 
 
@@ -28,6 +29,11 @@ class OpenaiPlugin(DefaultApiPlugin):
         "top_p": "top_p",
         "top_k": "top_k",
     }
+
+    def __init__(self, param: Arguments) -> None:
+        super().__init__(param)
+        if param.api in ("local", "local_vllm"):
+            get_logger().warning("API %s: perfbench starts no model itself; it speaks to %s", param.api, param.url)
 
     def build_request(self, messages: Any, param: Arguments | None = None) -> dict[str, Any]:
         """The body for chat messages, a text, token ids, or a whole body from the dataset."""
