@@ -221,7 +221,6 @@ class Control:
             plan = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
             self._guarded(self.store.set_stage, index, stage.title, plan)
             began_s = self.clock()
-            self._tell_stage()
             await self._run_stage(index, stage)
             self._tell_stage()
             self._guarded(self.store.end_stage, index, began_s, self.clock(), self._feed_s)
@@ -252,6 +251,8 @@ class Control:
             self.feed.put_back(self._ahead.popleft()[0])
         self._is_feeding = True
         self.live.begin()
+        if number >= 0:
+            self._tell_stage()
         # A shard without a share stays out; a limit of nothing would mean none.
         limit = stage.concurrency or stage.max_concurrency
         active = self.workers[: min(len(self.workers), limit)] if limit else self.workers

@@ -276,8 +276,7 @@ class Metrics(Observer):
         if control.phase != "running":
             return
         stage = self._counts(control.stage_index)
-        # What is under way was sampled a moment ago: counters must not fall for that.
-        stage.sent = max(stage.sent, stage.ended + control.live.in_flight)
+        stage.sent = max(stage.sent, control.sent)
         stage.scheduled = max(stage.scheduled, stage.sent, control.due)
 
     def stage(self, control: Control) -> None:
