@@ -479,7 +479,7 @@ def _operator_head() -> list[Data]:
                 f"PerfBenchmarks that are {phase} now.",
                 "short",
                 Query(f'sum(perfbench_operator_benchmarks{{{SELF}, phase="{phase}"}})'),
-                steps=(("red" if phase == "Failed" else "blue", None),),
+                steps=(("green", None), ("red", 1)) if phase == "Failed" else (("blue", None),),
             )
             for phase in ("Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled")
         ),
@@ -487,7 +487,7 @@ def _operator_head() -> list[Data]:
             "Last list",
             "How long ago all benchmarks were listed; it should stay below a minute.",
             "s",
-            Query(f"time() - max(perfbench_operator_last_list_timestamp_seconds{{{SELF}}})"),
+            Query(f"time() - (max(perfbench_operator_last_list_timestamp_seconds{{{SELF}}}) > 0)"),
             steps=(("green", None), ("yellow", 90), ("red", 300)),
             decimals=0,
         ),
@@ -542,7 +542,7 @@ def _operator_work() -> list[Data]:
             "How late the watch is, and how long ago all benchmarks were listed.",
             "s",
             Query(f"max(perfbench_operator_watch_lag_seconds{{{SELF}}})", "watch lag"),
-            Query(f"time() - max(perfbench_operator_last_list_timestamp_seconds{{{SELF}}})", "since last list"),
+            Query(f"time() - (max(perfbench_operator_last_list_timestamp_seconds{{{SELF}}}) > 0)", "since last list"),
         ),
     ]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
+from prometheus_client.metrics import MetricWrapperBase
 
 from perfbench_operator.metrics import Metrics as OperatorMetrics
 from perfbench_runner.prometheus import FAMILIES, RUN
@@ -40,10 +40,10 @@ def operator() -> Iterator[Line]:
 
 
 def _labels(registry: CollectorRegistry) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for collector in registry._collector_to_names:  # prometheus_client tells of labels nowhere else
-        described: list[Metric] = list(collector.describe()) if hasattr(collector, "_labelnames") else []
-        for metric in described:
-            yield metric.name, collector._labelnames
+    """Labels of counters and histograms: prometheus_client tells of them nowhere else."""
+    for collector in registry._collector_to_names:
+        if isinstance(collector, MetricWrapperBase):
+            yield from ((metric.name, tuple(collector._labelnames)) for metric in collector.describe())
 
 
 def table(lines: Iterable[Line]) -> str:

@@ -85,13 +85,13 @@ def missing() -> str:
     return ""
 
 
-def install_packages() -> None:
+def install_packages(packages: Sequence[str] = PACKAGES) -> None:
     """Install the Debian packages that are not there yet."""
     if shutil.which("dpkg-query") is None:
         return
-    query = ("dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package}\n", *PACKAGES)
+    query = ("dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package}\n", *packages)
     installed = run(*query, quiet=True).splitlines()  # it exits with 1 when one is unknown
-    absent = [package for package in PACKAGES if f"installed {package}" not in installed]
+    absent = [package for package in packages if f"installed {package}" not in installed]
     if not absent:
         return
     with step("Debian packages: " + " ".join(absent)):

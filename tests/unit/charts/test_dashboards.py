@@ -212,6 +212,54 @@ def test_alerts_are_rules_that_prometheus_takes() -> None:
     assert done.returncode == 0, done.stderr
 
 
+BENCHMARK = '{job="operator", namespace="n", benchmark="b"'
+FIRES = {
+    # the series that make it fire, its labels then, and what the summary says of it
+    "PerfbenchOperatorGone": ({}, {}, "is not there"),
+    "PerfbenchOperatorBlind": ({"perfbench_operator_last_list_timestamp_seconds": "0x40"}, {}, "cannot list"),
+    "PerfbenchOperatorBehind": ({"perfbench_operator_watch_lag_seconds": "200x40"}, {}, "is behind"),
+    "PerfbenchOperatorErrors": ({'perfbench_operator_errors_total{kind="E"}': "0+1x40"}, {"kind": "E"}, "failing with E"),
+    "PerfbenchBenchmarkPending": (
+        {f'perfbench_benchmark_phase{BENCHMARK}, phase="Pending"}}': "1x40"}, {"benchmark": "b"}, "n/b does not start"
+    ),
+    "PerfbenchBenchmarkFailed": (
+        {f'perfbench_benchmark_phase{BENCHMARK}, phase="Failed"}}': "1x40"}, {"benchmark": "b"}, "n/b has failed"
+    ),
+    "PerfbenchObjectiveMissed": (
+        {f'perfbench_benchmark_verdict{BENCHMARK}, verdict="Failed"}}': "1x40"}, {"benchmark": "b"}, "n/b missed"
+    ),
+    "PerfbenchClientInvalid": (
+        {f'perfbench_client_state{BENCHMARK}, state="invalid"}}': "1x40"}, {"benchmark": "b"}, "n/b is the bottleneck"
+    ),
+}  # fmt: skip
+
+
+@needs_promtool
+def test_every_alert_fires_when_it_should(tmp_path: Path) -> None:
+    """promtool prints the alerts of a test that expects none."""
+    tests = [
+        {
+            "interval": "1m",
+            "name": name,
+            "input_series": [{"series": series, "values": values} for series, values in inputs.items()],
+            "alert_rule_test": [{"eval_time": "35m", "alertname": name, "exp_alerts": []}],
+        }
+        for name, (inputs, _, _) in FIRES.items()
+    ]
+    assert set(FIRES) == {rule["alert"] for rule in ALERTS["groups"][0]["rules"]}
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(CHART / "alerts.yaml")], "tests": tests}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    fired = done.stdout + done.stderr
+    for name, (_, labels, words) in FIRES.items():
+        assert f'alertname="{name}"' in fired
+        assert words in fired
+        for label, value in labels.items():
+            assert f'{label}="{value}"' in fired
+
+
 @pytest.mark.parametrize("rule", ALERTS["groups"][0]["rules"], ids=lambda rule: rule["alert"])
 def test_every_alert_has_its_runbook(rule: dict[str, Any]) -> None:
     page = (REPOSITORY / "docs" / "monitoring.md").read_text()

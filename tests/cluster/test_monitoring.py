@@ -1,0 +1,290 @@
+"""Every query of every panel and alert, asked of a real Prometheus that scraped a real run.
+
+Each returns data, or is expected to be empty for the reason that `EMPTY` gives; one that is not empty any more fails
+too. Figures agree with the run's summary as far as histograms can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import machine
+import pytest
+import yaml
+from benchmarks import CHART, REPOSITORY, benchmark, installed, restricted_namespace, status, until
+from kube import Cluster, Namespace, wait_for
+from scraping import Prometheus, now_s, scraping
+
+STAGES = [{"concurrency": 4, "duration": "12s"}, {"rate": 8, "duration": "12s", "maxConcurrency": 8}]
+OBJECTIVES = [
+    {"metric": metric, "max": bound, "statistic": "p90"}
+    for metric, bound in {
+        "ttft": "300ms",
+        "itl": "60ms",
+        "tpot": "60ms",
+        "e2e_latency": "1s",
+        "scheduled_latency": "1s",
+    }.items()
+]
+NO_FAILURE = "nothing fails in this run"
+NO_GPU = "there is no GPU"
+MOCK = "the mock has neither prefix cache nor drafts, and preempts nobody"
+EMPTY = {
+    ("run", "Failures", "{{outcome}}"): NO_FAILURE,
+    ("run", "Caches", "prefix cache hits since start"): MOCK,
+    ("run", "Caches", "drafts accepted since start"): MOCK,
+    ("run", "Preemptions", "preempted"): MOCK,
+    ("run", "GPU utilization", "utilization"): NO_GPU,
+    ("run", "GPU power", "power"): NO_GPU,
+}
+EITHER = {
+    (
+        "operator",
+        "Errors",
+        "{{kind}}",
+    ): "where the chart brings the definition, the operator may ask for benchmarks too early",
+}
+"""Queries that may be empty, and need not."""
+SILENT = {
+    "PerfbenchOperatorGone": "the operator is there",
+    "PerfbenchOperatorBlind": "it lists twice a minute",
+    "PerfbenchOperatorBehind": "its watch lives",
+    "PerfbenchOperatorErrors": NO_FAILURE,
+    "PerfbenchBenchmarkPending": "all have run",
+    "PerfbenchBenchmarkFailed": "all went well",
+    "PerfbenchObjectiveMissed": "all objectives were kept",
+    "PerfbenchClientInvalid": "the load is small",
+}
+
+
+def queries() -> Iterator[tuple[str, str, str, str, bool]]:
+    """Dashboard, panel, legend, PromQL and whether it is asked for one moment only."""
+    for file in sorted((CHART / "dashboards").glob("*.json")):
+        for panel in json.loads(file.read_text())["panels"]:
+            for target in panel.get("targets", []):
+                yield file.stem, panel["title"], target["legendFormat"], target["expr"], target["instant"]
+
+
+ALERTS: list[dict[str, Any]] = yaml.safe_load((CHART / "alerts.yaml").read_text())["groups"][0]["rules"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What has happened: two benchmarks ran, one after the other, while Prometheus looked."""
+
+    prometheus: Prometheus
+    namespace: Namespace
+    began_s: float
+    ended_s: float
+    """When the first one's runner had gone."""
+    now_s: float
+
+    def ask(self, expr: str, is_instant: bool, board: str) -> list[dict[str, Any]]:
+        """The answer to a panel's query, its variables set to our benchmarks."""
+        own = {
+            "job": ".+",
+            "namespace": self.namespace.name,
+            "benchmark": "watched",
+            "model": ".+",
+            "stage": ".+",
+            "a": "watched",
+            "b": "other",
+            "__rate_interval": "6s",
+        }
+        text = re.sub(r"\$(\w+)", lambda found: own[found[1]], expr)
+        if is_instant:
+            return self.prometheus.at(text, self.now_s)
+        end_s = self.ended_s if board == "run" else self.now_s
+        return self.prometheus.over(text, self.began_s, end_s)
+
+    def last(self, selector: str) -> str:
+        """The highest that series of the first benchmark came to."""
+        name, _, labels = selector.partition("{")
+        own = f'namespace="{self.namespace.name}", benchmark="watched"'
+        return f"max_over_time({name}{{{own}, {labels.rstrip('}')}}}[5m])"
+
+
+@pytest.fixture(scope="module")
+def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    need_prometheus()
+    folder = tmp_path_factory.mktemp("monitoring")
+    values = {
+        "demo": {"enabled": True, "ttftSeconds": 0.04, "itlSeconds": 0.005},
+        "monitoring": {"dashboards": {"enabled": True}},
+    }
+    with (
+        restricted_namespace(cluster) as space,
+        installed(cluster, space, folder, **values) as release,
+        scraping(cluster, folder, space.name) as prometheus,
+    ):
+        began_s = now_s()
+        run(space, "watched", release.demo, load={"stages": STAGES}, objectives=OBJECTIVES)
+        ended_s = now_s()
+        run(space, "other", release.demo, load={"stages": [{"concurrency": 4, "requests": 40}]})
+        told = f'perfbench_benchmark_requests{{namespace="{space.name}", benchmark="other"}}'
+        wait_for(lambda: prometheus.at(told, now_s()), 60, "the operator's figures of the last benchmark")
+        errors = [line for line in release.log().splitlines() if '"error"' in line.lower()]
+        print("errors of the operator:", *errors, sep="\n")  # seen when a test fails
+        yield Scene(prometheus, space, began_s, ended_s, now_s())
+
+
+def need_prometheus() -> None:
+    if shutil.which("prometheus") is None and not machine.missing():
+        machine.install_packages(("prometheus",))
+    if shutil.which("prometheus") is None:
+        reason = "needs prometheus on PATH (Debian package prometheus)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+def run(space: Namespace, name: str, target: dict[str, Any], **spec: Any) -> None:
+    """Run a benchmark whose pod stays for a last scrape."""
+    space.apply(benchmark(name, target, request={"maxTokens": 24}, runner={"linger": "4s"}, **spec))
+    until(space, name, "Succeeded", timeout_s=120)
+
+
+def test_every_query_of_every_panel_returns_data_or_is_empty_for_a_reason(scene: Scene) -> None:
+    wrong = []
+    for board, panel, legend, expr, is_instant in queries():
+        found = scene.ask(expr, is_instant, board)
+        reason = EMPTY.get((board, panel, legend))
+        if bool(found) == bool(reason) and (board, panel, legend) not in EITHER:
+            what = f"not empty, though {reason}: {[one['metric'] for one in found]}" if reason else "empty"
+            wrong.append(f"{board} / {panel} / {legend}: {what}: {expr}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_panel_shows_what_is_no_number(scene: Scene) -> None:
+    wrong = [
+        f"{board} / {panel} / {legend}"
+        for board, panel, legend, expr, is_instant in queries()
+        for series in scene.ask(expr, is_instant, board)
+        for _, value in series.get("values", [series.get("value")])
+        if value in ("+Inf", "-Inf")
+    ]
+    assert not wrong
+
+
+def test_every_exception_is_of_a_query_that_exists() -> None:
+    assert set(EMPTY) | set(EITHER) <= {(board, panel, legend) for board, panel, legend, _, _ in queries()}
+    assert set(SILENT) == {rule["alert"] for rule in ALERTS}
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_alerts_are_silent_and_what_they_look_at_is_there(scene: Scene, rule: dict[str, Any]) -> None:
+    expr = str(rule["expr"])
+    own = [
+        series
+        for series in scene.prometheus.over(expr, scene.began_s, scene.now_s)
+        if series["metric"].get("namespace") in (scene.namespace.name, None) and lasts(series, rule.get("for", "0s"))
+    ]
+    assert own == [], SILENT[rule["alert"]]
+    looked_at = re.sub(r"\s(==|>)\s[\d.]+$", "", expr)
+    if rule["alert"] in ("PerfbenchOperatorGone", "PerfbenchOperatorErrors"):
+        return  # empty is what is right
+    assert scene.prometheus.over(looked_at, scene.began_s, scene.now_s)
+
+
+def lasts(series: dict[str, Any], long: str) -> bool:
+    """Whether an alert would fire: true for so long at a stretch."""
+    times = [at_s for at_s, _ in series["values"]]
+    number, unit = int(long[:-1]), long[-1]
+    return bool(times[-1] - times[0] >= number * {"s": 1, "m": 60}[unit])
+
+
+@pytest.mark.parametrize("stage", ["c4", "r8"])
+def test_counts_and_means_agree_with_the_summary(scene: Scene, stage: str) -> None:
+    summary = of_stage(scene, stage)
+
+    def value(selector: str) -> float:
+        return scene.prometheus.value(scene.last(selector), scene.now_s)
+
+    of = f'stage="{stage}"'
+    assert value(f'perfbench_requests_total{{{of}, outcome="success"}}') == summary["requests"]["succeeded"]
+    assert value(f"perfbench_requests_sent_total{{{of}}}") == summary["requests"]["total"]
+    for metric in ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency"):
+        count, total = (value(f"perfbench_{metric}_seconds_{part}{{{of}}}") for part in ("count", "sum"))
+        assert total / count == pytest.approx(summary[f"{metric}_s"]["mean"], rel=1e-3), metric
+
+
+@pytest.mark.parametrize("stage", ["c4", "r8"])
+@pytest.mark.parametrize("metric", ["ttft", "itl", "e2e_latency"])
+@pytest.mark.parametrize(("name", "q"), [("p50", 0.5), ("p99", 0.99)])
+def test_quantiles_agree_with_the_summary_within_a_bucket(
+    scene: Scene, stage: str, metric: str, name: str, q: float
+) -> None:
+    exact = of_stage(scene, stage)[f"{metric}_s"][name]
+    buckets = scene.last(f'perfbench_{metric}_seconds_bucket{{stage="{stage}"}}')
+    shown = scene.prometheus.value(f"histogram_quantile({q}, sum by (le) ({buckets}))", scene.now_s)
+    bounds = sorted(float(one["metric"]["le"]) for one in scene.prometheus.at(buckets, scene.now_s))
+    below, above = (next(i for i, bound in enumerate(bounds) if bound >= value) for value in (exact, shown))
+    assert abs(below - above) <= 1, f"summary {exact}, histogram {shown}"
+
+
+def test_the_operator_s_figures_are_those_of_the_status(scene: Scene) -> None:
+    own = f'namespace="{scene.namespace.name}", benchmark="watched", stage="c4"'
+    summary = of_stage(scene, "c4")
+    at_s = scene.now_s
+    assert scene.prometheus.value(f"perfbench_benchmark_requests_per_second{{{own}}}", at_s) == pytest.approx(
+        summary["request_throughput_rps"]
+    )
+    latency = f'perfbench_benchmark_latency_seconds{{{own}, metric="ttft", statistic="p99"}}'
+    assert scene.prometheus.value(latency, at_s) == pytest.approx(summary["ttft_s"]["p99"])
+
+
+def test_the_server_s_own_count_of_tokens_is_ours(scene: Scene) -> None:
+    summary = status(scene.namespace, "watched")["summary"]
+    ours = sum(stage["output_token_throughput_tps"] * stage["duration_s"] for stage in summary)
+    name = f'perfbench_server_generation_tokens_total{{namespace="{scene.namespace.name}", benchmark="watched"}}'
+    [series] = scene.prometheus.over(name, scene.began_s, scene.ended_s)
+    counts = [float(value) for _, value in series["values"]]
+    # The endpoint was new: what it counted, but for the connection test, is this run.
+    assert max(counts) == pytest.approx(ours, rel=0.02)
+
+
+def test_objectives_are_lines_beside_the_latencies(scene: Scene) -> None:
+    found = scene.prometheus.over(
+        f'perfbench_objective_threshold{{namespace="{scene.namespace.name}", metric="ttft"}}',
+        scene.began_s,
+        scene.ended_s,
+    )
+    assert {(one["metric"]["stage"], one["metric"]["statistic"]) for one in found} == {("c4", "p90"), ("r8", "p90")}
+    assert {float(value) for one in found for _, value in one["values"]} == {0.3}
+
+
+def test_the_chart_s_dashboards_are_in_the_cluster(scene: Scene) -> None:
+    found = scene.namespace.get("configmaps", "--selector=grafana_dashboard=1")["items"]
+    assert {name for item in found for name in item["data"]} == {
+        "perfbench-operator.json",
+        "perfbench-results.json",
+        "perfbench-run.json",
+    }
+
+
+def of_stage(scene: Scene, name: str) -> dict[str, Any]:
+    """A stage's summary from the status."""
+    found: dict[str, Any] = next(one for one in status(scene.namespace, "watched")["summary"] if one["name"] == name)
+    return found
+
+
+def test_the_pictures_can_be_drawn(scene: Scene, tmp_path: Path) -> None:
+    """What docs/monitoring.md shows. PERFBENCH_PICTURES=1 renews the ones in docs/images."""
+    import sys
+
+    sys.path.insert(0, str(REPOSITORY / "charts" / "src"))
+    import picture
+
+    folder = REPOSITORY / "docs" / "images" if os.environ.get("PERFBENCH_PICTURES") else tmp_path
+    for name in ("run", "results", "operator"):
+        board = json.loads((CHART / "dashboards" / f"{name}.json").read_text())
+        svg = picture.draw(board, lambda expr, is_instant, name=name: scene.ask(expr, is_instant, name))
+        (folder / f"dashboard-{name}.svg").write_text(svg)
+        assert svg.count("<g class='panel'") == len([panel for panel in board["panels"] if panel["type"] != "row"])
