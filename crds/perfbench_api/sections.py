@@ -6,7 +6,7 @@ under the names of `evalscope perf`.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from perfbench_api.values import Duration, Free, FreeList, Limit, Quantity, Section, Unit
 
@@ -174,6 +174,12 @@ class Target(Endpoint):
         "auto", json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
     )
     """The server's own Prometheus metrics: auto (its /metrics, if it has one), off, or a list of sources."""
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: object) -> object:
+        """YAML reads a bare off as false, and on as true."""
+        return {False: "off", True: "auto"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 
 from perfbench_api.outcome import Outcome
-from perfbench_api.resource import SpecError
+from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import MetricsSource
 from perfbench_runner import server_metrics
 from perfbench_runner.scrape import Page, Reading, ScrapeError, addresses, fetch, is_exposition, readings
@@ -148,6 +149,13 @@ def test_credentials_go_to_the_target_s_origin_only() -> None:
     own, other = sources(given, wiring("http://llama:8000/v1", Authorization="Bearer x"))
     assert own.page.headers == {"Authorization": "Bearer x"}
     assert (other.page.headers, other.patterns) == ({}, ("DCGM_*",))
+
+
+@pytest.mark.parametrize(("text", "metrics"), [("off", "off"), ("'off'", "off"), ("on", "auto"), ("auto", "auto")])
+def test_off_without_quotes_is_off(text: str, metrics: str) -> None:
+    """YAML reads a bare off as false."""
+    spec = yaml.safe_load(f"target: {{mock: {{}}, metrics: {text}}}")
+    assert PerfBenchmark.read({"metadata": {"name": "m"}, "spec": spec}).spec.target.metrics == metrics
 
 
 def test_off_asks_for_nothing_and_a_broken_address_is_told() -> None:
