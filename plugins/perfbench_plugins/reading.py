@@ -120,12 +120,13 @@ def look_at_all(messages: Messages, look: Callable[[Any], Piece]) -> list[Piece]
     escape in it. Anything else is decoded.
     """
     pieces: list[Piece] = []
-    before, after = b"", b""
+    before, after, start, length = b"", b"", 0, 0
     for index, raw in enumerate(messages.raw):
         if before and raw.startswith(before) and raw.endswith(after):
-            text = raw[len(before) : len(raw) - len(after)]
-            if text and b'"' not in text and b"\\" not in text:
-                pieces.append(Piece(text.decode()))
+            text = raw[start : len(raw) - length]
+            known = PLAIN.get(text) or _plain(text)
+            if known is not None:
+                pieces.append(known)
                 continue
         piece = look(messages[index])
         pieces.append(piece)
@@ -133,8 +134,22 @@ def look_at_all(messages: Messages, look: Callable[[Any], Piece]) -> list[Piece]
             start = raw.index(CONTENT) + len(CONTENT)
             end = raw.find(b'"', start)
             if raw[start:end] == piece.text.encode() and not piece.is_last and not piece.reasoning:
-                before, after = raw[:start], raw[end:]
+                before, after, length = raw[:start], raw[end:], len(raw) - end
     return pieces
+
+
+PLAIN: dict[bytes, Piece] = {}
+"""Pieces of texts seen before: a model's tokens repeat."""
+
+
+def _plain(text: bytes) -> Piece | None:
+    """The piece of a text that stands in JSON as it is; None for one with quotes or escapes, and for an empty one."""
+    if not text or b'"' in text or b"\\" in text:
+        return None
+    if len(PLAIN) >= 20_000:
+        PLAIN.clear()
+    piece = PLAIN[text] = Piece(text.decode())
+    return piece
 
 
 def look_at_each(messages: Messages, look: Callable[[Any], Piece]) -> list[Piece]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from perfbench_plugins.logger import get_logger
@@ -73,10 +74,22 @@ class PluginRegistry:
         if missing:
             raise PluginError(f"{who} has no {' and no '.join(missing)}")
 
+    def _load(self, name: str) -> None:
+        """Import the built-in module that a name suggests, or all of them: most runs need one of forty."""
+        kind = self.package.rpartition(".")[2].rstrip("s")
+        suggested = [module for module in (name, f"{name}_{kind}") if self._exists(module)]
+        for module in suggested:
+            importlib.import_module(f"{self.package}.{module}")
+        if not suggested or name not in self.entries:
+            load_builtins(self.package)
+
+    def _exists(self, module: str) -> bool:
+        return module.isidentifier() and find_spec(f"{self.package}.{module}") is not None
+
     def get_class(self, name: str) -> type[Any]:
         """The plugin class of a name; raises PluginError that lists the names there are."""
         if name not in self.entries or not self.entries[name].builtin:  # else nobody says that it replaces one
-            load_builtins(self.package)
+            self._load(name)
         if name not in self.entries:
             near = get_close_matches(name, self.entries, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(self.entries))}"
