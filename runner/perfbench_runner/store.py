@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from perfbench_plugins.plain import PlainUnpickler
 from perfbench_plugins.reading import Messages
 from perfbench_runner import health
 from perfbench_runner.result import Result
@@ -306,16 +307,9 @@ def encode(value: Any) -> str:
     return base64.b64encode(pickle.dumps(value, 4)).decode()
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads only builtin containers, strings and numbers: those need no class, so every look-up of one is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"refused to load {module}.{name}: the file holds more than plain data")
-
-
 def decode(text: str) -> Any:
     """The value of a column that `encode` wrote; raises UnpicklingError for anything but plain data."""
-    return _PlainUnpickler(io.BytesIO(base64.b64decode(text))).load()
+    return PlainUnpickler(io.BytesIO(base64.b64decode(text))).load()
 
 
 def open_results(path: Path) -> sqlite3.Connection:

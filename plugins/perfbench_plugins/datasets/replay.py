@@ -12,18 +12,11 @@ from typing import Any
 
 from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item
 from perfbench_plugins.datasets.dataset_args import BodyArgs
+from perfbench_plugins.plain import PlainUnpickler
 from perfbench_plugins.registry import register_dataset
 
 FILES = ("results.sqlite", "benchmark_data.db")
 """Where a run keeps its results: ours, EvalScope's."""
-
-
-class PlainUnpickler(pickle.Unpickler):
-    """Reads containers, strings and numbers, and nothing else: a results file from elsewhere must not run code here."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Refuse: what a results file holds needs no class."""
-        raise pickle.UnpicklingError(f"it holds a {module}.{name}; results have only lists, dicts, strings and numbers")
 
 
 def read_body(text: str | bytes) -> Any:
