@@ -3,15 +3,13 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
-from perfbench_api.outcome import Outcome
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import MockTarget
 from perfbench_plugins.arguments import Arguments
@@ -19,7 +17,7 @@ from perfbench_plugins.datasets.base import DatasetError
 from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
-from perfbench_runner import manifest, secrets
+from perfbench_runner import last_word, manifest, secrets
 from perfbench_runner.flags import FlagsCommand, arguments_of, evalscope_flags
 from perfbench_runner.observer import Observer
 from perfbench_runner.plugins_cli import plugins as plugins_command
@@ -107,33 +105,21 @@ def run(
         level=logging.DEBUG if flags.get("debug") else logging.WARNING, format="%(levelname)s %(message)s"
     )
     given = {name: value for name, value in flags.items() if value is not None}
-    with _last_word(termination_message):
+    with last_word.told(termination_message, BAD_INPUT):
         load_plugins(plugins)
         benchmark, key, headers, arguments = _benchmark(file, overrides, given)
         prepared = prepare(benchmark, secrets.environment(), key, headers)
         if dry_run:
             _show_dry_run(prepared)
             return
+        monitors = _monitors(prepared, listen, termination_message)
         with_time = not (arguments and arguments.no_timestamp)
         folder = own_folder(results_dir) if results_dir else new_folder(outputs_dir, benchmark.metadata.name, with_time)
     if calibrate:
         prepared.calibration = _calibration(benchmark)
-    finished = _watch(prepared, folder, quiet, listen)
-    if termination_message:
-        termination_message.write_bytes(finished.outcome.message_bytes())
+    finished = _watch(prepared, folder, quiet, monitors)
     _report(finished, as_json)
     sys.exit(finished.exit_code)
-
-
-@contextmanager
-def _last_word(file: Path | None) -> Iterator[None]:
-    """In a pod, bad input is said in the termination message too: the operator reads no logs."""
-    try:
-        yield
-    except BAD_INPUT as error:
-        if file:
-            file.write_bytes(Outcome(outcome="failed", reason="InvalidSpec", message=str(error)).message_bytes())
-        raise
 
 
 def _benchmark(
@@ -171,31 +157,36 @@ def _show_dry_run(prepared: Prepared) -> None:
         click.echo(json.dumps(json.loads(prepared.feed.first_body()), indent=2, ensure_ascii=False))
 
 
-def _watch(prepared: Prepared, folder: Path, quiet: bool, listen: str | None) -> Finished:
-    """Execute, with progress on stderr, and with an HTTP endpoint where one is asked for."""
+def _watch(prepared: Prepared, folder: Path, quiet: bool, monitors: Sequence[Observer]) -> Finished:
+    """Execute, with progress on stderr."""
     from perfbench_runner.progress import ProgressLine, console
 
     with ProgressLine(console(stderr=True), quiet) as line:
-        return execute(prepared, folder, [line, *_monitors(prepared, listen)], niceness=WRITER_NICENESS)
+        return execute(prepared, folder, [line, *monitors], niceness=WRITER_NICENESS)
 
 
-def _monitors(prepared: Prepared, listen: str | None) -> list[Observer]:
-    """Those who ask the server, and tell others, how the run goes; imported only where they are asked for."""
+def _monitors(prepared: Prepared, listen: str | None, termination_message: Path | None) -> list[Observer]:
+    """Those who ask the server, and tell others, how the run goes; imported only where they are asked for.
+
+    In the order in which they close: first what must not be lost, last the endpoint, which may linger.
+    """
     from perfbench_runner.server_metrics import ServerMetrics, sources
 
     target = prepared.benchmark.spec.target
     server = ServerMetrics(sources(target.metrics, prepared.wiring), target.metrics == "auto")
     push = prepared.benchmark.spec.results.push
+    first: list[Observer] = [*([last_word.LastWord(termination_message)] if termination_message else []), server]
     if not listen and not push:
-        return [server]
+        return first
     from perfbench_runner.endpoint import Endpoint
     from perfbench_runner.prometheus import Metrics
     from perfbench_runner.push import Push
 
     metrics = Metrics(prepared.benchmark, prepared.arguments.model or "", server.latest)
-    found: list[Observer] = [server, metrics, *([Push(push, metrics)] if push else [])]
+    found = [*first, metrics, *([Push(push, metrics)] if push else [])]
+    linger_s = prepared.benchmark.spec.runner.linger or 0.0
     try:
-        return [*found, *([Endpoint(listen, metrics, prepared.benchmark.spec.runner.linger)] if listen else [])]
+        return [*found, *([Endpoint(listen, metrics, linger_s)] if listen else [])]
     except ValueError as error:
         raise SpecError([str(error)]) from None
 

@@ -150,6 +150,8 @@ class Control:
         self._ended: Counter[int] = Counter()
         self._sent: Counter[int] = Counter()
         """By shard: requests of the stage that ended, and that were sent when the shard was last sampled."""
+        self.interrupted = asyncio.Event()
+        """Set by a signal, also after the load is over."""
         self._is_stopping = False
         self._give_up_s = float("inf")
         """When shards that were told to end are killed."""
@@ -187,6 +189,9 @@ class Control:
     async def _dismiss(self) -> None:
         self._is_stopping = True
         for worker in self.workers:
+            if worker.channel is None:  # it was never spoken to, and ends when it has nobody to listen to
+                worker.sock.close()
+                worker.is_gone = True
             worker.send("quit")
         self._give_up_s = self.clock() + QUIT_S
         for worker in self.workers:
@@ -556,6 +561,7 @@ class Control:
         self._changed.set()
 
     def _on_signal(self, name: str) -> None:
+        self.interrupted.set()
         is_second = self._is_stopping
         self.message = "stopping: requests under way may finish; once more ends them now"
         self.stop(End("interrupted", "Interrupted", f"stopped by {name}"), grace_s=0 if is_second else None)

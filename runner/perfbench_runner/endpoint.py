@@ -5,6 +5,8 @@ is asked for: a run on a laptop needs none.
 """
 
 import asyncio
+import socket
+from contextlib import suppress
 from time import monotonic
 
 from aiohttp import web
@@ -18,32 +20,43 @@ STUCK_S = 30.0
 """Without a tick for this long the control process is stuck, and /healthz goes red."""
 
 
+def _bound(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit():
+        raise ValueError(f"--listen {listen!r}: write it as HOST:PORT")
+    host = host.strip("[]") or "0.0.0.0"  # noqa: S104  # in a pod, on all of its addresses
+    try:
+        return socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+        raise ValueError(f"--listen {listen}: cannot listen there: {reason}") from None
+
+
 class Endpoint(Observer):
     """Serves a run on HOST:PORT. `linger_s`: how long /metrics stays after the run, for a last scrape.
 
+    The address is taken at once, so that one that cannot be had is told before there is any load: ValueError.
     The metrics are an observer of their own: whoever makes both gives both to the run.
     """
 
     def __init__(self, listen: str, metrics: Metrics, linger_s: float = 0.0) -> None:
-        host, _, port = listen.rpartition(":")
-        if not port.isdigit():
-            raise ValueError(f"--listen {listen!r}: write it as HOST:PORT")
-        self.host, self.port = host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  # in a pod, on all of its addresses
+        self._socket = _bound(listen)
         self.metrics, self.linger_s = metrics, linger_s
         self._progress = Progress()
+        self._interrupted = asyncio.Event()
         self._ticked_s = monotonic()
         self._runner: web.AppRunner | None = None
 
     async def open(self, control: Control) -> None:
-        """Start serving; raises OSError when the address is taken."""
+        """Start serving."""
+        self._interrupted = control.interrupted
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/progress", self._on_progress)
         app.router.add_get("/metrics", self._on_metrics)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port)
-        await site.start()
+        await web.SockSite(self._runner, self._socket).start()
 
     def tick(self, control: Control) -> None:
         """Remember how far the run is."""
@@ -51,13 +64,15 @@ class Endpoint(Observer):
         self._progress = control.progress()
 
     async def close(self, outcome: Outcome) -> None:
-        """Serve a little longer if asked to, then stop."""
+        """Serve a little longer if asked to and not told to stop, then end."""
         self._progress = self._progress.model_copy(
             update={"phase": "done", "percent": 100.0, "message": outcome.message}
         )
         if self._runner is None:
             return
-        await asyncio.sleep(self.linger_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.linger_s):
+                await self._interrupted.wait()
         await self._runner.cleanup()
 
     async def _healthz(self, request: web.Request) -> web.Response:
