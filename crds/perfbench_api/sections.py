@@ -467,5 +467,5 @@ class Runner(Section):
     """The run is ended after this time, and fails."""
     backoff_limit: int = Field(0, ge=0, le=10)
     """How often a lost runner is started again, from the beginning; 0 because a torn run measures nothing."""
-    linger: Duration = 0.0
-    """How long the pod stays after the run, for a last scrape of its metrics."""
+    linger: Duration | None = None
+    """How long the pod stays after the run, for a last scrape of its metrics; the operator's default if not given."""

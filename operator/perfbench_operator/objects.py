@@ -131,14 +131,15 @@ def claim_name(benchmark: PerfBenchmark, identity: Identity) -> str:
 # The manifest that the runner gets
 
 
-def manifest(benchmark: PerfBenchmark, identity: Identity, sources: Sources) -> Data:
+def manifest(benchmark: PerfBenchmark, identity: Identity, sources: Sources, settings: Settings) -> Data:
     """The benchmark as the runner reads it: Services are URLs, objects are files, nothing about pods."""
     resolved = benchmark.model_copy(deep=True)
     spec = resolved.spec
     spec.target = _target(spec.target, identity.namespace)
     spec.dataset = _dataset(spec.dataset, sources)
     spec.plugins = _plugins(spec.plugins, sources)
-    spec.runner = Runner(workers=spec.runner.workers, linger=spec.runner.linger)
+    linger_s = settings.runner_linger_s if spec.runner.linger is None else spec.runner.linger
+    spec.runner = Runner(workers=spec.runner.workers, linger=linger_s)
     data = resolved.dump()
     data["metadata"] = {"name": identity.name, "namespace": identity.namespace, "uid": identity.uid}
     return data
@@ -204,9 +205,9 @@ def _plugin_files(index: int, config_map: str, sources: Sources) -> list[PluginS
     return [PluginSource(file=f"{CONFIG}/plugins/{index}/{key}") for key in files]
 
 
-def config_map(benchmark: PerfBenchmark, identity: Identity, sources: Sources) -> Data:
+def config_map(benchmark: PerfBenchmark, identity: Identity, sources: Sources, settings: Settings) -> Data:
     """The ConfigMap that carries the manifest."""
-    text = yaml.safe_dump(manifest(benchmark, identity, sources), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(manifest(benchmark, identity, sources, settings), sort_keys=False, allow_unicode=True)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -299,8 +300,8 @@ def _pod(benchmark: PerfBenchmark, identity: Identity, sources: Sources, setting
     }
     return {
         "metadata": {
-            "labels": (runner.labels or {}) | identity.labels(),
-            "annotations": _UNMOVED | (runner.annotations or {}),
+            "labels": {**settings.runner_labels, **(runner.labels or {}), **identity.labels()},
+            "annotations": {**_UNMOVED, **settings.runner_annotations, **(runner.annotations or {})},
         },
         "spec": {key: value for key, value in spec.items() if value is not None},
     }

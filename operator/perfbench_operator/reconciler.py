@@ -131,7 +131,7 @@ class Reconciler:
     async def _make(self, benchmark: PerfBenchmark, identity: Identity) -> Data:
         sources = await self._sources(benchmark, identity)
         try:
-            config_map = objects.config_map(benchmark, identity, sources)
+            config_map = objects.config_map(benchmark, identity, sources, self.settings)
             job = objects.job(benchmark, identity, sources, self.settings)
         except ObjectsError as error:
             raise _BlockedError(Trouble("InvalidSpec", str(error), is_final=True)) from None

@@ -30,6 +30,12 @@ class Settings:
     """PERFBENCH_RUNNER_PULL_SECRETS: names of pull secrets, by commas."""
     runner_resources: Mapping[str, Any] = field(default_factory=dict)
     """PERFBENCH_RUNNER_RESOURCES: JSON, for runners that ask for nothing themselves."""
+    runner_annotations: Mapping[str, str] = field(default_factory=dict)
+    """PERFBENCH_RUNNER_ANNOTATIONS: JSON, of all runners' pods; those of the benchmark come first."""
+    runner_labels: Mapping[str, str] = field(default_factory=dict)
+    """PERFBENCH_RUNNER_LABELS: the same for labels."""
+    runner_linger_s: float = 0.0
+    """PERFBENCH_RUNNER_LINGER: how long runners stay for a last scrape where the benchmark does not say."""
     namespaces: tuple[str, ...] = ()
     """PERFBENCH_NAMESPACES: the namespaces to serve, by commas; all if empty."""
     start_timeout_s: float = 600.0
@@ -45,7 +51,7 @@ class Settings:
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Settings from environment variables; raises SettingsError."""
         given: dict[str, Any] = {}
-        for name, read in _READERS.items():
+        for name, read in READERS.items():
             text = environment.get(PREFIX + name, "")
             if text:
                 given[name.lower()] = _read(name, text, read)
@@ -63,18 +69,28 @@ def _object(text: str) -> Mapping[str, Any]:
     return data
 
 
-_READERS: dict[str, Any] = {
+def _texts(text: str) -> Mapping[str, str]:
+    data = _object(text)
+    if not all(isinstance(value, str) for value in data.values()):
+        raise ValueError("all of its values must be texts")
+    return data
+
+
+READERS: dict[str, Any] = {
     "RUNNER_IMAGE": str,
     "RUNNER_PULL_POLICY": str,
     "RUNNER_PULL_SECRETS": _list,
     "RUNNER_RESOURCES": _object,
+    "RUNNER_ANNOTATIONS": _texts,
+    "RUNNER_LABELS": _texts,
+    "RUNNER_LINGER": parse_duration,
     "NAMESPACES": _list,
     "START_TIMEOUT": parse_duration,
     "ACTIVE_INTERVAL": parse_duration,
     "RELIST_INTERVAL": parse_duration,
     "METRICS_PORT": int,
 }
-_FIELDS = {name: f"{name}_s" for name in ("start_timeout", "active_interval", "relist_interval")}
+_FIELDS = {name: f"{name}_s" for name in ("runner_linger", "start_timeout", "active_interval", "relist_interval")}
 
 
 def _read(name: str, text: str, read: Any) -> Any:

@@ -27,6 +27,19 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
 {{- end }}
 
+{{/* What a Prometheus without its operator looks for: as text, in YAML. */}}
+{{- define "perfbench.scrape" -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: "9090"
+prometheus.io/path: /metrics
+{{- end }}
+
+{{/* Annotations of all runners, as JSON. */}}
+{{- define "perfbench.runnerAnnotations" -}}
+{{- $scrape := ternary (include "perfbench.scrape" . | fromYaml) dict .Values.monitoring.scrapeAnnotations -}}
+{{- merge (deepCopy .Values.runner.annotations) $scrape | toJson -}}
+{{- end }}
+
 {{/* What Pod Security "restricted" asks for. */}}
 {{- define "perfbench.podSecurity" -}}
 runAsNonRoot: true

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import pytest
 import yaml
 
 from perfbench_operator.cluster import RIGHTS
+from perfbench_operator.settings import PREFIX, READERS, Settings
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "perfbench"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perfbench-cluster" / "bin"
-FOUND = shutil.which("helm") or next((str(path) for path in sorted(CACHE.glob("*/helm"))), None)
-needs_helm = pytest.mark.skipif(FOUND is None, reason="needs helm on PATH, or `make cluster-up` once")
+Render = Callable[..., list[dict[str, Any]]]
+Helm = Callable[..., "subprocess.CompletedProcess[str]"]
 MODES: dict[str, dict[str, Any]] = {
     "default": {},
     "namespaced": {"namespaces": ["a", "b"]},
@@ -47,27 +46,13 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    assert FOUND
-    return subprocess.run([FOUND, *arguments], capture_output=True, text=True, check=False, timeout=60)
-
-
-def render(folder: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
-    file = folder / "values.json"
-    file.write_text(json.dumps(values))
-    done = helm("template", "perfbench", str(CHART), "--namespace", "home", "--values", str(file))
-    assert done.returncode == 0, done.stderr
-    return [item for item in yaml.safe_load_all(done.stdout) if item]
-
-
 def kinds(items: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [item for item in items if item["kind"] == kind]
 
 
-@needs_helm
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_renders(mode: str, tmp_path: Path) -> None:
-    items = render(tmp_path, MODES[mode])
+def test_every_mode_renders(mode: str, render: Render) -> None:
+    items = render(**MODES[mode])
     names = [(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in items]
     assert len(set(names)) == len(names)
     [deployment] = [item for item in kinds(items, "Deployment") if "demo" not in item["metadata"]["name"]]
@@ -75,9 +60,8 @@ def test_every_mode_renders(mode: str, tmp_path: Path) -> None:
     assert deployment["spec"]["strategy"]["type"] == "Recreate"
 
 
-@needs_helm
-def test_lint_is_clean() -> None:
-    done = helm("lint", "--strict", str(CHART))
+def test_lint_is_clean(run_helm: Helm) -> None:
+    done = run_helm("lint", "--strict", str(CHART))
     assert done.returncode == 0, done.stdout
     assert not re.search(r"\[(WARNING|ERROR)\]", done.stdout)
 
@@ -91,26 +75,21 @@ def rights(role: dict[str, Any]) -> dict[tuple[str, str], tuple[str, ...]]:
     }
 
 
-@needs_helm
-def test_operator_has_exactly_the_rights_that_it_uses(tmp_path: Path) -> None:
+def test_operator_has_exactly_the_rights_that_it_uses(render: Render) -> None:
     """cluster.py names what it does; on a real cluster it is seen to suffice."""
-    everywhere = [
-        role for role in kinds(render(tmp_path, {}), "ClusterRole") if role["metadata"]["name"] == "perfbench-home"
-    ]
-    somewhere = kinds(render(tmp_path, MODES["namespaced"]), "Role")
+    everywhere = [role for role in kinds(render(), "ClusterRole") if role["metadata"]["name"] == "perfbench-home"]
+    somewhere = kinds(render(**MODES["namespaced"]), "Role")
     assert [rights(role) for role in (*everywhere, *somewhere)] == [dict(RIGHTS)] * 3
     assert [role["metadata"]["namespace"] for role in somewhere] == ["a", "b"]
 
 
-@needs_helm
-def test_namespaced_mode_has_no_right_in_the_cluster(tmp_path: Path) -> None:
-    items = render(tmp_path, {"namespaces": ["a"], "rbac": {"aggregate": False}})
+def test_namespaced_mode_has_no_right_in_the_cluster(render: Render) -> None:
+    items = render(namespaces=["a"], rbac={"aggregate": False})
     assert kinds(items, "ClusterRole") == kinds(items, "ClusterRoleBinding") == []
 
 
-@needs_helm
-def test_all_pods_are_restricted(tmp_path: Path) -> None:
-    items = render(tmp_path, MODES["everything"])
+def test_all_pods_are_restricted(render: Render) -> None:
+    items = render(**MODES["everything"])
     pods = [item["spec"]["template"]["spec"] for item in kinds(items, "Deployment")] + [
         item["spec"] for item in kinds(items, "Pod")
     ]
@@ -126,22 +105,52 @@ def test_all_pods_are_restricted(tmp_path: Path) -> None:
             }
 
 
-@needs_helm
-def test_operator_is_told_its_namespaces(tmp_path: Path) -> None:
-    [deployment] = kinds(render(tmp_path, MODES["namespaced"]), "Deployment")
+def test_operator_is_told_its_namespaces(render: Render) -> None:
+    [deployment] = kinds(render(**MODES["namespaced"]), "Deployment")
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     assert container["args"][-2:] == ["--namespace=a", "--namespace=b"]
     assert {"name": "PERFBENCH_NAMESPACES", "value": "a,b"} in container["env"]
 
 
-@needs_helm
+def environment(items: list[dict[str, Any]]) -> dict[str, str]:
+    """Environment variables of the operator."""
+    [deployment] = [item for item in kinds(items, "Deployment") if item["metadata"]["name"] == "perfbench"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    return {one["name"]: one["value"] for one in container["env"]}
+
+
+def test_operator_reads_all_that_the_chart_tells_it(render: Render) -> None:
+    told = environment(render(runner={"labels": {"team": "search"}, "linger": "20s"}))
+    found = Settings.read(told)
+    assert (found.runner_image, found.runner_labels, found.runner_linger_s) == (
+        "perfbench-runner:0.1.0", {"team": "search"}, 20.0
+    )  # fmt: skip
+    assert {name.removeprefix(PREFIX) for name in told} <= set(READERS)
+
+
+def test_scrape_annotations_reach_runners_and_give_way_to_the_user_s(render: Render) -> None:
+    own = {"prometheus.io/port": "9", "a": "b"}
+    items = render(monitoring={"scrapeAnnotations": True}, runner={"annotations": own})
+    assert Settings.read(environment(items)).runner_annotations == {
+        "prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", **own
+    }  # fmt: skip
+    assert Settings.read(environment(render())).runner_annotations == {}
+
+
 @pytest.mark.parametrize(
-    "values", [{"replicas": 2}, {"namespaces": "a"}, {"startTimeout": "soon"}, {"demo": {"on": True}}]
+    "values",
+    [
+        {"replicas": 2},
+        {"namespaces": "a"},
+        {"startTimeout": "soon"},
+        {"demo": {"on": True}},
+        {"runner": {"linger": "a while"}},
+    ],
 )
-def test_wrong_values_are_refused(values: dict[str, Any], tmp_path: Path) -> None:
+def test_wrong_values_are_refused(values: dict[str, Any], run_helm: Helm, tmp_path: Path) -> None:
     file = tmp_path / "values.json"
     file.write_text(json.dumps(values))
-    assert helm("template", "x", str(CHART), "--values", str(file)).returncode != 0
+    assert run_helm("template", "x", str(CHART), "--values", str(file)).returncode != 0
 
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())

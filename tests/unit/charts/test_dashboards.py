@@ -7,12 +7,10 @@ not checked. What the queries return from a real run is tests/cluster/test_monit
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,7 @@ sys.path.insert(0, str(REPOSITORY / "charts" / "src"))  # programs, not a packag
 import dashboards  # noqa: E402
 import metric_tables  # noqa: E402
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perfbench-cluster" / "bin"
-HELM = shutil.which("helm") or next((str(path) for path in sorted(CACHE.glob("*/helm"))), None)
-needs_helm = pytest.mark.skipif(HELM is None, reason="needs helm on PATH, or `make cluster-up` once")
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="needs promtool (Debian package prometheus)"
-)
+Render = Callable[..., list[dict[str, Any]]]
 BOARDS = {name: make() for name, make in dashboards.DASHBOARDS.items()}
 ALERTS = yaml.safe_load((CHART / "alerts.yaml").read_text())
 UNITS = {"short", "percentunit", "s", "reqps", "ops", "bytes", "watt", "none"}
@@ -112,8 +105,7 @@ def test_template_rules(board: dict[str, Any]) -> None:
     assert {"namespace", "benchmark", "model"} <= set(found) or board["uid"] == "perfbench-operator"
 
 
-@needs_promtool
-def test_template_label_promql_rule(tmp_path: Path) -> None:
+def test_template_label_promql_rule(promtool: str, tmp_path: Path) -> None:
     expressions = []
     for board in BOARDS.values():
         for name, variable in variables(board).items():
@@ -121,7 +113,7 @@ def test_template_label_promql_rule(tmp_path: Path) -> None:
                 found = re.fullmatch(r"label_values\((\w+\{.*\}|\w+), (\w+)\)", variable["query"]["query"])
                 assert found, variable["query"]
                 expressions.append(found[1])
-    check_rules(expressions, tmp_path)
+    check_rules(promtool, expressions, tmp_path)
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
@@ -139,18 +131,17 @@ def test_panel_rules(board: dict[str, Any]) -> None:
         assert panel["targets"], title
 
 
-@needs_promtool
-def test_target_promql_rule(tmp_path: Path) -> None:
-    check_rules([plain(expr) for _, _, expr in queries()], tmp_path)
+def test_target_promql_rule(promtool: str, tmp_path: Path) -> None:
+    check_rules(promtool, [plain(expr) for _, _, expr in queries()], tmp_path)
 
 
-def check_rules(expressions: list[str], folder: Path) -> None:
+def check_rules(promtool: str, expressions: list[str], folder: Path) -> None:
     """Have Prometheus' own parser read them."""
     rules = [{"record": f"checked:{number}", "expr": expr} for number, expr in enumerate(expressions)]
     file = folder / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
     done = subprocess.run(
-        ["promtool", "check", "rules", str(file)], capture_output=True, text=True, timeout=30, check=False
+        [promtool, "check", "rules", str(file)], capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -204,10 +195,9 @@ def test_only_metrics_that_exist_are_asked_for() -> None:
     assert asked - known() == set()
 
 
-@needs_promtool
-def test_alerts_are_rules_that_prometheus_takes() -> None:
+def test_alerts_are_rules_that_prometheus_takes(promtool: str) -> None:
     done = subprocess.run(
-        ["promtool", "check", "rules", str(CHART / "alerts.yaml")], capture_output=True, timeout=30, check=False
+        [promtool, "check", "rules", str(CHART / "alerts.yaml")], capture_output=True, timeout=30, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -234,8 +224,7 @@ FIRES = {
 }  # fmt: skip
 
 
-@needs_promtool
-def test_every_alert_fires_when_it_should(tmp_path: Path) -> None:
+def test_every_alert_fires_when_it_should(promtool: str, tmp_path: Path) -> None:
     """promtool prints the alerts of a test that expects none."""
     tests = [
         {
@@ -250,7 +239,7 @@ def test_every_alert_fires_when_it_should(tmp_path: Path) -> None:
     file = tmp_path / "test.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [str(CHART / "alerts.yaml")], "tests": tests}))
     done = subprocess.run(
-        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, timeout=60, check=False
+        [promtool, "test", "rules", str(file)], capture_output=True, text=True, timeout=60, check=False
     )
     fired = done.stdout + done.stderr
     for name, (_, labels, words) in FIRES.items():
@@ -268,15 +257,8 @@ def test_every_alert_has_its_runbook(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("info", "warning")
 
 
-def rendered(folder: Path, **values: Any) -> dict[tuple[str, str], dict[str, Any]]:
-    file = folder / "values.json"
-    file.write_text(json.dumps(values))
-    done = subprocess.run(
-        [str(HELM), "template", "perfbench", str(CHART), "--namespace", "home", "--values", str(file)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    items = [item for item in yaml.safe_load_all(done.stdout) if item]
+def named(items: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Objects by kind and name."""
     return {(item["kind"], item["metadata"]["name"]): item for item in items}
 
 
@@ -289,33 +271,30 @@ ON: dict[str, Any] = {
 }
 
 
-@needs_helm
-def test_nothing_of_it_is_installed_unasked(tmp_path: Path) -> None:
-    found = rendered(tmp_path)
+def test_nothing_of_it_is_installed_unasked(render: Render) -> None:
+    found = named(render())
     assert not {"PodMonitor", "ServiceMonitor", "PrometheusRule", "ConfigMap"} & {kind for kind, _ in found}
     assert "annotations" not in found["Service", "perfbench"]["metadata"]
 
 
-@needs_helm
-def test_monitors_keep_our_labels_and_find_runners_everywhere_or_where_they_are_served(tmp_path: Path) -> None:
-    found = rendered(tmp_path, monitoring=ON)
+def test_monitors_keep_our_labels_and_find_runners_everywhere_or_where_they_are_served(render: Render) -> None:
+    found = named(render(monitoring=ON))
     monitor = found["PodMonitor", "perfbench-runners"]
     assert monitor["spec"]["namespaceSelector"] == {"any": True}
     assert monitor["metadata"]["labels"]["release"] == "prom"
     assert monitor["spec"]["podMetricsEndpoints"][0]["honorLabels"] is True
     assert found["ServiceMonitor", "perfbench"]["spec"]["endpoints"][0]["honorLabels"] is True
-    served = rendered(tmp_path, monitoring=ON, namespaces=["a", "b"])["PodMonitor", "perfbench-runners"]
+    served = named(render(monitoring=ON, namespaces=["a", "b"]))["PodMonitor", "perfbench-runners"]
     assert served["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]}
     assert found["Service", "perfbench"]["metadata"]["annotations"]["prometheus.io/port"] == "9090"
 
 
-@needs_helm
-def test_monitors_name_the_port_and_labels_that_pods_have(tmp_path: Path) -> None:
+def test_monitors_name_the_port_and_labels_that_pods_have(render: Render) -> None:
     from perfbench_api.resource import PerfBenchmark
     from perfbench_operator.objects import Identity, Sources, job
     from perfbench_operator.settings import Settings
 
-    found = rendered(tmp_path, monitoring=ON)
+    found = named(render(monitoring=ON))
     benchmark = PerfBenchmark.read({"metadata": {"name": "b"}, "spec": {"target": {"mock": {}}}})
     pod = job(benchmark, Identity("n", "b", "0123456789"), Sources(), Settings())["spec"]["template"]
     spec = found["PodMonitor", "perfbench-runners"]["spec"]
@@ -328,9 +307,8 @@ def test_monitors_name_the_port_and_labels_that_pods_have(tmp_path: Path) -> Non
     assert monitor["endpoints"][0]["port"] in [port["name"] for port in service["spec"]["ports"]]
 
 
-@needs_helm
-def test_dashboards_and_rules_arrive_as_they_are(tmp_path: Path) -> None:
-    found = rendered(tmp_path, monitoring=ON)
+def test_dashboards_and_rules_arrive_as_they_are(render: Render) -> None:
+    found = named(render(monitoring=ON))
     assert found["PrometheusRule", "perfbench"]["spec"] == ALERTS
     for name, board in BOARDS.items():
         config = found["ConfigMap", f"perfbench-dashboard-{name}"]

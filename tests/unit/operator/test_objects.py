@@ -12,7 +12,14 @@ from perfbench_operator.objects import Identity, ObjectsError, Sources
 from perfbench_operator.settings import Settings
 
 NAME = "chat-0a1b2c3d"
-SETTINGS = Settings(runner_image="runner:1", runner_resources={"requests": {"cpu": "1"}}, runner_pull_secrets=("pull",))
+SETTINGS = Settings(
+    runner_image="runner:1",
+    runner_resources={"requests": {"cpu": "1"}},
+    runner_pull_secrets=("pull",),
+    runner_annotations={"prometheus.io/scrape": "true", "c": "of the operator"},
+    runner_labels={"team": "search", "a": "of the operator"},
+    runner_linger_s=10.0,
+)
 KEYS = Sources({"mine": ("api.py", "words.txt"), "one": ("prompts.jsonl",), "two": ("a", "b"), "none": ()})
 
 
@@ -22,7 +29,7 @@ def read(spec: dict[str, Any] | None = None) -> tuple[PerfBenchmark, Identity]:
 
 
 def manifest(spec: dict[str, Any]) -> dict[str, Any]:
-    text = objects.config_map(*read(spec), KEYS)["data"]["manifest.yaml"]
+    text = objects.config_map(*read(spec), KEYS, SETTINGS)["data"]["manifest.yaml"]
     found: dict[str, Any] = yaml.safe_load(text)["spec"]
     return found
 
@@ -142,7 +149,9 @@ def test_manifest_says_nothing_of_pods() -> None:
 
 
 def test_manifest_is_one_that_the_runner_reads() -> None:
-    text = objects.config_map(*read({"plugins": [{"configMap": {"name": "mine"}}]}), KEYS)["data"]["manifest.yaml"]
+    text = objects.config_map(*read({"plugins": [{"configMap": {"name": "mine"}}]}), KEYS, SETTINGS)["data"][
+        "manifest.yaml"
+    ]
     assert PerfBenchmark.read(yaml.safe_load(text)).metadata.name == "chat"
 
 
@@ -187,8 +196,14 @@ def test_labels_of_the_user_never_hide_ours() -> None:
     meta = job({"runner": {"labels": {"a": "b", objects.UID_LABEL: "x"}, "annotations": {"c": "d"}}})["template"][
         "metadata"
     ]
-    assert meta["labels"] == {"a": "b"} | Identity("models", "chat", UID).labels()
+    assert meta["labels"] == {"team": "search", "a": "b"} | Identity("models", "chat", UID).labels()
     assert meta["annotations"]["c"] == "d"
+    assert meta["annotations"]["prometheus.io/scrape"] == "true"
+
+
+@pytest.mark.parametrize(("runner", "linger"), [({}, "10s"), ({"linger": 0}, "0s"), ({"linger": "1m"}, "1m")])
+def test_runners_linger_as_the_operator_says_or_the_benchmark(runner: dict[str, Any], linger: str) -> None:
+    assert manifest({"runner": runner})["runner"]["linger"] == linger
 
 
 def test_grace_period_is_enough_to_store_results() -> None:
@@ -213,7 +228,7 @@ def test_runner_that_ended_by_itself_is_not_started_again() -> None:
 def test_objects_go_with_their_benchmark_but_the_claim_stays() -> None:
     benchmark, identity = read()
     for item in (
-        objects.config_map(benchmark, identity, KEYS),
+        objects.config_map(benchmark, identity, KEYS, SETTINGS),
         objects.job(benchmark, identity, KEYS, SETTINGS),
     ):
         assert identity.owns(item)

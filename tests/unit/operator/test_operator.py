@@ -122,16 +122,20 @@ def test_settings_are_read_from_the_environment() -> None:
             "PERFBENCH_NAMESPACES": "a, b,",
             "PERFBENCH_START_TIMEOUT": "2m",
             "PERFBENCH_RUNNER_RESOURCES": '{"limits": {}}',
+            "PERFBENCH_RUNNER_ANNOTATIONS": '{"a": "b"}',
+            "PERFBENCH_RUNNER_LINGER": "15s",
             "PERFBENCH_METRICS_PORT": "0",
         }
     )
     assert (found.runner_image, found.namespaces, found.start_timeout_s) == ("r:1", ("a", "b"), 120.0)
     assert (found.runner_resources, found.metrics_port) == ({"limits": {}}, 0)
+    assert (found.runner_annotations, found.runner_labels, found.runner_linger_s) == ({"a": "b"}, {}, 15.0)
     assert Settings.read({}) == Settings()
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("START_TIMEOUT", "soon"), ("RUNNER_RESOURCES", "[]"), ("METRICS_PORT", "x")]
+    ("name", "text"),
+    [("START_TIMEOUT", "soon"), ("RUNNER_RESOURCES", "[]"), ("RUNNER_LABELS", '{"a": 1}'), ("METRICS_PORT", "x")],
 )
 def test_wrong_setting_is_named(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"PERFBENCH_{name}"):
