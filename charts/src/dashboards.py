@@ -4,11 +4,34 @@ Metrics of runners come from perfbench_runner/prometheus.py, those of the operat
 perfbench_operator/metrics.py. Results live as long as the PerfBenchmark does.
 """
 
-from panels import Data, Query, Row, board, colored, dashed, heatmap, lines, panel, stat, table, timeline, variable
+from collections.abc import Sequence
+
+from panels import (
+    Data,
+    Query,
+    Row,
+    board,
+    colored,
+    dashed,
+    heatmap,
+    lines,
+    linked,
+    panel,
+    stat,
+    states,
+    table,
+    timeline,
+    variable,
+)
 
 RUN = 'job=~"$job", namespace=~"$namespace", benchmark=~"$benchmark", model=~"$model"'
 """Selects a run."""
 RESULT = RUN
+OF_STAGE = f'{RESULT}, stage=~"$stage"'
+LABELED = (
+    'and on (namespace, benchmark) perfbench_benchmark_label{job=~"$job", namespace=~"$namespace", label=~"$label"}'
+)
+"""Keeps benchmarks with one of the chosen labels; every benchmark has at least an empty one."""
 SELF = 'job=~"$job"'
 JOBS = "Jobs of the scrape configuration."
 RATE = "[$__rate_interval]"
@@ -313,38 +336,113 @@ def result(metric: str, statistic: str, selector: str = RESULT) -> str:
 
 def results() -> Data:
     """What came of all benchmarks that exist."""
-    metric = "perfbench_benchmark_requests"
+    some = 'job=~"$job", namespace=~"$namespace"'
+    label = variable(
+        "label",
+        "Label",
+        f"label_values(perfbench_benchmark_label{{{some}}}, label)",
+        description="Labels of the PerfBenchmarks, as name=value: those that have one of them.",
+        all_values=".*",  # also of those that have none
+    )
     runs = [
         variable(
             name,
-            label,
-            f'label_values({metric}{{job=~"$job", namespace=~"$namespace", model=~"$model"}}, benchmark)',
+            title,
+            f'label_values(perfbench_benchmark_requests{{{some}, model=~"$model"}}, benchmark)',
             multi=False,
             description="One of two runs to compare.",
             sort=sort,
         )
-        for name, label, sort in (("a", "Run A", 1), ("b", "Run B", 2))
+        for name, title, sort in (("a", "Run A", 1), ("b", "Run B", 2))
     ]
+    first, second = variables("perfbench_benchmark_info"), variables("perfbench_benchmark_requests", stage=True)[-1]
     return board(
         "perfbench-results",
         "perfbench / Results",
-        "Figures of all benchmarks that exist, read from their status; history of a model; two runs compared.",
-        [*variables(metric, stage=True), *runs],
-        [_result_table(), Row("History"), *_history(), Row("Run A and run B"), *_compared()],
+        "All benchmarks that exist and their figures, read from their status; history of a model; two runs compared.",
+        [*first, label, second, *runs],
+        [_benchmark_table(), _stage_table(), Row("History"), *_history(), Row("Run A and run B"), *_compared()],
         refresh="1m",
         since="now-7d",
     )
 
 
+EACH = "namespace, benchmark, model, workload"
 BY = "namespace, benchmark, model, stage"
-OF_STAGE = f'{RESULT}, stage=~"$stage"'
+PHASES = (
+    ("Pending", "text"),
+    ("Waiting", "yellow"),
+    ("Running", "blue"),
+    ("Succeeded", "green"),
+    ("Failed", "red"),
+    ("Cancelled", "#8e8e8e"),
+)
+VERDICTS = (("Failed", "red"), ("Passed", "green"), ("Inconclusive", "yellow"))
+CLIENT = (("valid", "green"), ("degraded", "yellow"), ("invalid", "red"))
 
 
-def _column(expr: str) -> Query:
-    return Query(f"max by ({BY}) ({expr})", is_instant=True, format="table")
+def _numbered(metric: str, label: str, of: Sequence[tuple[str, str]]) -> str:
+    """Which of several states a benchmark is in, as their position: a table maps numbers to words."""
+    each = [
+        f'{number} * perfbench_benchmark_{metric}{{{SOME}, {label}="{state}"}}'
+        for number, (state, _) in enumerate(of)
+        if number
+    ]
+    return f"max by (namespace, benchmark) ({' or '.join(each)})"
 
 
-def _result_table() -> Data:
+SOME = 'job=~"$job", namespace=~"$namespace", benchmark=~"$benchmark"'
+"""Selects benchmarks by metrics that know no model."""
+
+
+def _column(by: str, expr: str) -> Query:
+    return Query(f"max by ({by}) ({expr})", is_instant=True, format="table")
+
+
+def _fact(expr: str) -> Query:
+    """A column of what is known of a benchmark, by namespace and name: model and workload come from its info."""
+    info = f"0 * perfbench_benchmark_info{{{RESULT}}} {LABELED}"
+    return _column(EACH, f"({info}) + on (namespace, benchmark) group_left () ({expr})")
+
+
+def _names(columns: Sequence[str]) -> dict[str, str]:
+    """Names of the columns that queries make."""
+    return {f"Value #{chr(ord('A') + number)}": name for number, name in enumerate(columns)}
+
+
+def _benchmark_table() -> Data:
+    columns = {
+        "phase": _numbered("phase", "phase", PHASES),
+        "verdict": _numbered("verdict", "verdict", VERDICTS),
+        "load generator": _numbered("client_state", "state", CLIENT),
+        "started": f"1000 * max by (namespace, benchmark) (perfbench_benchmark_start_timestamp_seconds{{{SOME}}})",
+        "finished": f"1000 * max by (namespace, benchmark) (perfbench_benchmark_completion_timestamp_seconds{{{SOME}}})",
+    }
+    return table(
+        "Benchmarks",
+        "All benchmarks that exist, the latest first. The name leads to what was seen while it ran.",
+        *(_fact(expr) for expr in columns.values()),
+        rename=_names(list(columns)),
+        units={"started": "dateTimeFromNow", "finished": "dateTimeFromNow"},
+        by="started",
+        descending=True,
+        overrides=[
+            states("phase", PHASES),
+            states("verdict", VERDICTS),
+            states("load generator", CLIENT),
+            linked(
+                "benchmark",
+                "Watch the run",
+                "/d/perfbench-run?var-datasource=${datasource}&var-namespace=${__data.fields.namespace}"
+                "&var-benchmark=${__data.fields.benchmark}"
+                "&from=${__data.fields.started.numeric}&to=${__data.fields.finished.numeric}",
+            ),
+        ],
+        size=(24, 8),
+    )
+
+
+def _stage_table() -> Data:
     columns = [
         ("req/s", "reqps", f"perfbench_benchmark_requests_per_second{{{OF_STAGE}}}"),
         ("output tok/s", "short", f"perfbench_benchmark_output_tokens_per_second{{{OF_STAGE}}}"),
@@ -358,53 +456,72 @@ def _result_table() -> Data:
         ("failed", "short", f'perfbench_benchmark_requests{{{OF_STAGE}, outcome="failed"}}'),
     ]
     return table(
-        "Results",
-        "A row for each stage of each benchmark that exists; exact figures, from its summary.",
-        *(_column(expr) for _, _, expr in columns),
-        rename={f"Value #{chr(ord('A') + number)}": name for number, (name, _, _) in enumerate(columns)},
+        "Stages",
+        "A row for each stage of each benchmark; exact figures, from its summary.",
+        *(_column(BY, f"{expr} {LABELED}") for _, _, expr in columns),
+        rename=_names([name for name, _, _ in columns]),
         units={name: unit for name, unit, _ in columns},
     )
 
 
+JUST_NOW = (
+    f"and on (namespace, benchmark) (1000 * (time() - perfbench_benchmark_completion_timestamp_seconds{{{SOME}}})"
+    " < 60000 + 2 * $__rate_interval_ms)"
+)
+"""Keeps what is a benchmark's that has just finished: one point in the history for each."""
+
+
 def _history() -> list[Data]:
-    legend = "{{benchmark}} {{stage}}"
-    return [
-        lines(
-            "Verdicts",
-            "Whether the objectives were kept: 1 passed, 0 failed. Inconclusive ones are left out.",
-            "short",
-            Query(
-                'max by (namespace, benchmark) (perfbench_benchmark_verdict{job=~"$job", namespace=~"$namespace", '
-                'benchmark=~"$benchmark", verdict="Passed"}) unless on (namespace, benchmark) '
-                '(perfbench_benchmark_verdict{job=~"$job", verdict="Inconclusive"} == 1)',
-                "{{benchmark}}",
-            ),
-            maximum=1,
-        ),
-        lines(
+    """A point for each run at the time when it finished, joined up by model and stage; they stay when runs are deleted."""
+    passed = (
+        f'perfbench_benchmark_verdict{{{SOME}, verdict="Passed"}} unless on (namespace, benchmark) '
+        f'perfbench_benchmark_verdict{{{SOME}, verdict="Inconclusive"}} == 1'
+    )
+    by_model = f"({passed}) * on (namespace, benchmark) group_left (model) perfbench_benchmark_info{{{RESULT}}}"
+    figures = [
+        (
             "Output tokens",
-            "Output tokens per second of each stage; a line begins when its benchmark ends, and ends when it is deleted.",
+            "Output tokens per second of each stage.",
             "short",
-            Query(f"max by ({BY}) (perfbench_benchmark_output_tokens_per_second{{{OF_STAGE}}})", legend),
+            f"perfbench_benchmark_output_tokens_per_second{{{OF_STAGE}}}",
         ),
-        lines(
+        (
             "Requests",
             "Succeeded requests per second of each stage.",
             "reqps",
-            Query(f"max by ({BY}) (perfbench_benchmark_requests_per_second{{{OF_STAGE}}})", legend),
+            f"perfbench_benchmark_requests_per_second{{{OF_STAGE}}}",
         ),
         *(
-            lines(
-                f"{name} p99",
-                f"99th percentile of each stage: {text}.",
-                "s",
-                Query(f"max by ({BY}) ({result(metric, 'p99', OF_STAGE)})", legend),
-            )
+            (f"{name} p99", f"99th percentile of each stage: {text}.", "s", result(metric, "p99", OF_STAGE))
             for metric, name, text in (
                 ("ttft", "TTFT", "time to the first token"),
                 ("itl", "ITL", "gaps between tokens"),
                 ("e2e_latency", "End-to-end latency", "whole requests"),
             )
+        ),
+    ]
+    text = "A point for each run, where it finished."
+    return [
+        lines(
+            "Verdicts",
+            f"Whether the objectives were kept: 1 passed, 0 failed. Inconclusive ones are left out. {text}",
+            "short",
+            Query(f"min by (namespace, model) ({by_model} {LABELED} {JUST_NOW})", "{{namespace}} {{model}}"),
+            maximum=1,
+            points=True,
+        ),
+        *(
+            lines(
+                title,
+                f"{description} {text}",
+                unit,
+                Query(
+                    f"max by (namespace, model, stage) ({expr} {LABELED} {JUST_NOW})",
+                    "{{namespace}} {{model}} {{stage}}",
+                ),
+                points=True,
+            )
+            for title, description, unit, expr in figures
         ),
     ]
 

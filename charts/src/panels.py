@@ -82,19 +82,20 @@ def lines(
     maximum: float | None = None,
     overrides: Sequence[Data] = (),
     stacked: bool = False,
-    log: bool = False,
+    points: bool = False,
 ) -> Data:
-    """Values over time; the legend tells mean and maximum."""
+    """Values over time; the legend tells mean and maximum. `points`: few and far between, joined up."""
     custom: Data = {
         "drawStyle": "line",
-        "lineWidth": 2,
-        "fillOpacity": 25 if stacked else 8,
-        "showPoints": "auto",
-        "spanNulls": False,
+        "lineWidth": 1 if points else 2,
+        "fillOpacity": 0 if points else 25 if stacked else 8,
+        "showPoints": "always" if points else "auto",
+        "pointSize": 8 if points else 5,
+        "spanNulls": points,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
-        "scaleDistribution": {"type": "log", "log": 10} if log else {"type": "linear"},
+        "scaleDistribution": {"type": "linear"},
     }
-    bounds = {"min": None if log else minimum, "max": maximum}
+    bounds = {"min": minimum, "max": maximum}
     return panel(
         "timeseries",
         title,
@@ -194,9 +195,10 @@ def table(
     units: Mapping[str, str] | None = None,
     hide: Iterable[str] = (),
     by: str = "benchmark",
+    descending: bool = False,
     overrides: Sequence[Data] = (),
 ) -> Data:
-    """Instant queries as the columns of one table, a row for each `by`.
+    """Instant queries as the columns of one table, sorted `by` one of them.
 
     Columns of queries are called `Value #A`, `Value #B`, … until `rename` gives them names; `units` go by those names.
     """
@@ -215,13 +217,33 @@ def table(
         size,
         {"custom": {"align": "auto", "filterable": True}, "noValue": ""},
         [*own, *overrides],
-        {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": rename.get(by, by), "desc": False}]},
+        {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": rename.get(by, by), "desc": descending}]},
         transformations,
     )
 
 
 def _unit_of(name: str, unit: str) -> Data:
     return {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "unit", "value": unit}]}
+
+
+def states(column: str, of: Sequence[tuple[str, str]]) -> Data:
+    """Show the numbers of a column as words with colours, by their position."""
+    options = {str(number): {"text": text, "color": color, "index": number} for number, (text, color) in enumerate(of)}
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [
+            {"id": "mappings", "value": [{"type": "value", "options": options}]},
+            {"id": "custom.cellOptions", "value": {"type": "color-text"}},
+        ],
+    }
+
+
+def linked(column: str, title: str, url: str) -> Data:
+    """Make a column's cells links."""
+    return {
+        "matcher": {"id": "byName", "options": column},
+        "properties": [{"id": "links", "value": [{"title": title, "url": url, "targetBlank": False}]}],
+    }
 
 
 def dashed(pattern: str, color: str = "red") -> Data:
@@ -264,7 +286,14 @@ def datasource() -> Data:
 
 
 def variable(
-    name: str, label: str, query: str, *, multi: bool = True, description: str = "", hide: int = 0, sort: int = 1
+    name: str,
+    label: str,
+    query: str,
+    *,
+    multi: bool = True,
+    description: str = "",
+    sort: int = 1,
+    all_values: str = ".+",
 ) -> Data:
     """A variable whose values are found by a query; those that may have several may have all."""
     everything = {"selected": True, "text": ["All"], "value": ["$__all"]}
@@ -280,8 +309,8 @@ def variable(
         "regex": "",
         "multi": multi,
         "includeAll": multi,
-        **({"allValue": ".+"} if multi else {}),
-        "hide": hide,
+        **({"allValue": all_values} if multi else {}),
+        "hide": 0,
         "current": everything if multi else {},
         "options": [],
     }

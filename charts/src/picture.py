@@ -7,6 +7,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from colorsys import hls_to_rgb
 from html import escape
 from typing import Any
 
@@ -79,6 +80,8 @@ def shown(value: float, unit: str) -> str:
     if unit == "s":
         size, name = next((one for one in ((1, "s"), (1e-3, "ms")) if abs(value) >= one[0]), (1e-6, "µs"))
         return f"{value / size:.3g} {name}"
+    if unit == "dateTimeFromNow":  # the picture is of no day in particular
+        return "a minute ago"
     if unit == "bytes":
         return f"{value / 2**20:.3g} MiB"
     number = f"{value:.3g}" if abs(value) < 1e4 else f"{value / 1e3:.3g} k"
@@ -123,6 +126,10 @@ def _lines(panel: Data, ask: Ask, w: float, h: float) -> str:
         path = " ".join(f"{left + (at - start) * across:.1f},{bottom - (value - low) * up:.1f}" for at, value in points)
         dash = " stroke-dasharray='7 6'" if is_dashed else ""
         parts.append(f"<polyline points='{path}' fill='none' stroke='{color}' stroke-width='1.6'{dash}/>")
+        if panel["fieldConfig"]["defaults"]["custom"]["showPoints"] == "always":
+            parts += [
+                f"<circle cx='{at.split(',')[0]}' cy='{at.split(',')[1]}' r='4' fill='{color}'/>" for at in path.split()
+            ]
     for number, (name, points) in enumerate(shown_series):
         y = h - 8 - LEGEND * (len(shown_series) - 1 - number)
         values = [value for _, value in points]
@@ -196,7 +203,8 @@ def _heatmap(panel: Data, ask: Ask, w: float, h: float) -> str:
 
 def _heat(share: float) -> str:
     """From dark blue over green and yellow to red."""
-    return f"hsl({240 - 240 * share:.0f} 75% {30 + 22 * share:.0f}%)"
+    red, green, blue = hls_to_rgb((240 - 240 * share) / 360, 0.3 + 0.22 * share, 0.75)
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
 def _timeline(panel: Data, ask: Ask, w: float, h: float) -> str:
@@ -222,20 +230,33 @@ def _timeline(panel: Data, ask: Ask, w: float, h: float) -> str:
 
 def _table(panel: Data, ask: Ask, w: float, h: float) -> str:
     rename = next(one["options"]["renameByName"] for one in panel["transformations"] if one["id"] == "organize")
-    units = {one["matcher"]["options"]: one["properties"][0]["value"] for one in panel["fieldConfig"]["overrides"]}
-    rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = defaultdict(dict)
+    rows: dict[tuple[tuple[str, str], ...], dict[str, tuple[str, str]]] = defaultdict(dict)
     for target in panel["targets"]:
         column = rename[f"Value #{target['refId']}"]
         for sample in ask(target["expr"], True):
-            rows[tuple(sorted(sample["metric"].items()))][column] = shown(float(sample["value"][1]), units[column])
+            rows[tuple(sorted(sample["metric"].items()))][column] = _cell(panel, column, float(sample["value"][1]))
     labels = list(dict.fromkeys(name for key in rows for name, _ in key))
     columns = [*labels, *rename.values()]
     width = (w - 16) / max(len(columns), 1)
     parts = [_text(10 + number * width, 42, name, "#8e8e8e", 11) for number, name in enumerate(columns)]
     for line, (key, cells) in enumerate(sorted(rows.items())):
-        texts = [dict(key).get(label, "") for label in labels] + [cells.get(name, "") for name in rename.values()]
-        parts += [_text(10 + number * width, 66 + line * 24, text[:20]) for number, text in enumerate(texts)]
+        found = [(dict(key).get(label, ""), NAMED["text"]) for label in labels]
+        found += [cells.get(name, ("", NAMED["text"])) for name in rename.values()]
+        parts += [
+            _text(10 + number * width, 66 + line * 24, text[:20], color) for number, (text, color) in enumerate(found)
+        ]
     return "".join(parts)
+
+
+def _cell(panel: Data, column: str, value: float) -> tuple[str, str]:
+    """Text and colour of a number in a column."""
+    own = [one for one in panel["fieldConfig"]["overrides"] if one["matcher"]["options"] == column]
+    properties = {one["id"]: one["value"] for override in own for one in override["properties"]}
+    for mapping in properties.get("mappings", []):
+        found = mapping["options"].get(f"{value:g}")
+        if found:
+            return found["text"], NAMED.get(found["color"], found["color"])
+    return shown(value, properties.get("unit", "short")), NAMED["text"]
 
 
 DRAWERS: dict[str, Callable[[Data, Ask, float, float], str]] = {

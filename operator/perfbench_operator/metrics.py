@@ -4,7 +4,9 @@ Benchmarks are read from their status when Prometheus asks, so nothing is kept t
 figures of a benchmark go with it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
@@ -15,6 +17,7 @@ from perfbench_api.status import Phase
 Data = Mapping[str, Any]
 PHASES: tuple[Phase, ...] = ("Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled")
 VERDICTS = ("Passed", "Failed", "Inconclusive")
+CLIENT_STATES = ("valid", "degraded", "invalid")
 _KEY = ("namespace", "benchmark")
 _LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
 _STATISTICS = ("mean", "p50", "p99")
@@ -84,8 +87,7 @@ class Benchmarks:
         listed.add_metric([], self.listed_at_s)
         yield listed
         yield _counts(bodies)
-        yield _states(bodies, "phase", PHASES, "Phase of a benchmark: 1 for the one that it is in.")
-        yield _states(bodies, "verdict", VERDICTS, "Verdict of a benchmark: 1 for the one that it got.")
+        yield from _facts(bodies)
         yield from _figures(bodies)
 
 
@@ -97,6 +99,10 @@ def _key(body: Data) -> list[str]:
     return [body["metadata"]["namespace"], body["metadata"]["name"]]
 
 
+def _model(body: Data) -> str:
+    return str(body["spec"].get("target", {}).get("model") or "")
+
+
 def _counts(bodies: list[Data]) -> Metric:
     family = GaugeMetricFamily("perfbench_operator_benchmarks", "Benchmarks that exist, by phase.", labels=["phase"])
     for phase in PHASES:
@@ -104,13 +110,56 @@ def _counts(bodies: list[Data]) -> Metric:
     return family
 
 
-def _states(bodies: list[Data], name: str, states: tuple[str, ...], text: str) -> Metric:
-    family = GaugeMetricFamily(f"perfbench_benchmark_{name}", text, labels=[*_KEY, name])
+Values = Iterable[tuple[Sequence[str], float]]
+"""Label values after those of the benchmark, and the value."""
+
+
+def _facts(bodies: list[Data]) -> Iterator[Metric]:
+    """What is known of a benchmark as a whole."""
+    yield _of_each(bodies, "info", "1 for every benchmark.", ["model", "workload"], _info)
+    text = "1 for every label of a benchmark, as name=value; empty for one that has none."
+    yield _of_each(bodies, "label", text, ["label"], _labels)
+    text = "Phase of a benchmark: 1 for the one that it is in."
+    yield _of_each(bodies, "phase", text, ["phase"], lambda body: _one_of(PHASES, _status(body).get("phase")))
+    text = "Verdict of a benchmark: 1 for the one that it got."
+    yield _of_each(bodies, "verdict", text, ["verdict"], lambda body: _one_of(VERDICTS, _status(body).get("verdict")))
+    text = "State of the load generator in a benchmark: 1 for the one that it was in."
+    yield _of_each(bodies, "client_state", text, ["state"], lambda body: _one_of(CLIENT_STATES, _client(body)))
+    for event in ("start", "completion"):
+        text = f"{event.capitalize()} of a benchmark's run; seconds since the epoch."
+        yield _of_each(bodies, f"{event}_timestamp_seconds", text, [], partial(_time, f"{event}Time"))
+
+
+def _of_each(
+    bodies: list[Data], name: str, text: str, labels: Sequence[str], values: Callable[[Data], Values]
+) -> Metric:
+    family = GaugeMetricFamily(f"perfbench_benchmark_{name}", text, labels=[*_KEY, *labels])
     for body in bodies:
-        now = _status(body).get(name)
-        for state in states if now else ():
-            family.add_metric([*_key(body), state], float(now == state))
+        for own, value in values(body):
+            family.add_metric([*_key(body), *own], value)
     return family
+
+
+def _info(body: Data) -> Values:
+    return [((_model(body), str((body["spec"].get("dataset") or {}).get("name") or "")), 1.0)]
+
+
+def _labels(body: Data) -> Values:
+    labels = body["metadata"].get("labels") or {}
+    return [((f"{name}={value}",), 1.0) for name, value in labels.items()] or [(("",), 1.0)]
+
+
+def _one_of(states: Sequence[str], now: str | None) -> Values:
+    return [((state,), float(state == now)) for state in states if now]
+
+
+def _client(body: Data) -> str | None:
+    return (_status(body).get("client") or {}).get("state")
+
+
+def _time(key: str, body: Data) -> Values:
+    text = _status(body).get(key)
+    return [((), datetime.fromisoformat(text).timestamp())] if text else []
 
 
 def _figures(bodies: list[Data]) -> Iterator[Metric]:
@@ -144,9 +193,8 @@ def _figures(bodies: list[Data]) -> Iterator[Metric]:
 
 def _stages(bodies: list[Data]) -> Iterator[tuple[list[str], Data]]:
     for body in bodies:
-        model = str(body["spec"].get("target", {}).get("model") or "")
         for figures in _status(body).get("summary") or []:
-            yield [*_key(body), model, str(figures.get("name", ""))], figures
+            yield [*_key(body), _model(body), str(figures.get("name", ""))], figures
 
 
 def _add(family: GaugeMetricFamily, labels: list[str], value: Any) -> None:

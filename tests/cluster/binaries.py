@@ -1,8 +1,9 @@
-"""The Kubernetes binary and helm, built from node/ and kept until its files change."""
+"""The Kubernetes binary and helm, built from node/ and kept until its files change; definitions of the Prometheus operator."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -60,3 +61,24 @@ def build() -> Path:
         if old != target:
             shutil.rmtree(old)
     return target
+
+
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+PROMETHEUS_OPERATOR_SUM = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
+
+
+def monitoring_definitions() -> list[Path]:
+    """Return the files with the CustomResourceDefinitions of monitors and rules, from the module that publishes them."""
+    module = PROMETHEUS_OPERATOR
+    folder = CACHE / "definitions" / module.rpartition("@")[2]
+    if not folder.exists():
+        go = shutil.which("go")
+        if go is None:
+            raise ClusterError(f"needs Go on PATH to get the definitions of {module}")
+        with step(f"definitions of {module}"):
+            got = json.loads(run(go, "mod", "download", "-json", module, env={"GOFLAGS": "-mod=mod", "GOWORK": "off"}))
+            if got["Sum"] != PROMETHEUS_OPERATOR_SUM:
+                raise ClusterError(f"{module} has the checksum {got['Sum']}, not {PROMETHEUS_OPERATOR_SUM}")
+            shutil.copytree(Path(got["Dir"]) / "example" / "prometheus-operator-crd", folder)
+    names = ("podmonitors", "servicemonitors", "prometheusrules")
+    return [folder / f"monitoring.coreos.com_{name}.yaml" for name in names]

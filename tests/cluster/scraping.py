@@ -1,7 +1,8 @@
-"""A real Prometheus beside the cluster: Debian's binary, which scrapes pods through `kubectl proxy`.
+"""A real Prometheus beside the cluster, told by the chart's own monitors what to scrape and which alerts to watch.
 
-The proxy makes it work with any cluster that kubectl reaches, whatever the network between. Debian's Prometheus knows no
-Kubernetes, so a thread tells it of pods in a file, as they come and go.
+Debian's binary knows no Kubernetes, so what the Prometheus operator makes of a PodMonitor or ServiceMonitor is done here,
+as far as ours go: a thread reads which pods they select, as they come and go, and writes them into files. It scrapes
+through `kubectl proxy`, which works with any cluster that kubectl reaches, whatever the network between.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ import yaml
 from kube import Cluster, wait_for
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-JOBS = {"runners": ("runner", "perfbench-operator"), "operator": ("operator", "Helm")}
-"""Component and manager of the pods of each job."""
+MONITORING = "/apis/monitoring.coreos.com/v1/namespaces"
+Data = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,46 @@ class Prometheus:
         return float(sample["value"][1])
 
 
+@dataclass(frozen=True)
+class Api:
+    """The cluster's API behind `kubectl proxy`."""
+
+    address: str
+
+    def get(self, path: str, selector: dict[str, str] | None = None) -> Data:
+        """An object, or a list by labels."""
+        labels = ",".join(f"{name}={value}" for name, value in (selector or {}).items())
+        query = f"?labelSelector={urllib.parse.quote(labels)}" if labels else ""
+        with _OPENER.open(f"http://{self.address}{path}{query}", timeout=10) as response:
+            found: Data = json.load(response)
+        return found
+
+    def items(self, kind: str, namespace: str, selector: dict[str, str]) -> list[Data]:
+        """Objects of the core API, in one namespace or (empty) in all."""
+        where = f"/api/v1/namespaces/{namespace}/{kind}" if namespace else f"/api/v1/{kind}"
+        return list(self.get(where, selector)["items"])
+
+
 @contextmanager
-def scraping(cluster: Cluster, folder: Path, *namespaces: str) -> Iterator[Prometheus]:
-    """Prometheus, every second, of all runners and operators in these namespaces."""
+def scraping(cluster: Cluster, folder: Path, namespace: str) -> Iterator[Prometheus]:
+    """Prometheus, with the monitors and rules that a release has brought into its namespace."""
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
     with _process([cluster.programs["kubectl"], "proxy", "--port=0"], folder / "proxy.log", environment) as log:
         found = wait_for(lambda: re.search(r"127\.0\.0\.1:(\d+)", log.read_text()), 20, "kubectl proxy")
         assert found
-        config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": _jobs(folder)}
+        api = Api(found[0])
+        monitors = [
+            monitor
+            for kind in ("podmonitors", "servicemonitors")
+            for monitor in api.get(f"{MONITORING}/{namespace}/{kind}")["items"]
+        ]
+        for rule in api.get(f"{MONITORING}/{namespace}/prometheusrules")["items"]:
+            (folder / f"rules-{rule['metadata']['name']}.yaml").write_text(yaml.safe_dump(rule["spec"]))
+        config = {
+            "global": {"evaluation_interval": "1s"},
+            "rule_files": [str(folder / "rules-*.yaml")],
+            "scrape_configs": [_job(monitor, folder) for monitor in monitors],
+        }
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         command = [
             str(shutil.which("prometheus")),
@@ -79,7 +112,7 @@ def scraping(cluster: Cluster, folder: Path, *namespaces: str) -> Iterator[Prome
             "--web.listen-address=127.0.0.1:0",
         ]
         with (
-            _finding(found[0], folder, namespaces),
+            _finding(api, folder, monitors),
             _process(command, folder / "prometheus.log", environment) as log,
         ):
             found = wait_for(lambda: re.search(r"Listening on\D+(127\.0\.0\.1:\d+)", log.read_text()), 20, "Prometheus")
@@ -102,24 +135,40 @@ def _process(command: list[str], log: Path, environment: dict[str, str]) -> Iter
                 process.wait(10)
 
 
-def _jobs(folder: Path) -> list[dict[str, Any]]:
-    """Scrape jobs that keep our labels, as the chart's monitors do."""
-    return [
-        {"job_name": name, "honor_labels": True, "file_sd_configs": [{"files": [str(folder / f"{name}.json")]}]}
-        for name in JOBS
-    ]
+def _endpoint(monitor: Data) -> Data:
+    """What is said of the only port that ours scrape."""
+    spec = monitor["spec"]
+    [endpoint] = spec.get("podMetricsEndpoints") or spec["endpoints"]
+    found: Data = endpoint
+    return found
+
+
+def _job(monitor: Data, folder: Path) -> Data:
+    """The scrape job of a monitor; the file of its targets has its name."""
+    name, endpoint = monitor["metadata"]["name"], _endpoint(monitor)
+    return {
+        "job_name": name,
+        "honor_labels": endpoint.get("honorLabels", False),
+        "scrape_interval": endpoint["interval"],
+        "scrape_timeout": endpoint["interval"],
+        "file_sd_configs": [{"files": [str(folder / f"{name}.json")]}],
+    }
 
 
 @contextmanager
-def _finding(proxy: str, folder: Path, namespaces: tuple[str, ...]) -> Iterator[None]:
+def _finding(api: Api, folder: Path, monitors: list[Data]) -> Iterator[None]:
     """Keep the files of targets up to date."""
     is_over = threading.Event()
 
     def find() -> None:
         known: dict[str, str] = {}
         while not is_over.wait(0.3):
-            for name, labels in JOBS.items():
-                text = json.dumps([target for space in namespaces for target in _targets(proxy, space, *labels)])
+            for monitor in monitors:
+                name = monitor["metadata"]["name"]
+                try:
+                    text = json.dumps(list(_targets(api, monitor)))
+                except OSError:
+                    continue
                 if known.get(name) != text:
                     known[name] = text
                     (folder / f"{name}.tmp").write_text(text)
@@ -134,20 +183,36 @@ def _finding(proxy: str, folder: Path, namespaces: tuple[str, ...]) -> Iterator[
         thread.join()
 
 
-def _targets(proxy: str, namespace: str, component: str, manager: str) -> list[dict[str, Any]]:
-    """Running pods, as file_sd wants them."""
-    selector = f"app.kubernetes.io/component={component},app.kubernetes.io/managed-by={manager}"
-    pods = f"/api/v1/namespaces/{namespace}/pods"
-    try:
-        with _OPENER.open(f"http://{proxy}{pods}?labelSelector={urllib.parse.quote(selector)}", timeout=10) as response:
-            items = json.load(response)["items"]
-    except OSError:
-        return []
-    names = [item["metadata"]["name"] for item in items if item["status"].get("phase") == "Running"]
-    return [
-        {"targets": [proxy], "labels": {"__metrics_path__": f"{pods}/{name}:9090/proxy/metrics", "instance": name}}
-        for name in names
-    ]
+def _targets(api: Api, monitor: Data) -> Iterator[Data]:
+    """Running pods that a monitor selects, as file_sd wants them, with the labels that the Prometheus operator gives them."""
+    spec, meta, endpoint = monitor["spec"], monitor["metadata"], _endpoint(monitor)
+    chosen = spec.get("namespaceSelector", {})
+    spaces = [""] if chosen.get("any") else chosen.get("matchNames", [meta["namespace"]])
+    selector = spec["selector"]["matchLabels"]
+    for space in spaces:
+        if monitor["kind"] == "PodMonitor":
+            found = [(f"{meta['namespace']}/{meta['name']}", selector, space, endpoint["port"])]
+        else:
+            found = [
+                (service["metadata"]["name"], service["spec"]["selector"], space, port["targetPort"])
+                for service in api.items("services", space, selector)
+                for port in service["spec"]["ports"]
+                if port["name"] == endpoint["port"]
+            ]
+        for job, pods, where, port in found:
+            for pod in api.items("pods", where, pods):
+                if pod["status"].get("phase") == "Running":
+                    yield _target(api, pod, job, port, endpoint["path"])
+
+
+def _target(api: Api, pod: Data, job: str, port: str, path: str) -> Data:
+    name, space = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    number = next(
+        one["containerPort"] for box in pod["spec"]["containers"] for one in box["ports"] if one.get("name") == port
+    )
+    proxied = f"/api/v1/namespaces/{space}/pods/{name}:{number}/proxy{path}"
+    labels = {"__metrics_path__": proxied, "instance": f"{name}:{number}", "job": job, "namespace": space, "pod": name}
+    return {"targets": [api.address], "labels": labels}
 
 
 def now_s() -> float:

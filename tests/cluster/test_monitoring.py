@@ -11,15 +11,18 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import binaries
 import machine
 import pytest
 import yaml
 from benchmarks import CHART, REPOSITORY, benchmark, installed, restricted_namespace, status, until
-from kube import Cluster, Namespace, wait_for
+from kube import Cluster, CommandError, Namespace, wait_for
 from scraping import Prometheus, now_s, scraping
 
 STAGES = [{"concurrency": 4, "duration": "12s"}, {"rate": 8, "duration": "12s", "maxConcurrency": 8}]
@@ -91,12 +94,14 @@ class Scene:
         own = {
             "job": ".+",
             "namespace": self.namespace.name,
-            "benchmark": "watched",
+            "benchmark": ".+" if board == "results" else "watched",
             "model": ".+",
             "stage": ".+",
             "a": "watched",
             "b": "other",
             "__rate_interval": "6s",
+            "__rate_interval_ms": "6000",
+            "label": ".*",
         }
         text = re.sub(r"\$(\w+)", lambda found: own[found[1]], expr)
         if is_instant:
@@ -115,24 +120,54 @@ class Scene:
 def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     need_prometheus()
     folder = tmp_path_factory.mktemp("monitoring")
+    on = {"enabled": True, "interval": "1s"}
     values = {
         "demo": {"enabled": True, "ttftSeconds": 0.04, "itlSeconds": 0.005},
-        "monitoring": {"dashboards": {"enabled": True}},
+        "monitoring": {
+            "podMonitor": on,
+            "serviceMonitor": on,
+            "rules": {"enabled": True},
+            "dashboards": {"enabled": True},
+            "scrapeAnnotations": True,
+        },
     }
     with (
+        monitoring_defined(cluster),
         restricted_namespace(cluster) as space,
         installed(cluster, space, folder, **values) as release,
         scraping(cluster, folder, space.name) as prometheus,
     ):
         began_s = now_s()
-        run(space, "watched", release.demo, load={"stages": STAGES}, objectives=OBJECTIVES)
+        run(space, "watched", release.demo, {"team": "search"}, load={"stages": STAGES}, objectives=OBJECTIVES)
         ended_s = now_s()
-        run(space, "other", release.demo, load={"stages": [{"concurrency": 4, "requests": 40}]})
+        run(space, "other", release.demo, {}, load={"stages": [{"concurrency": 4, "requests": 40}]})
         told = f'perfbench_benchmark_requests{{namespace="{space.name}", benchmark="other"}}'
         wait_for(lambda: prometheus.at(told, now_s()), 60, "the operator's figures of the last benchmark")
         errors = [line for line in release.log().splitlines() if '"error"' in line.lower()]
         print("errors of the operator:", *errors, sep="\n")  # seen when a test fails
         yield Scene(prometheus, space, began_s, ended_s, now_s())
+
+
+@contextmanager
+def monitoring_defined(cluster: Cluster) -> Iterator[None]:
+    """A cluster that knows the Prometheus operator's monitors and rules, so that it checks ours."""
+    made = [str(file) for file in binaries.monitoring_definitions() if not is_defined(cluster, file.stem)]
+    for file in made:
+        cluster.kubectl("create", "-f", file)
+        cluster.kubectl("wait", "--for=condition=Established", "-f", file)
+    try:
+        yield
+    finally:
+        for file in made:
+            cluster.kubectl("delete", "-f", file)
+
+
+def is_defined(cluster: Cluster, file: str) -> bool:
+    group, _, plural = file.partition("_")
+    try:
+        return bool(cluster.get("crd", f"{plural}.{group}"))
+    except CommandError:
+        return False
 
 
 def need_prometheus() -> None:
@@ -145,9 +180,11 @@ def need_prometheus() -> None:
         pytest.skip(reason)
 
 
-def run(space: Namespace, name: str, target: dict[str, Any], **spec: Any) -> None:
+def run(space: Namespace, name: str, target: dict[str, Any], labels: dict[str, str], **spec: Any) -> None:
     """Run a benchmark whose pod stays for a last scrape."""
-    space.apply(benchmark(name, target, request={"maxTokens": 24}, runner={"linger": "4s"}, **spec))
+    made = benchmark(name, target, request={"maxTokens": 24}, runner={"linger": "4s"}, **spec)
+    made["metadata"]["labels"] = labels
+    space.apply(made)
     until(space, name, "Succeeded", timeout_s=120)
 
 
@@ -171,6 +208,27 @@ def test_no_panel_shows_what_is_no_number(scene: Scene) -> None:
         if value in ("+Inf", "-Inf")
     ]
     assert not wrong
+
+
+def test_monitors_find_runners_and_operator_and_rules_are_taken(scene: Scene) -> None:
+    targets = scene.prometheus.ask("targets", state="active")["activeTargets"]
+    health = {target["scrapePool"]: target["health"] for target in targets}
+    assert health["perfbench"] == "up"
+    jobs = set(scene.prometheus.ask("label/job/values"))
+    assert jobs == {"perfbench", f"{scene.namespace.name}/perfbench-runners"}
+    [group] = scene.prometheus.ask("rules")["groups"]
+    assert {rule["health"] for rule in group["rules"]} == {"ok"}
+    assert [rule["name"] for rule in group["rules"]] == [rule["alert"] for rule in ALERTS]
+
+
+def test_without_the_prometheus_operator_annotations_lead_to_the_same_pages(scene: Scene) -> None:
+    selector = "--selector=app.kubernetes.io/managed-by=perfbench-operator"
+    pods = scene.namespace.get("pods", selector)["items"]
+    [service] = scene.namespace.get("services", "--selector=app.kubernetes.io/component=operator")["items"]
+    wanted = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
+    assert len(pods) == 2
+    for item in (*pods, service):
+        assert wanted.items() <= item["metadata"]["annotations"].items()
 
 
 def test_every_exception_is_of_a_query_that_exists() -> None:
@@ -248,6 +306,27 @@ def test_the_server_s_own_count_of_tokens_is_ours(scene: Scene) -> None:
     counts = [float(value) for _, value in series["values"]]
     # The endpoint was new: what it counted, but for the connection test, is this run.
     assert max(counts) == pytest.approx(ours, rel=0.02)
+
+
+def test_results_can_be_filtered_by_label(scene: Scene) -> None:
+    board = json.loads((CHART / "dashboards" / "results.json").read_text())
+    for title in ("Benchmarks", "Stages", "Output tokens"):
+        [panel] = [panel for panel in board["panels"] if panel["title"] == title]
+        expr = panel["targets"][0]["expr"]
+        for label, names in {"team=search": {"watched"}, "team=.*|": {"watched", "other"}, "team=ads": set()}.items():
+            found = scene.ask(expr.replace("$label", label), panel["targets"][0]["instant"], "results")
+            own = {one["metric"].get("benchmark") for one in found}
+            assert bool(found) == bool(names)
+            assert own in (names, {None}), title
+
+
+def test_the_operator_tells_when_a_benchmark_ran(scene: Scene) -> None:
+    own = f'{{namespace="{scene.namespace.name}", benchmark="watched"}}'
+    found = status(scene.namespace, "watched")
+    for event, key in (("start", "startTime"), ("completion", "completionTime")):
+        at_s = scene.prometheus.value(f"perfbench_benchmark_{event}_timestamp_seconds{own}", scene.now_s)
+        assert datetime.fromtimestamp(at_s, UTC) == datetime.fromisoformat(found[key])
+        assert scene.began_s - 2 <= at_s <= scene.ended_s + 1
 
 
 def test_objectives_are_lines_beside_the_latencies(scene: Scene) -> None:

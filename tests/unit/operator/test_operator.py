@@ -1,6 +1,7 @@
 """The small parts that keep the operator going: queue, health, metrics, settings, events."""
 
 import asyncio
+import subprocess
 from typing import Any
 
 import pytest
@@ -99,7 +100,17 @@ def test_metrics_tell_of_benchmarks_that_exist() -> None:
         "request_throughput_rps": 2.5,
         "ttft_s": {"p99": 0.2},
     }
-    metrics.benchmarks.known[UID] = body(status={"phase": "Succeeded", "verdict": "Passed", "summary": [stage]})
+    status = {
+        "phase": "Succeeded",
+        "verdict": "Passed",
+        "client": {"state": "degraded"},
+        "startTime": "2026-11-24T12:00:00Z",
+        "completionTime": "2026-11-24T12:01:00Z",
+        "summary": [stage],
+    }
+    metrics.benchmarks.known[UID] = body(
+        {"dataset": {"name": "random"}}, status, labels={"team": "search", "gpu": "h100"}
+    )
     text = generate_latest(metrics.registry).decode()
     for line in (
         'perfbench_operator_benchmarks{phase="Succeeded"} 1.0',
@@ -109,10 +120,34 @@ def test_metrics_tell_of_benchmarks_that_exist() -> None:
         'perfbench_benchmark_requests_per_second{benchmark="chat",model="llama",namespace="models",stage="c8"} 2.5',
         'perfbench_benchmark_latency_seconds{benchmark="chat",metric="ttft",model="llama",namespace="models",'
         'stage="c8",statistic="p99"} 0.2',
+        'perfbench_benchmark_info{benchmark="chat",model="llama",namespace="models",workload="random"} 1.0',
+        'perfbench_benchmark_label{benchmark="chat",label="team=search",namespace="models"} 1.0',
+        'perfbench_benchmark_label{benchmark="chat",label="gpu=h100",namespace="models"} 1.0',
+        'perfbench_benchmark_client_state{benchmark="chat",namespace="models",state="degraded"} 1.0',
+        'perfbench_benchmark_start_timestamp_seconds{benchmark="chat",namespace="models"} 1.7955216e+09',
+        'perfbench_benchmark_completion_timestamp_seconds{benchmark="chat",namespace="models"} 1.79552166e+09',
     ):
         assert line in text, line
     metrics.benchmarks.known.clear()
     assert "chat" not in generate_latest(metrics.registry).decode()
+
+
+def test_metrics_tell_of_a_benchmark_that_nothing_is_known_of_yet() -> None:
+    metrics = Metrics()
+    metrics.benchmarks.known[UID] = body()
+    text = generate_latest(metrics.registry).decode()
+    assert 'perfbench_benchmark_label{benchmark="chat",label="",namespace="models"} 1.0' in text
+    assert 'perfbench_operator_benchmarks{phase="Pending"} 1.0' in text
+    assert "perfbench_benchmark_verdict{" not in text
+    assert "timestamp_seconds{" not in text
+
+
+def test_promtool_finds_nothing_to_complain_about(promtool: str) -> None:
+    metrics = Metrics()
+    metrics.benchmarks.known[UID] = body(status={"phase": "Succeeded", "completionTime": "2026-11-24T12:01:00Z"})
+    text = generate_latest(metrics.registry)
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
 def test_settings_are_read_from_the_environment() -> None:
