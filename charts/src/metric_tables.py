@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from perfbench_operator.metrics import Metrics as OperatorMetrics
 from perfbench_runner.prometheus import FAMILIES, RUN
-from perfbench_runner.server_metrics import FIGURES, RATIOS
+from perfbench_runner.server_names import FIGURES, RATIOS
 
 
 class Line(NamedTuple):

@@ -22,6 +22,8 @@ def show_summary(console: Console, summary: Summary) -> None:
     console.print(_load_table(summary))
     for stage in summary.stages:
         console.print(_latency_table(stage))
+    if any(stage.server for stage in summary.stages):
+        console.print(_server_table(summary))
     for stage in summary.stages:
         if stage.errors:
             kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
@@ -63,6 +65,32 @@ def _latency_table(stage: StageSummary) -> Table:
     for name, figures in rows.items():
         if figures.count:
             table.add_row(name, *(_ms(value) for value in _statistics(figures)))
+    return table
+
+
+SERVER = {
+    "running": ("running", "mean", "{:.1f}"),
+    "waiting": ("waiting", "mean", "{:.1f}"),
+    "kv_cache_usage": ("KV cache", "mean", "{:.0%}"),
+    "prefix_cache_hit_ratio": ("prefix hits", "value", "{:.0%}"),
+    "spec_decode_acceptance": ("drafts accepted", "value", "{:.0%}"),
+    "preemptions": ("preempted", "increase", "{:.0f}"),
+    "generation_tokens": ("generated tok/s", "per_second", "{:,.0f}"),
+    "gpu_utilization": ("GPU", "mean", "{:.0%}"),
+    "gpu_power_w": ("GPU W", "mean", "{:,.0f}"),
+}
+"""Figures of the server: heading, which part of the figure, how it is written."""
+
+
+def _server_table(summary: Summary) -> Table:
+    table = Table(title="what the server says", title_justify="left")
+    table.add_column("stage")
+    found = {name: how for name, how in SERVER.items() if any(name in stage.server for stage in summary.stages)}
+    for heading, _, _ in found.values():
+        table.add_column(heading, justify="right")
+    for stage in summary.stages:
+        figures = [(stage.server.get(name, {}).get(part), form) for name, (_, part, form) in found.items()]
+        table.add_row(stage.name, *("-" if value is None else form.format(value) for value, form in figures))
     return table
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +22,8 @@ from perfbench_api.sections import MetricsSource
 from perfbench_runner import server_metrics
 from perfbench_runner.scrape import Page, Reading, ScrapeError, addresses, fetch, is_exposition, readings
 from perfbench_runner.server_figures import server_figures
-from perfbench_runner.server_metrics import KNOWN, ServerMetrics, Source, neutral, sources
+from perfbench_runner.server_metrics import ServerMetrics, Source, sources
+from perfbench_runner.server_names import KNOWN, neutral
 from perfbench_runner.shard import Wiring
 from perfbench_runner.store import Store, migrate
 from perfbench_runner.transport import Limits
@@ -135,10 +137,11 @@ async def test_a_page_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatc
 
 
 def test_auto_looks_beside_the_target_with_its_headers() -> None:
-    [source] = sources("auto", wiring("http://llama.models.svc:8000/v1/chat/completions", Authorization="Bearer x"))
-    assert source.page.url == "http://llama.models.svc:8000/metrics"
-    assert source.page.headers == {"Authorization": "Bearer x"}
-    assert source.patterns == KNOWN
+    found = sources("auto", wiring("http://llama.models.svc:8000/v1/chat/completions", Authorization="Bearer x"))
+    base = "http://llama.models.svc:8000"
+    assert [source.page.url for source in found] == [f"{base}/metrics", f"{base}/prometheus/metrics"]
+    assert all(source.page.headers == {"Authorization": "Bearer x"} for source in found)
+    assert all(source.patterns == KNOWN for source in found)
 
 
 def test_credentials_go_to_the_target_s_origin_only() -> None:
@@ -175,26 +178,45 @@ def test_gauges_of_replicas_are_added_and_shares_averaged() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("sglang:num_running_reqs 2\nsglang:token_usage 0.5\nsglang:cache_hit_rate 0.1\n",
-         {"running": 2.0, "kv_cache_usage": 0.5, "prefix_cache_hit_ratio": 0.1}),
-        ("sglang:prompt_tokens_total 100\nsglang:cached_tokens_total 25\nsglang:cache_hit_rate 0.1\n",
+        ('sglang:num_running_reqs{dp_rank="0",tp_rank="0"} 2\nsglang:num_running_reqs{dp_rank="0",tp_rank="1"} 2\n'
+         'sglang:num_running_reqs{dp_rank="1",tp_rank="0"} 3\nsglang:token_usage 0.5\nsglang:spec_accept_rate 0\n'
+         "sglang:cache_hit_rate 0.1\n",  # of the last batch only
+         {"running": 5.0, "kv_cache_usage": 0.5}),
+        ('sglang:num_queue_reqs{priority=""} 4\nsglang:num_queue_reqs{priority="1"} 3\nsglang:spec_accept_rate 0.6\n',
+         {"waiting": 4.0, "spec_decode_acceptance": 0.6}),
+        ("sglang:prompt_tokens_total 100\nsglang:cached_tokens_total 25\n",
          {"prompt_tokens": 100.0, "prefix_cache_hit_ratio": 0.25}),
+        ('sglang:realtime_tokens_total{mode="prefill_cache"} 30\nsglang:realtime_tokens_total{mode="prefill_compute"} 70\n'
+         'sglang:realtime_tokens_total{mode="decode"} 900\nsglang:prompt_tokens_total 1\nsglang:cached_tokens_total 1\n',
+         {"prompt_tokens": 1.0, "prefix_cache_hit_ratio": 0.3}),
+        ("trtllm_num_requests_running 2\ntrtllm_kv_cache_utilization 0.5\ntrtllm_prompt_tokens_total 100\n"
+         "trtllm_prompt_cached_tokens_total 10\ntrtllm_kv_cache_hit_rate 0.9\n",
+         {"running": 2.0, "kv_cache_usage": 0.5, "prompt_tokens": 100.0, "prefix_cache_hit_ratio": 0.1}),
         ("tgi_queue_size 4\ntgi_batch_current_size 8\ntgi_request_generated_tokens_sum 99\n",
          {"waiting": 4.0, "running": 8.0, "generation_tokens": 99.0}),
         ("llamacpp:requests_processing 1\nllamacpp:requests_deferred 3\nllamacpp:tokens_predicted_total 7\n",
          {"running": 1.0, "waiting": 3.0, "generation_tokens": 7.0}),
-        ('nv_trt_llm_request_metrics{request_type="active"} 5\nnv_trt_llm_request_metrics{request_type="max"} 64\n'
+        ('nv_trt_llm_request_metrics{request_type="active"} 7\nnv_trt_llm_request_metrics{request_type="scheduled"} 5\n'
+         'nv_trt_llm_request_metrics{request_type="max"} 64\nnv_inference_pending_request_count{model="m"} 2\n'
          'nv_gpu_utilization{gpu="0"} 0.5\nnv_gpu_utilization{gpu="1"} 1\nnv_gpu_power_usage{gpu="0"} 300\n',
-         {"running": 5.0, "gpu_utilization": 0.75, "gpu_power_w": 300.0}),
+         {"running": 5.0, "waiting": 2.0, "gpu_utilization": 0.75, "gpu_power_w": 300.0}),
         ('DCGM_FI_DEV_GPU_UTIL{gpu="0"} 50\nDCGM_FI_DEV_POWER_USAGE{gpu="0"} 250.5\nDCGM_FI_DEV_FB_USED{gpu="0"} 2\n',
          {"gpu_utilization": 0.5, "gpu_power_w": 250.5, "gpu_memory_used_bytes": 2.0 * 2**20}),
+        ('DCGM_FI_DEV_POWER_USAGE{GPU_I_ID="1",UUID="a"} 300\nDCGM_FI_DEV_POWER_USAGE{GPU_I_ID="2",UUID="a"} 300\n'
+         'DCGM_FI_DEV_POWER_USAGE{GPU_I_ID="1",UUID="b"} 200\nDCGM_FI_DEV_GPU_UTIL{UUID="a"} 9223372036854775794\n'
+         'DCGM_FI_DEV_GPU_UTIL{UUID="b"} 80\n',
+         {"gpu_power_w": 500.0, "gpu_utilization": 0.8}),
+        ('vllm:prompt_tokens_by_source_total{source="local_cache_hit"} 20\n'
+         'vllm:prompt_tokens_by_source_total{source="local_compute"} 60\nvllm:prefix_cache_hits_total 90\n'
+         "vllm:prefix_cache_queries_total 100\n",
+         {"prefix_cache_hit_ratio": 0.25}),
         ("vllm:spec_decode_num_accepted_tokens_total 30\nvllm:spec_decode_num_draft_tokens_total 40\n"
          "vllm:prefix_cache_hits_total 1\nvllm:prefix_cache_queries_total 4\nvllm:num_preemptions_total 2\n",
          {"spec_decode_acceptance": 0.75, "prefix_cache_hit_ratio": 0.25, "preemptions": 2.0}),
     ],
 )  # fmt: skip
 def test_every_server_s_names_become_ours(text: str, expected: dict[str, float]) -> None:
-    assert neutral([list(readings(text, KNOWN))]) == expected
+    assert neutral([list(readings(text, KNOWN))]) == pytest.approx(expected)
 
 
 # Figures over the window
@@ -238,6 +260,40 @@ def test_a_gauge_s_mean_is_over_time_and_replicas_are_added_moment_by_moment() -
 def test_a_server_at_rest_before_and_after_does_not_count() -> None:
     db = database(*gauge((9.9, 0), (10.5, 8), (11.5, 8), (12.1, 0)))
     assert server_figures(db, 10.0, 12.0)["running"] == {"mean": 8.0, "min": 8.0, "max": 8.0}
+
+
+def test_a_replica_that_goes_or_comes_counts_for_as_long_as_it_was_seen() -> None:
+    there = [(float(time_s), 4.0) for time_s in range(10, 41)]
+    gone = [(float(time_s), 2.0) for time_s in range(10, 16)]
+    found = server_figures(database(*gauge(*there), *gauge(*gone, source="b")), 10.0, 40.0)["running"]
+    assert (found["min"], found["max"]) == (4.0, 6.0)
+    assert found["mean"] == pytest.approx(4 + 2 * 10 / 30, abs=0.05), "ten seconds of thirty: five until it is missed"
+
+
+def test_replicas_that_are_seen_now_and_then_are_added() -> None:
+    db = database(*gauge((10, 2), (13, 4)), *gauge((11, 6), (14, 6), source="a#2"))
+    assert server_figures(db, 10.0, 14.0)["running"]["max"] == 10.0
+
+
+def test_ranks_that_tell_the_same_count_once() -> None:
+    db = database(labels='{"tp_rank": "0"}')
+    for rank in ("0", "1"):
+        for time_s, value in ((10.0, 0.0), (14.0, 8.0)):
+            for name in ("sglang:num_retracted_requests_total", "sglang:num_running_reqs"):
+                row = (time_s, 0, "a", name, json.dumps({"tp_rank": rank}), value)
+                db.execute("INSERT INTO server_metric VALUES (?, ?, ?, ?, ?, ?)", row)
+    found = server_figures(db, 10.0, 14.0)
+    assert found["preemptions"] == {"increase": 8.0, "per_second": 2.0}
+    assert found["running"] == {"mean": 4.0, "min": 0.0, "max": 8.0}
+
+
+def test_servers_that_answer_by_turns_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    turns = [(10.0 + number / 2, 100.0 + number if number % 2 else 900.0 + number) for number in range(20)]
+    other = counter((10, 0), (20, 50), source="b")
+    with caplog.at_level(logging.WARNING):
+        found = server_figures(database(*counter(*turns), *gauge((10, 3), (20, 3)), *other), 10.0, 20.0)
+    assert found == {"generation_tokens": {"increase": 50.0, "per_second": 5.0}}
+    assert "server metrics of a are of several servers by turns" in caplog.text
 
 
 def test_a_ratio_is_of_the_increases_in_the_window() -> None:
@@ -322,8 +378,47 @@ async def test_a_server_without_metrics_is_asked_once_during_the_load(tmp_path: 
         await until(lambda: watch._task is None or watch._task.done())
         await watch.loaded(run)
         await watch.close(Outcome(outcome="succeeded"))
-    assert asked == ["/metrics"]
+    assert asked == ["/metrics", "/prometheus/metrics"]
     assert run.rows() == []
+
+
+async def test_auto_finds_a_page_that_is_elsewhere(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        is_page = request.path == "/prometheus/metrics"
+        return web.Response(text="trtllm_num_requests_running 2\n") if is_page else web.json_response([])
+
+    run: Any = Run(tmp_path)
+    async with serving(answer) as url:
+        watch = ServerMetrics(sources("auto", wiring(url)), is_auto=True, period_s=0.01)
+        await watch.open(run)
+        await until(lambda: len(run.rows()) >= 3)
+        await watch.close(Outcome(outcome="succeeded"))
+    assert watch.latest() == {"running": 2.0}
+
+
+async def test_replicas_behind_one_address_are_told_apart_by_when_they_started(tmp_path: Path) -> None:
+    """A Service with a cluster IP leads each connection to another pod."""
+    counts = [1000, 50, 300]
+    order = random.Random(1)
+
+    async def answer(request: web.Request) -> web.Response:
+        which = order.randrange(3)
+        counts[which] += 1
+        text = f"process_start_time_seconds 1.7e+0{which}\nvllm:generation_tokens_total {counts[which]}\n"
+        return web.Response(text=f"# TYPE x gauge\n{text}vllm:num_requests_running {which + 1}\n")
+
+    run: Any = Run(tmp_path)
+    async with serving(answer) as url:
+        watch = ServerMetrics(sources("auto", wiring(url)), is_auto=True, period_s=0.02)
+        await watch.open(run)
+        await until(lambda: len(run.rows()) >= 100)
+        assert watch.latest()["running"] == 6.0
+        await watch.close(Outcome(outcome="succeeded"))
+    where = url.removeprefix("http://")
+    assert {row[1] for row in run.rows()} == {where, f"{where}#2", f"{where}#3"}
+    for source in (where, f"{where}#2", f"{where}#3"):
+        values = [value for _, own, name, value in run.rows() if own == source and "tokens" in name]
+        assert values == sorted(values), "each is one server's"
 
 
 async def test_a_source_that_was_named_and_fails_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
