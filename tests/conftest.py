@@ -24,6 +24,12 @@ def helm() -> str:
     return _found("helm", "on PATH, or `make cluster-up` once")
 
 
+@pytest.fixture(scope="session")
+def pushgateway() -> str:
+    """Path of the Pushgateway."""
+    return _found("prometheus-pushgateway", "Debian package of that name; the tests on the cluster install it")
+
+
 def _found(name: str, whence: str) -> str:
     built = next((str(path) for path in sorted(CACHE.glob(f"*/{name}"))), None)
     path = shutil.which(name) or built

@@ -643,6 +643,19 @@ def _operator_work() -> list[Data]:
             *(Query(quantile(duration, q, SELF), label) for label, q, _ in QUANTILES),
         ),
         lines(
+            "Queue",
+            "Benchmarks that wait to be looked at, and those that will be later.",
+            "short",
+            Query(f"sum(perfbench_operator_queue_depth{{{SELF}}})", "waiting"),
+            Query(f"sum(perfbench_operator_queue_delayed{{{SELF}}})", "later"),
+        ),
+        lines(
+            "Time in the queue",
+            "How long benchmarks waited to be looked at; it should stay far below a second.",
+            "s",
+            *(Query(quantile("perfbench_operator_queue_wait_seconds", q, SELF), label) for label, q, _ in QUANTILES),
+        ),
+        lines(
             "Errors",
             "Errors per second by kind. Empty while there are none.",
             "ops",

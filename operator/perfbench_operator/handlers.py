@@ -36,13 +36,16 @@ class Operator:
     settings: Settings
     cluster: Cluster
     metrics: Metrics = field(default_factory=Metrics)
-    queue: WorkQueue[Key] = field(default_factory=WorkQueue)
+    queue: WorkQueue[Key] = field(init=False)
     health: Health = field(default_factory=lambda: Health(monotonic()))
     failures: dict[Key, int] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.cluster, self.settings)
+        self.queue = WorkQueue(self.metrics.queue_wait_seconds.observe)
+        self.metrics.queue_depth.set_function(lambda: len(self.queue))
+        self.metrics.queue_delayed.set_function(lambda: self.queue.delayed)
 
     def start(self) -> None:
         """Begin to work."""

@@ -9,7 +9,15 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from perfbench_api.status import Phase
@@ -18,6 +26,7 @@ Data = Mapping[str, Any]
 PHASES: tuple[Phase, ...] = ("Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled")
 VERDICTS = ("Passed", "Failed", "Inconclusive")
 CLIENT_STATES = ("valid", "degraded", "invalid")
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _KEY = ("namespace", "benchmark")
 _LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
 _STATISTICS = ("mean", "p50", "p99")
@@ -39,7 +48,7 @@ class Metrics:
         self.reconcile_seconds = Histogram(
             "perfbench_operator_reconcile_duration_seconds",
             "Time of one look at a benchmark.",
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            buckets=SECONDS,
             registry=self.registry,
         )
         self.errors = Counter(
@@ -52,6 +61,20 @@ class Metrics:
             "perfbench_operator_watch_events",
             "What the watches told, by resource.",
             ["resource"],
+            registry=self.registry,
+        )
+        self.queue_depth = Gauge(
+            "perfbench_operator_queue_depth", "Benchmarks that wait to be looked at.", registry=self.registry
+        )
+        self.queue_delayed = Gauge(
+            "perfbench_operator_queue_delayed",
+            "Benchmarks that are to be looked at later: those under way, and those to try again.",
+            registry=self.registry,
+        )
+        self.queue_wait_seconds = Histogram(
+            "perfbench_operator_queue_wait_seconds",
+            "How long benchmarks waited to be looked at.",
+            buckets=SECONDS,
             registry=self.registry,
         )
         self.benchmarks = Benchmarks()

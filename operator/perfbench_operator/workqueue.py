@@ -4,21 +4,35 @@ What came meanwhile is looked at again afterwards. So any number of events makes
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from time import monotonic
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
 
 class WorkQueue(Generic[K]):
-    """First in, first out; for one event loop."""
+    """First in, first out; for one event loop. `waited` is told how long each key was there, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, waited: Callable[[float], None] = lambda _: None, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._waited, self._clock = waited, clock
         self._ready: asyncio.Queue[K] = asyncio.Queue()
-        self._waiting: set[K] = set()
+        self._waiting: dict[K, float] = {}
+        """Since when."""
         self._busy: set[K] = set()
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        """How many keys wait."""
+        return len(self._waiting)
+
+    @property
+    def delayed(self) -> int:
+        """How many keys are to be looked at later."""
+        return len(self._timers)
 
     def add(self, key: K) -> None:
         """Have a key looked at soon."""
@@ -28,7 +42,7 @@ class WorkQueue(Generic[K]):
         if key in self._busy:
             self._again.add(key)
         elif key not in self._waiting:
-            self._waiting.add(key)
+            self._waiting[key] = self._clock()
             self._ready.put_nowait(key)
 
     def add_after(self, key: K, delay_s: float) -> None:
@@ -44,7 +58,7 @@ class WorkQueue(Generic[K]):
     async def get(self) -> K:
         """The next key; call done(key) when it has been looked at."""
         key = await self._ready.get()
-        self._waiting.discard(key)
+        self._waited(self._clock() - self._waiting.pop(key))
         self._busy.add(key)
         return key
 

@@ -209,7 +209,7 @@ class Counts:
 class StageCounts:
     """What is counted of one stage."""
 
-    outcomes: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[str, int] = field(default_factory=lambda: {"success": 0})
     output_tokens: int = 0
     prompt_tokens: int = 0
     scheduled: int = 0
@@ -260,7 +260,8 @@ class Metrics(Observer):
         """Labels that tell this benchmark from all others."""
         self._spec, self._server = spec, server
         self._names = [stage.title for stage in spec.load.stages]
-        self._stages: dict[int, StageCounts] = {}
+        self._stages = {0: StageCounts()}
+        """A stage is counted from before it begins: what Prometheus has not seen at zero is no increase to it."""
         self._progress = Progress()
         self._samples: Sequence[Sample] = ()
         self.registry = CollectorRegistry()
@@ -276,6 +277,8 @@ class Metrics(Observer):
         if control.phase != "running":
             return
         stage = self._counts(control.stage_index)
+        if control.stage_index + 1 < len(self._names):
+            self._counts(control.stage_index + 1)
         stage.sent = max(stage.sent, control.sent)
         stage.scheduled = max(stage.scheduled, stage.sent, control.due)
 

@@ -171,8 +171,8 @@ def is_defined(cluster: Cluster, file: str) -> bool:
 
 
 def need_prometheus() -> None:
-    if shutil.which("prometheus") is None and not machine.missing():
-        machine.install_packages(("prometheus",))
+    if not machine.missing():
+        machine.install_packages(("prometheus", "prometheus-pushgateway"))
     if shutil.which("prometheus") is None:
         reason = "needs prometheus on PATH (Debian package prometheus)"
         if os.environ.get("CI") == "true":

@@ -47,6 +47,22 @@ async def test_the_earlier_of_two_delays_holds() -> None:
     queue.close()
 
 
+async def test_the_queue_tells_how_many_wait_and_how_long() -> None:
+    now_s, waits = 10.0, list[float]()
+    queue: WorkQueue[str] = WorkQueue(waits.append, lambda: now_s)
+    queue.add("a")
+    queue.add("b")
+    queue.add_after("c", 60)
+    assert (len(queue), queue.delayed) == (2, 1)
+    now_s = 12.5
+    queue.add("a")  # it waits already
+    key = await queue.get()
+    assert (waits, len(queue)) == ([2.5], 1)
+    queue.done(key)
+    queue.close()
+    assert queue.delayed == 0
+
+
 def version(number: int) -> dict[str, Any]:
     return body(resourceVersion=str(number))
 

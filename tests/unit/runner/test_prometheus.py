@@ -66,6 +66,22 @@ def values(made: Metrics) -> dict[tuple[str, ...], float]:
     }
 
 
+def test_a_stage_stands_at_zero_before_it_begins() -> None:
+    """Else Prometheus would not see what it counted until the first scrape."""
+    made = metrics()
+    zero = {
+        "perfbench_requests_total": ("success",),
+        "perfbench_requests_sent_total": (),
+        "perfbench_ttft_seconds_count": (),
+    }
+    for name, labels in zero.items():
+        assert values(made)[name, *labels, "c2"] == 0
+        assert (name, *labels, "r5") not in values(made)
+    made.tick(control(stage_index=0))
+    for name, labels in zero.items():
+        assert values(made)[name, *labels, "r5"] == 0
+
+
 def test_requests_are_counted_by_stage_and_outcome() -> None:
     made = metrics()
     for one in (result(), result(), result(failure="http_503"), result(1, "a plugin's own words")):
