@@ -89,8 +89,8 @@ class Scene:
     """When the first one's runner had gone."""
     now_s: float
 
-    def ask(self, expr: str, is_instant: bool, board: str) -> list[dict[str, Any]]:
-        """The answer to a panel's query, its variables set to our benchmarks."""
+    def filled(self, text: str, board: str) -> str:
+        """A query with a dashboard's variables set to our benchmarks."""
         own = {
             "job": ".+",
             "namespace": self.namespace.name,
@@ -103,7 +103,11 @@ class Scene:
             "__rate_interval_ms": "6000",
             "label": ".*",
         }
-        text = re.sub(r"\$(\w+)", lambda found: own[found[1]], expr)
+        return re.sub(r"\$(\w+)", lambda found: own[found[1]], text)
+
+    def ask(self, expr: str, is_instant: bool, board: str) -> list[dict[str, Any]]:
+        """The answer to a panel's query."""
+        text = self.filled(expr, board)
         if is_instant:
             return self.prometheus.at(text, self.now_s)
         end_s = self.ended_s if board == "run" else self.now_s
@@ -196,6 +200,20 @@ def test_every_query_of_every_panel_returns_data_or_is_empty_for_a_reason(scene:
         if bool(found) == bool(reason) and (board, panel, legend) not in EITHER:
             what = f"not empty, though {reason}: {[one['metric'] for one in found]}" if reason else "empty"
             wrong.append(f"{board} / {panel} / {legend}: {what}: {expr}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_variable_has_values_to_choose_from(scene: Scene) -> None:
+    wrong = []
+    for file in sorted((CHART / "dashboards").glob("*.json")):
+        for variable in json.loads(file.read_text())["templating"]["list"]:
+            if variable["type"] == "query":
+                found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+                assert found
+                selector = scene.filled(found[1], file.stem)
+                values = scene.prometheus.ask(f"label/{found[2]}/values", **{"match[]": selector})
+                if not values:
+                    wrong.append(f"{file.stem} / {variable['name']}: {selector}")
     assert not wrong, "\n".join(wrong)
 
 
