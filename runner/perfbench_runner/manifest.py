@@ -13,6 +13,20 @@ STEP = r"[^.\[\]]+(\[\d+\])*"
 """A field of a path, and the items of it: stages[0]."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes no key twice, as kubectl does not: one of the two values would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    mark = key.start_mark
+                    raise yaml.constructor.ConstructorError(problem=f"{key.value} is given twice", problem_mark=mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> PerfBenchmark:
     """The benchmark in a YAML file, overrides applied; raises SpecError that names file, line and field."""
     data = _read(path)
@@ -29,7 +43,8 @@ def load(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> 
 
 def _read(path: Path) -> Any:
     try:
-        documents = [item for item in yaml.safe_load_all(path.read_text(encoding="utf-8")) if item is not None]
+        text = path.read_text(encoding="utf-8")
+        documents = [item for item in yaml.load_all(text, _Loader) if item is not None]
     except OSError as error:
         raise SpecError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
@@ -37,7 +52,8 @@ def _read(path: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise SpecError([f"{path}{where}: is no YAML: {getattr(error, 'problem', None) or error}"]) from None
+        what = "" if isinstance(error, yaml.constructor.ConstructorError) else "is no YAML: "
+        raise SpecError([f"{path}{where}: {what}{getattr(error, 'problem', None) or error}"]) from None
     found = [
         item for item in documents if isinstance(item, dict) and item.get("kind", "PerfBenchmark") == "PerfBenchmark"
     ]

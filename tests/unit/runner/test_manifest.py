@@ -88,6 +88,8 @@ def test_overrides_and_seed_reach_the_benchmark(write: Any) -> None:
     [
         ("a: b: c", "line 1: is no YAML"),
         ("a: 1\nb: [1", "is no YAML"),
+        (MANIFEST + "  target: {mock: {}}\n", "line 7: target is given twice"),
+        ("a: !!python/object:os.system x", "could not determine a constructor"),
         (b"\xff\xfe\x00", "no UTF-8"),
         ("", "holds 0 PerfBenchmarks"),
         ("[1, 2]", "holds 0 PerfBenchmarks"),
@@ -112,6 +114,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load(tmp_path / "nothing.yaml")
     with pytest.raises(SpecError, match="cannot be read: Is a directory"):
         load(tmp_path)
+
+
+def test_yaml_s_own_merging_is_not_giving_a_key_twice(write: Any) -> None:
+    anchored = MANIFEST.replace("metadata: {name: a}", "metadata: {<<: &base {name: b}, name: a}")
+    assert load(write(anchored)).metadata.name == "a"
 
 
 def test_other_kinds_in_the_file_are_left_alone(write: Any) -> None:
