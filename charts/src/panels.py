@@ -12,7 +12,6 @@ Data = dict[str, Any]
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 SCHEMA_VERSION = 39
 """Of Grafana 11; 10 reads it, later ones bring it up to date."""
-PALETTE = {"green": "green", "yellow": "yellow", "red": "red", "blue": "blue", "grey": "#8e8e8e"}
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Row:
-    """A heading; `panels` of a folded row appear when it is opened."""
+    """A heading."""
 
     title: str
-    panels: Sequence[Data] = ()
 
 
 def panel(
@@ -120,8 +118,6 @@ def stat(
     size: tuple[int, int] = (3, 4),
     steps: Sequence[tuple[str, float | None]] = (("blue", None),),
     mappings: Sequence[Data] = (),
-    text: str = "value",
-    calc: str = "lastNotNull",
     decimals: int | None = None,
 ) -> Data:
     """One number; `steps` are colours and from where on they hold."""
@@ -134,10 +130,10 @@ def stat(
     if decimals is not None:
         defaults["decimals"] = decimals
     options = {
-        "reduceOptions": {"calcs": [calc], "fields": "", "values": False},
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "colorMode": "value",
         "graphMode": "none",
-        "textMode": text,
+        "textMode": "value",
         "justifyMode": "auto",
         "orientation": "auto",
     }
@@ -226,13 +222,18 @@ def _unit_of(name: str, unit: str) -> Data:
     return {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "unit", "value": unit}]}
 
 
-def states(column: str, of: Sequence[tuple[str, str]]) -> Data:
-    """Show the numbers of a column as words with colours, by their position."""
+def words(of: Sequence[tuple[str, str]]) -> list[Data]:
+    """Mappings that show numbers as words with colours, by their position."""
     options = {str(number): {"text": text, "color": color, "index": number} for number, (text, color) in enumerate(of)}
+    return [{"type": "value", "options": options}]
+
+
+def states(column: str, of: Sequence[tuple[str, str]]) -> Data:
+    """Show the numbers of a column as words with colours."""
     return {
         "matcher": {"id": "byName", "options": column},
         "properties": [
-            {"id": "mappings", "value": [{"type": "value", "options": options}]},
+            {"id": "mappings", "value": words(of)},
             {"id": "custom.cellOptions", "value": {"type": "color-text"}},
         ],
     }
@@ -293,7 +294,7 @@ def variable(
     multi: bool = True,
     description: str = "",
     sort: int = 1,
-    all_values: str = ".+",
+    all_values: str = ".*",
 ) -> Data:
     """A variable whose values are found by a query; those that may have several may have all."""
     everything = {"selected": True, "text": ["All"], "value": ["$__all"]}
@@ -324,9 +325,9 @@ def board(
     content: Sequence[Data | Row],
     refresh: str,
     since: str,
-    annotations: Sequence[Data] = (),
+    interval: str = "",
 ) -> Data:
-    """A whole dashboard."""
+    """A whole dashboard. `interval`: between scrapes, where it is not the data source's own."""
     built_in = {
         "builtIn": 1,
         "name": "Annotations & Alerts",
@@ -349,26 +350,32 @@ def board(
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,
         "links": [_link()],
-        "annotations": {"list": [built_in, *annotations]},
+        "annotations": {"list": [built_in]},
         "templating": {"list": [datasource(), *variables]},
-        "panels": _laid_out(content),
+        "panels": [_paced(one, interval) if interval else one for one in _laid_out(content)],
     }
 
 
 def _link() -> Data:
-    """The menu of all our dashboards, keeping time and variables."""
+    """The menu of all our dashboards, keeping variables; what one looks at in Run is minutes, in Results days."""
     return {
         "type": "dashboards",
         "title": "perfbench",
         "tags": ["perfbench"],
         "asDropdown": False,
         "includeVars": True,
-        "keepTime": True,
+        "keepTime": False,
         "targetBlank": False,
         "icon": "external link",
         "tooltip": "",
         "url": "",
     }
+
+
+def _paced(one: Data, interval: str) -> Data:
+    """A panel whose steps and rates are by a scrape interval: both the panel and its queries must say so."""
+    targets = [{**target, "interval": interval} for target in one.get("targets", [])]
+    return {**one, "interval": interval, "targets": targets} if targets else one
 
 
 class _Grid:
@@ -398,10 +405,6 @@ def _laid_out(content: Sequence[Data | Row]) -> list[Data]:
             continue
         grid.line()
         heading = {"type": "row", "title": item.title, "gridPos": {"w": 24, "h": 1, "x": 0, "y": 0}}
-        row = grid.place({**heading, "collapsed": bool(item.panels), "panels": []})
+        placed.append(grid.place({**heading, "collapsed": False, "panels": []}))
         grid.line()
-        if item.panels:
-            row["panels"] = [grid.place(one) for one in item.panels]
-            grid.line()
-        placed.append(row)
     return placed

@@ -148,20 +148,22 @@ def _grid(low: float, high: float, unit: str, left: float, top: float, right: fl
 
 
 def _stat(panel: Data, ask: Ask, w: float, h: float) -> str:
-    unit, options = panel["fieldConfig"]["defaults"]["unit"], panel["options"]
+    defaults = panel["fieldConfig"]["defaults"]
     found = [(name, points[-1][1]) for name, one in _answers(panel, ask) if (points := _points(one))]
     if not found:
         return _text(w / 2, h / 2 + 12, "-", "#8e8e8e", 22, "middle")
-    if options["textMode"] == "name":
-        return _text(w / 2, h / 2 + 14, found[0][0], NAMED["blue"], 20, "middle")
-    if options["textMode"] == "value":
-        return _text(w / 2, h / 2 + 14, shown(found[0][1], unit), _step(panel, found[0][1]), 20, "middle")
-    rows = []
-    for number, (name, value) in enumerate(found):
-        text = shown(value, "percentunit" if name.startswith("B vs.") else unit)
-        y = 44 + number * (h - 50) / max(len(found), 4)
-        rows += [_text(14, y, name, "#8e8e8e", 12), _text(w - 14, y, text, size=14, anchor="end")]
-    return "".join(rows)
+    [(_, value)] = found
+    text, color = _word(defaults["mappings"], value) or (shown(value, defaults["unit"]), _step(panel, value))
+    return _text(w / 2, h / 2 + 14, text, color, 20, "middle")
+
+
+def _word(mappings: Sequence[Data], value: float) -> tuple[str, str] | None:
+    """What a number stands for, and its colour."""
+    for mapping in mappings:
+        found = mapping["options"].get(f"{value:g}")
+        if found:
+            return found["text"], NAMED.get(found["color"], found["color"])
+    return None
 
 
 def _step(panel: Data, value: float) -> str:
@@ -252,11 +254,10 @@ def _cell(panel: Data, column: str, value: float) -> tuple[str, str]:
     """Text and colour of a number in a column."""
     own = [one for one in panel["fieldConfig"]["overrides"] if one["matcher"]["options"] == column]
     properties = {one["id"]: one["value"] for override in own for one in override["properties"]}
-    for mapping in properties.get("mappings", []):
-        found = mapping["options"].get(f"{value:g}")
-        if found:
-            return found["text"], NAMED.get(found["color"], found["color"])
-    return shown(value, properties.get("unit", "short")), NAMED["text"]
+    return _word(properties.get("mappings", []), value) or (
+        shown(value, properties.get("unit", "short")),
+        NAMED["text"],
+    )
 
 
 DRAWERS: dict[str, Callable[[Data, Ask, float, float], str]] = {

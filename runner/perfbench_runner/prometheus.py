@@ -209,7 +209,7 @@ class Counts:
 class StageCounts:
     """What is counted of one stage."""
 
-    outcomes: dict[str, int] = field(default_factory=lambda: {"success": 0})
+    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*OUTCOMES, "other"), 0))
     output_tokens: int = 0
     prompt_tokens: int = 0
     scheduled: int = 0

@@ -102,7 +102,10 @@ def scraping(cluster: Cluster, folder: Path, namespace: str) -> Iterator[Prometh
         config = {
             "global": {"evaluation_interval": "1s"},
             "rule_files": [str(folder / "rules-*.yaml")],
-            "scrape_configs": [_job(monitor, folder) for monitor in monitors],
+            "scrape_configs": [
+                *(_job(monitor, folder) for monitor in monitors),
+                *(_job(monitor, folder, "-again") for monitor in monitors if monitor["kind"] == "ServiceMonitor"),
+            ],
         }
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         command = [
@@ -143,16 +146,28 @@ def _endpoint(monitor: Data) -> Data:
     return found
 
 
-def _job(monitor: Data, folder: Path) -> Data:
-    """The scrape job of a monitor; the file of its targets has its name."""
+def _job(monitor: Data, folder: Path, suffix: str = "") -> Data:
+    """The scrape job of a monitor; the file of its targets has its name.
+
+    With a suffix it is one that scrapes the same again, under another instance: for a while Prometheus has an operator's
+    series twice whenever its pod is replaced.
+    """
     name, endpoint = monitor["metadata"]["name"], _endpoint(monitor)
+    relabelings = [
+        {_RELABELING.get(key, key): value for key, value in rule.items()}
+        for rule in endpoint.get("metricRelabelings", [])
+    ]
     return {
-        "job_name": name,
+        "job_name": name + suffix,
         "honor_labels": endpoint.get("honorLabels", False),
         "scrape_interval": endpoint["interval"],
-        "scrape_timeout": endpoint["interval"],
+        "metric_relabel_configs": relabelings,
         "file_sd_configs": [{"files": [str(folder / f"{name}.json")]}],
+        "relabel_configs": [{"target_label": "instance", "replacement": "again"}] if suffix else [],
     }
+
+
+_RELABELING = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
 
 
 @contextmanager

@@ -51,7 +51,11 @@ def variables(board: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def plain(expr: str) -> str:
     """A query as Prometheus gets it."""
-    return re.sub(r"\$\w+", ".+", expr.replace("$__rate_interval_ms", "60000").replace("$__rate_interval", "1m"))
+    return re.sub(
+        r"\$\w+",
+        ".+",
+        expr.replace("$__rate_interval_ms", "60000").replace("$__range", "1h").replace("$__rate_interval", "1m"),
+    )
 
 
 def test_the_chart_has_what_the_code_makes() -> None:
@@ -151,12 +155,16 @@ def test_target_rules(board: str, panel: str, expr: str) -> None:
     """target-job, -rate-interval, -counter-agg, -histogram."""
     for selector in re.findall(r"\{(.*?)\}", expr):
         assert 'job=~"$job"' in selector
-    ranges = re.findall(r"\[(.*?)\]", expr)
-    assert set(ranges) <= {"$__rate_interval"}
+    ranges = {(function, long) for function, long in re.findall(r"(\w+)\([^()\[]*\[(.*?)\]", expr)}
+    assert ranges <= {
+        ("rate", "$__rate_interval"),
+        ("last_over_time", "$__rate_interval"),
+        ("last_over_time", "$__range"),
+    }
     counters = [name for name in METRIC.findall(expr) if name.endswith(("_total", "_bucket", "_count", "_sum"))]
     ranged = COUNTER.findall(expr)
     assert len(ranged) == len(counters)
-    assert {function for function, _ in ranged} <= {"rate", "increase"}
+    assert {function for function, _ in ranged} <= {"rate"}
     if "_bucket" in expr and "spread" not in panel:  # heatmaps draw the buckets themselves
         assert expr.startswith("histogram_quantile(")
 
@@ -203,50 +211,83 @@ def test_alerts_are_rules_that_prometheus_takes(promtool: str) -> None:
 
 
 BENCHMARK = '{job="operator", namespace="n", benchmark="b"'
+ENDED = {f"perfbench_benchmark_completion_timestamp_seconds{BENCHMARK}}}": "0x300"}
+LISTS = "perfbench_operator_last_list_timestamp_seconds"
 FIRES = {
-    # the series that make it fire, its labels then, and what the summary says of it
-    "PerfbenchOperatorGone": ({}, {}, "is not there"),
-    "PerfbenchOperatorBlind": ({"perfbench_operator_last_list_timestamp_seconds": "0x40"}, {}, "cannot list"),
-    "PerfbenchOperatorBehind": ({"perfbench_operator_watch_lag_seconds": "200x40"}, {}, "is behind"),
-    "PerfbenchOperatorErrors": ({'perfbench_operator_errors_total{kind="E"}': "0+1x40"}, {"kind": "E"}, "failing with E"),
+    # the series that make it fire, a value every half a minute; when it does (minutes); its labels then; its summary
+    "PerfbenchOperatorGone": ({}, 6, {}, "is not there"),
+    "PerfbenchOperatorBlind": ({LISTS: "0x40"}, 8, {}, "cannot list"),
+    "PerfbenchOperatorBehind": ({"perfbench_operator_watch_lag_seconds": "0 30 60 90 _ " * 10}, 20, {}, "is behind"),
+    "PerfbenchOperatorErrors": (
+        {'perfbench_operator_errors_total{kind="E"}': "0+1x40"}, 15, {"kind": "E"}, "failing with E"
+    ),
     "PerfbenchBenchmarkPending": (
-        {f'perfbench_benchmark_phase{BENCHMARK}, phase="Pending"}}': "1x40"}, {"benchmark": "b"}, "n/b does not start"
+        {f'perfbench_benchmark_phase{BENCHMARK}, phase="Pending"}}': "1x40"}, 6, {"benchmark": "b"}, "n/b does not start"
     ),
     "PerfbenchBenchmarkFailed": (
-        {f'perfbench_benchmark_phase{BENCHMARK}, phase="Failed"}}': "1x40"}, {"benchmark": "b"}, "n/b has failed"
+        {f'perfbench_benchmark_phase{BENCHMARK}, phase="Failed"}}': "1x300", **ENDED},
+        1, {"benchmark": "b"}, "n/b has failed"
     ),
     "PerfbenchObjectiveMissed": (
-        {f'perfbench_benchmark_verdict{BENCHMARK}, verdict="Failed"}}': "1x40"}, {"benchmark": "b"}, "n/b missed"
+        {f'perfbench_benchmark_verdict{BENCHMARK}, verdict="Failed"}}': "1x300", **ENDED},
+        1, {"benchmark": "b"}, "n/b missed"
     ),
     "PerfbenchClientInvalid": (
-        {f'perfbench_client_state{BENCHMARK}, state="invalid"}}': "1x40"}, {"benchmark": "b"}, "n/b is the bottleneck"
+        {f'perfbench_client_state{BENCHMARK}, state="invalid"}}': "1x40",
+         f'perfbench_phase{BENCHMARK}, phase="running"}}': "1x40"},
+        2, {"benchmark": "b"}, "n/b is the bottleneck"
+    ),
+}  # fmt: skip
+QUIET = {
+    # the series, and when nothing may fire
+    "PerfbenchOperatorGone": ({LISTS: "0+30x40"}, 15),
+    "PerfbenchOperatorBlind": ({LISTS: "0+30x10 300x8"}, 8),
+    "PerfbenchOperatorBehind": ({"perfbench_operator_watch_lag_seconds": "0 30 60 90 _ 0x40"}, 20),
+    "PerfbenchOperatorErrors": ({'perfbench_operator_errors_total{kind="E"}': "0x3 1x17 2x20"}, 18),
+    "PerfbenchBenchmarkPending": ({f'perfbench_benchmark_phase{BENCHMARK}, phase="Pending"}}': "1x8 0x20"}, 6),
+    "PerfbenchBenchmarkFailed": (FIRES["PerfbenchBenchmarkFailed"][0], 61),
+    "PerfbenchObjectiveMissed": (FIRES["PerfbenchObjectiveMissed"][0], 61),
+    "PerfbenchClientInvalid": (
+        {f'perfbench_client_state{BENCHMARK}, state="invalid"}}': "1x40",
+         f'perfbench_phase{BENCHMARK}, phase="running"}}': "0x40"}, 10
     ),
 }  # fmt: skip
 
 
-def test_every_alert_fires_when_it_should(promtool: str, tmp_path: Path) -> None:
-    """promtool prints the alerts of a test that expects none."""
+def check_alerts(promtool: str, folder: Path, scenes: dict[str, tuple[dict[str, str], int]]) -> tuple[int, str]:
+    """Expect that none fires; promtool prints those that do."""
     tests = [
         {
-            "interval": "1m",
+            "interval": "30s",
             "name": name,
             "input_series": [{"series": series, "values": values} for series, values in inputs.items()],
-            "alert_rule_test": [{"eval_time": "35m", "alertname": name, "exp_alerts": []}],
+            "alert_rule_test": [{"eval_time": f"{minutes}m", "alertname": name, "exp_alerts": []}],
         }
-        for name, (inputs, _, _) in FIRES.items()
+        for name, (inputs, minutes) in scenes.items()
     ]
-    assert set(FIRES) == {rule["alert"] for rule in ALERTS["groups"][0]["rules"]}
-    file = tmp_path / "test.yaml"
+    assert set(scenes) == {rule["alert"] for rule in ALERTS["groups"][0]["rules"]}
+    file = folder / "test.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [str(CHART / "alerts.yaml")], "tests": tests}))
     done = subprocess.run(
         [promtool, "test", "rules", str(file)], capture_output=True, text=True, timeout=60, check=False
     )
-    fired = done.stdout + done.stderr
-    for name, (_, labels, words) in FIRES.items():
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_alert_fires_when_it_should(promtool: str, tmp_path: Path) -> None:
+    _, fired = check_alerts(
+        promtool, tmp_path, {name: (inputs, minutes) for name, (inputs, minutes, _, _) in FIRES.items()}
+    )
+    for name, (_, _, labels, words) in FIRES.items():
         assert f'alertname="{name}"' in fired
         assert words in fired
         for label, value in labels.items():
             assert f'{label}="{value}"' in fired
+
+
+def test_no_alert_fires_for_what_passes_or_is_over(promtool: str, tmp_path: Path) -> None:
+    code, fired = check_alerts(promtool, tmp_path, QUIET)
+    assert code == 0, fired
 
 
 @pytest.mark.parametrize("rule", ALERTS["groups"][0]["rules"], ids=lambda rule: rule["alert"])
@@ -277,12 +318,12 @@ def test_nothing_of_it_is_installed_unasked(render: Render) -> None:
     assert "annotations" not in found["Service", "perfbench"]["metadata"]
 
 
-def test_monitors_keep_our_labels_and_find_runners_everywhere_or_where_they_are_served(render: Render) -> None:
+def test_monitors_find_runners_everywhere_or_where_they_are_served(render: Render) -> None:
     found = named(render(monitoring=ON))
     monitor = found["PodMonitor", "perfbench-runners"]
     assert monitor["spec"]["namespaceSelector"] == {"any": True}
     assert monitor["metadata"]["labels"]["release"] == "prom"
-    assert monitor["spec"]["podMetricsEndpoints"][0]["honorLabels"] is True
+    assert monitor["spec"]["podMetricsEndpoints"][0]["honorLabels"] is False, "a pod speaks for itself only"
     assert found["ServiceMonitor", "perfbench"]["spec"]["endpoints"][0]["honorLabels"] is True
     served = named(render(monitoring=ON, namespaces=["a", "b"]))["PodMonitor", "perfbench-runners"]
     assert served["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]}
@@ -310,6 +351,8 @@ def test_monitors_name_the_port_and_labels_that_pods_have(render: Render) -> Non
 def test_dashboards_and_rules_arrive_as_they_are(render: Render) -> None:
     found = named(render(monitoring=ON))
     text = json.dumps(ALERTS).replace("docs/monitoring.md#", "https://docs.example/monitoring#")
+    text = text.replace("absent(perfbench_operator_last_list_timestamp_seconds)",
+                        'absent(perfbench_operator_last_list_timestamp_seconds{namespace=\\"home\\"})')  # fmt: skip
     assert found["PrometheusRule", "perfbench"]["spec"] == json.loads(text)
     for name, board in BOARDS.items():
         config = found["ConfigMap", f"perfbench-dashboard-{name}"]
@@ -317,3 +360,33 @@ def test_dashboards_and_rules_arrive_as_they_are(render: Render) -> None:
         assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
         assert config["metadata"]["annotations"] == {"grafana_folder": "perfbench"}
         assert json.loads(config["data"][f"perfbench-{name}.json"]) == board
+
+
+def test_the_run_dashboard_s_rates_are_by_the_scrape_interval_of_runners(render: Render) -> None:
+    for values, interval in (({}, "5s"), ({"podMonitor": {"interval": "2s"}}, "2s"), ({"scrapeInterval": "1m"}, "1m")):
+        own = values if "podMonitor" in values else {"dashboards": {"enabled": True, **values}}
+        found = named(render(monitoring={"dashboards": {"enabled": True}, **own}))
+        board = json.loads(found["ConfigMap", "perfbench-dashboard-run"]["data"]["perfbench-run.json"])
+        for panel in panels(board):
+            assert {panel["interval"], *(target["interval"] for target in panel["targets"])} == {interval}
+
+
+def test_alerts_have_no_link_where_nobody_says_where_to(render: Render) -> None:
+    found = named(render(monitoring={"rules": {"enabled": True}}))["PrometheusRule", "perfbench"]["spec"]
+    annotations = [rule["annotations"] for rule in found["groups"][0]["rules"]]
+    assert len(annotations) == len(ALERTS["groups"][0]["rules"])
+    assert {name for each in annotations for name in each} == {"summary", "description"}
+
+
+def test_labels_and_links_can_be_taken_away(render: Render) -> None:
+    monitoring = {"dashboards": {"enabled": True, "labels": {"grafana_dashboard": None}}}
+    found = named(render(monitoring=monitoring))["ConfigMap", "perfbench-dashboard-run"]
+    assert "grafana_dashboard" not in found["metadata"]["labels"]
+
+
+def test_all_of_a_variable_s_values_may_be_empty_but_the_job() -> None:
+    """A run on a laptop has no namespace, a replayed one no model."""
+    for board in BOARDS.values():
+        everything = {name: one["allValue"] for name, one in variables(board).items() if one.get("includeAll")}
+        assert everything.pop("job") == ".+"
+        assert set(everything.values()) <= {".*"}
