@@ -6,12 +6,14 @@ they watch: no finalizer that blocks a deletion when the operator is gone, no an
 
 import asyncio
 import logging
+import socket
 from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 import kopf
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 
 from perfbench_api import GROUP, PLURAL, VERSION
 from perfbench_operator import objects, state
@@ -39,6 +41,8 @@ class Operator:
     queue: WorkQueue[Key] = field(init=False)
     health: Health = field(default_factory=lambda: Health(monotonic()))
     failures: dict[Key, int] = field(default_factory=dict)
+    told: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    """Benchmarks that the watch told of since the last list began, by uid; None for one that is gone."""
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -105,26 +109,30 @@ class Operator:
             await asyncio.sleep(self.settings.relist_interval_s)
 
     async def _list(self) -> None:
+        self.told.clear()
         found = [await self.cluster.benchmarks(namespace) for namespace in self.settings.namespaces or (None,)]
-        bodies = [body for bodies in found for body in bodies]
+        listed = {body["metadata"]["uid"]: body for bodies in found for body in bodies}
+        # The list may be older than what the watch told while it was fetched: what is gone must not come back by it.
+        known: dict[str, Any] = {uid: body for uid, body in {**listed, **self.told}.items() if body is not None}
         now_s = monotonic()
-        self.health.listed(bodies, now_s)
-        self.metrics.benchmarks.known = {body["metadata"]["uid"]: body for body in bodies}
+        self.health.listed(known.values(), now_s)
+        self.metrics.benchmarks.known = known
         self.metrics.benchmarks.watch_lag_s = self.health.watch_lag_s(now_s)
         self.metrics.benchmarks.listed_at_s = time()
-        for body in bodies:
+        for body in known.values():
             if not state.is_final(body) or body["spec"].get("ttlSecondsAfterFinished") is not None:
                 self.queue.add(_key(body))
 
     def saw_benchmark(self, body: dict[str, Any], is_gone: bool) -> None:
         """A watch told of a benchmark. Changes of its status are our own and need no look."""
-        is_new = body["metadata"]["uid"] not in self.health.told
+        uid = body["metadata"]["uid"]
+        is_new = uid not in self.health.told
         self.health.tell(body, is_gone)
-        known = self.metrics.benchmarks.known
+        self.told[uid] = None if is_gone else body
         if is_gone:
-            self.metrics.benchmarks.known = {uid: item for uid, item in known.items() if uid != body["metadata"]["uid"]}
+            self.metrics.benchmarks.known.pop(uid, None)
             return
-        known[body["metadata"]["uid"]] = body
+        self.metrics.benchmarks.known[uid] = body
         observed = (body.get("status") or {}).get("observedGeneration")
         if is_new or observed != body["metadata"].get("generation"):
             self.queue.add(_key(body))
@@ -165,8 +173,15 @@ async def startup(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) ->
         logging.getLogger(noisy).setLevel(logging.WARNING)
     memo.operator = Operator(own, await Cluster.connect())
     if own.metrics_port:
-        start_http_server(own.metrics_port, registry=memo.operator.metrics.registry)
+        serve_metrics(own.metrics_port, memo.operator.metrics.registry)
     memo.operator.start()
+
+
+def serve_metrics(port: int, registry: CollectorRegistry) -> WSGIServer:
+    """Serve metrics on all addresses, in a thread of its own: a pod may have IPv4, IPv6 or both."""
+    # Linux takes connections of both families on "::".
+    address = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
+    return start_http_server(port, address, registry)[0]
 
 
 def _configure(settings: kopf.OperatorSettings) -> None:

@@ -1,10 +1,11 @@
 """The operator's own Prometheus metrics: how it works, and what became of the benchmarks that exist.
 
 Benchmarks are read from their status when Prometheus asks, so nothing is kept that a restart would lose, and the
-figures of a benchmark go with it.
+figures of a benchmark go with it. What cannot be read of one benchmark is left out: the page is that of all of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -114,8 +115,21 @@ class Benchmarks:
         yield from _figures(bodies)
 
 
+def _mapping(value: Any) -> Data:
+    """A part of a benchmark; empty for one that is missing, null or something else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _status(body: Data) -> Data:
-    return body.get("status") or {}
+    return _mapping(body.get("status"))
+
+
+def _spec(body: Data, section: str) -> Data:
+    return _mapping(_mapping(body.get("spec")).get(section))
 
 
 def _key(body: Data) -> list[str]:
@@ -123,7 +137,7 @@ def _key(body: Data) -> list[str]:
 
 
 def _model(body: Data) -> str:
-    return str(body["spec"].get("target", {}).get("model") or "")
+    return str(_spec(body, "target").get("model") or "")
 
 
 def _counts(bodies: list[Data]) -> Metric:
@@ -143,7 +157,9 @@ def _facts(bodies: list[Data]) -> Iterator[Metric]:
     text = "1 for every label of a benchmark, as name=value; empty for one that has none."
     yield _of_each(bodies, "label", text, ["label"], _labels)
     text = "Phase of a benchmark: 1 for the one that it is in."
-    yield _of_each(bodies, "phase", text, ["phase"], lambda body: _one_of(PHASES, _status(body).get("phase")))
+    yield _of_each(
+        bodies, "phase", text, ["phase"], lambda body: _one_of(PHASES, _status(body).get("phase", "Pending"))
+    )
     text = "Verdict of a benchmark: 1 for the one that it got."
     yield _of_each(bodies, "verdict", text, ["verdict"], lambda body: _one_of(VERDICTS, _status(body).get("verdict")))
     text = "State of the load generator in a benchmark: 1 for the one that it was in."
@@ -164,25 +180,27 @@ def _of_each(
 
 
 def _info(body: Data) -> Values:
-    return [((_model(body), str((body["spec"].get("dataset") or {}).get("name") or "")), 1.0)]
+    return [((_model(body), str(_spec(body, "dataset").get("name") or "")), 1.0)]
 
 
 def _labels(body: Data) -> Values:
-    labels = body["metadata"].get("labels") or {}
+    labels = _mapping(body["metadata"].get("labels"))
     return [((f"{name}={value}",), 1.0) for name, value in labels.items()] or [(("",), 1.0)]
 
 
-def _one_of(states: Sequence[str], now: str | None) -> Values:
+def _one_of(states: Sequence[str], now: Any) -> Values:
     return [((state,), float(state == now)) for state in states if now]
 
 
-def _client(body: Data) -> str | None:
-    return (_status(body).get("client") or {}).get("state")
+def _client(body: Data) -> Any:
+    return _mapping(_status(body).get("client")).get("state")
 
 
 def _time(key: str, body: Data) -> Values:
-    text = _status(body).get(key)
-    return [((), datetime.fromisoformat(text).timestamp())] if text else []
+    try:
+        return [((), datetime.fromisoformat(_status(body).get(key, "")).timestamp())]
+    except (TypeError, ValueError, OverflowError):  # no text, no time, or one before all clocks
+        return []
 
 
 def _figures(bodies: list[Data]) -> Iterator[Metric]:
@@ -207,19 +225,21 @@ def _figures(bodies: list[Data]) -> Iterator[Metric]:
         for key, family in families.items():
             _add(family, labels, figures.get(key))
         for outcome in ("succeeded", "failed"):
-            _add(requests, [*labels, outcome], (figures.get("requests") or {}).get(outcome))
+            _add(requests, [*labels, outcome], _mapping(figures.get("requests")).get(outcome))
         for metric in _LATENCIES:
             for statistic in _STATISTICS:
-                _add(latency, [*labels, metric, statistic], (figures.get(f"{metric}_s") or {}).get(statistic))
+                _add(latency, [*labels, metric, statistic], _mapping(figures.get(f"{metric}_s")).get(statistic))
     yield from (*families.values(), requests, latency)
 
 
 def _stages(bodies: list[Data]) -> Iterator[tuple[list[str], Data]]:
     for body in bodies:
-        for figures in _status(body).get("summary") or []:
+        for stage in _list(_status(body).get("summary")):
+            figures = _mapping(stage)
             yield [*_key(body), _model(body), str(figures.get("name", ""))], figures
 
 
 def _add(family: GaugeMetricFamily, labels: list[str], value: Any) -> None:
-    if isinstance(value, (int, float)):
-        family.add_metric(labels, float(value))
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with suppress(OverflowError):  # JSON has integers that no float can hold
+            family.add_metric(labels, float(value))

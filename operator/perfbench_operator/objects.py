@@ -330,7 +330,7 @@ def _container(benchmark: PerfBenchmark, identity: Identity, settings: Settings)
     runner = benchmark.spec.runner
     command = [
         *("perfbench", "run", f"{CONFIG}/manifest.yaml", "--results-dir", f"{RESULTS}/{identity.folder}"),
-        *("--listen", f"0.0.0.0:{PORT}", "--termination-message", "/dev/termination-log"),
+        *("--listen", f":{PORT}", "--termination-message", "/dev/termination-log"),
     ]
     container = {
         "name": CONTAINER,

@@ -1,6 +1,7 @@
 """BenchmarkData: one request's flat result, with the fields that EvalScope's plugins fill."""
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 
@@ -72,8 +73,51 @@ class BenchmarkData:
             self.query_latency, self.first_chunk_latency, self.completion_tokens
         )
 
+    def tidy(self) -> None:
+        """Make what the fields say of whatever a plugin has left in them: numbers of numbers' texts, None of what is none.
+
+        Everybody after this may rely on it.
+        """
+        self.start_time, self.completed_time = (number(time) or 0.0 for time in (self.start_time, self.completed_time))
+        self.query_latency = number(self.query_latency)
+        self.first_chunk_latency = number(self.first_chunk_latency)
+        self.time_per_output_token = number(self.time_per_output_token)
+        self.prompt_tokens, self.completion_tokens = whole(self.prompt_tokens), whole(self.completion_tokens)
+        self.cached_tokens, self.real_cached_tokens = whole(self.cached_tokens), whole(self.real_cached_tokens)
+        if type(self.inter_chunk_latency) is not list or not all(
+            type(gap) is float for gap in self.inter_chunk_latency
+        ):
+            self.inter_chunk_latency = _numbers(self.inter_chunk_latency)
+        self.failure = str(self.failure or "")
+
     def update_gpu_usage(self) -> None:
         """Kept for EvalScope's plugins; perfbench reads GPU memory from the server's metrics instead."""
+
+
+def number(value: Any) -> float | None:
+    """A float of what is a number, None of what is none."""
+    if value is None or type(value) is float:
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def whole(value: Any) -> int | None:
+    """An int of what is a finite number, None of what is none."""
+    if value is None or type(value) is int:
+        return value
+    found = number(value)
+    return int(found) if found is not None and isfinite(found) else None
+
+
+def _numbers(values: Any) -> list[float]:
+    try:
+        found = [number(value) for value in values]
+    except TypeError:  # nothing to go through
+        return []
+    return [value for value in found if value is not None]
 
 
 def time_per_output_token(latency_s: float, first_s: float | None, tokens: int | None) -> float | None:

@@ -115,9 +115,9 @@ def run(
         monitors = _monitors(prepared, listen, termination_message)
         with_time = not (arguments and arguments.no_timestamp)
         folder = own_folder(results_dir) if results_dir else new_folder(outputs_dir, benchmark.metadata.name, with_time)
-    if calibrate:
-        prepared.calibration = _calibration(benchmark)
-    finished = _watch(prepared, folder, quiet, monitors)
+        if calibrate:
+            prepared.calibration = _calibration(benchmark)
+        finished = _watch(prepared, folder, quiet, monitors)
     _report(finished, as_json)
     sys.exit(finished.exit_code)
 

@@ -25,7 +25,7 @@ from perfbench_runner import advice, health, shard
 from perfbench_runner.feed import REFUSALS, Feed, Prepared
 from perfbench_runner.ipc import Channel
 from perfbench_runner.live import Live
-from perfbench_runner.observer import Observer
+from perfbench_runner.observer import Observer, Observers
 from perfbench_runner.pacer import arrivals, share
 from perfbench_runner.result import Fold, Result
 from perfbench_runner.shard import Item, Level, Measured, Wiring
@@ -117,9 +117,9 @@ class Control:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.spec, self.feed, self.workers, self.store, self.url, self.clock = spec, feed, workers, store, url, clock
-        self.observers = list(observers)
+        self.observers = Observers(observers)
         self.live = Live(clock)
-        self.folds: list[Fold] = [store, self.live, *observers]
+        self.folds: list[Fold] = [store, self.live, self.observers]
         self.end = End()
         self.phase: Literal["starting", "waiting", "warmup", "running", "storing", "done"] = "starting"
         self.message = ""
@@ -166,16 +166,15 @@ class Control:
                 loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         ticker = loop.create_task(self._tick_regularly())
         try:
-            for observer in self.observers:
-                await observer.open(self)
+            await self.observers.ask("open", self)
             for worker in self.workers:
                 await self._connect(worker)
             if await self._target_answers():
                 await self._run_stages()
-                for observer in self.observers:
-                    await observer.loaded(self)
+                await self.observers.ask("loaded", self)
         finally:
             ticker.cancel()
+            self.observers.tell("tick", self)
             await self._dismiss()  # signals stay handled until the loop is closed: the files are yet to be written
         return self.end
 
@@ -227,13 +226,9 @@ class Control:
             self._guarded(self.store.set_stage, index, stage.title, plan)
             began_s = self.clock()
             await self._run_stage(index, stage)
-            self._tell_stage()
+            self.observers.tell("stage", self)
             self._guarded(self.store.end_stage, index, began_s, self.clock(), self._feed_s)
         self.phase = "storing"
-
-    def _tell_stage(self) -> None:
-        for observer in self.observers:
-            observer.stage(self)
 
     async def _pause(self, seconds: float) -> None:
         until = self.clock() + seconds
@@ -257,7 +252,7 @@ class Control:
         self._is_feeding = True
         self.live.begin()
         if number >= 0:
-            self._tell_stage()
+            self.observers.tell("stage", self)
         # A shard without a share stays out; a limit of nothing would mean none.
         limit = stage.concurrency or stage.max_concurrency
         active = self.workers[: min(len(self.workers), limit)] if limit else self.workers
@@ -498,9 +493,11 @@ class Control:
             body = prepared.body
         if isinstance(what, BenchmarkData):
             data, wire = what, Exchange()
+            data.tidy()
             self._finalize(data)
         else:
             data, wire = self.feed.api.read(what, body.decode()), what  # type: ignore[attr-defined]  # a DefaultApiPlugin
+        data.tidy()
         data.request_id = data.request_id or (prepared.request_id if prepared else None)
         if measured.turn:
             data.trace_id, data.input_num_turns = str(measured.seq), measured.turn
@@ -562,6 +559,8 @@ class Control:
 
     def _on_signal(self, name: str) -> None:
         self.interrupted.set()
+        if self.phase == "storing":  # the load is over; what was asked for was measured
+            return
         is_second = self._is_stopping
         self.message = "stopping: requests under way may finish; once more ends them now"
         self.stop(End("interrupted", "Interrupted", f"stopped by {name}"), grace_s=0 if is_second else None)
@@ -581,8 +580,7 @@ class Control:
                 self._guarded(self.store.commit)
                 committed_s = self.clock()
             self._count_due()
-            for observer in self.observers:
-                observer.tick(self)
+            self.observers.tell("tick", self)
 
     @property
     def sent(self) -> int:

@@ -27,7 +27,7 @@ def show_summary(console: Console, summary: Summary) -> None:
     for stage in summary.stages:
         if stage.errors:
             kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
-            console.print(f"[red]{stage.name}: {stage.requests.failed} failed: {kinds}[/red]", soft_wrap=True)
+            console.print(f"{stage.name}: {stage.requests.failed} failed: {kinds}", style="red", soft_wrap=True)
     _show_client(console, summary)
     _show_verdict(console, summary)
 

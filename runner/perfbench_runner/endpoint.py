@@ -18,23 +18,33 @@ from perfbench_runner.prometheus import Metrics
 
 STUCK_S = 30.0
 """Without a tick for this long the control process is stuck, and /healthz goes red."""
+SHUTDOWN_S = 1.0
+"""So long may a request under way take at the end: a client that reads nothing must not hold the process."""
 
 
 def _bound(listen: str) -> socket.socket:
     host, _, port = listen.rpartition(":")
     if not port.isdigit():
         raise ValueError(f"--listen {listen!r}: write it as HOST:PORT")
-    host = host.strip("[]") or "0.0.0.0"  # noqa: S104  # in a pod, on all of its addresses
     try:
-        return socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return _server(host.strip("[]"), int(port))
     except (OSError, OverflowError) as error:
         reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
         raise ValueError(f"--listen {listen}: cannot listen there: {reason}") from None
 
 
+def _server(host: str, port: int) -> socket.socket:
+    if host not in ("", "::"):
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if not socket.has_dualstack_ipv6():
+        return socket.create_server(("", port))
+    return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+
+
 class Endpoint(Observer):
     """Serves a run on HOST:PORT. `linger_s`: how long /metrics stays after the run, for a last scrape.
 
+    Without HOST, or with [::], it listens on all addresses, of IPv4 and of IPv6: a pod may have either or both.
     The address is taken at once, so that one that cannot be had is told before there is any load: ValueError.
     The metrics are an observer of their own: whoever makes both gives both to the run.
     """
@@ -54,7 +64,7 @@ class Endpoint(Observer):
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/progress", self._on_progress)
         app.router.add_get("/metrics", self._on_metrics)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from perfbench_api.outcome import Outcome
 from perfbench_runner.observer import Observer
+from perfbench_runner.store import StoreError
 
 LOG = logging.getLogger(__name__)
 
@@ -22,19 +23,25 @@ class LastWord(Observer):
         self._file = file
 
     async def close(self, outcome: Outcome) -> None:
-        """Write it down; a run whose results are stored does not fail for this."""
-        try:
-            self._file.write_bytes(outcome.message_bytes())
-        except OSError as error:
-            LOG.warning("cannot write the termination message: %s", error)
+        """Write it down."""
+        _write(self._file, outcome)
+
+
+def _write(file: Path, outcome: Outcome) -> None:
+    """A run whose results are stored does not fail for this, and bad input is told on stderr, too."""
+    try:
+        file.write_bytes(outcome.message_bytes())
+    except OSError as error:
+        LOG.warning("cannot write the termination message: %s", error)
 
 
 @contextmanager
-def told(file: Path | None, bad_input: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Say bad input in the termination message, too."""
+def told(file: Path | None, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Say in the termination message, too, why there is no run."""
     try:
         yield
-    except bad_input as error:
+    except errors as error:
         if file:
-            file.write_bytes(Outcome(outcome="failed", reason="InvalidSpec", message=str(error)).message_bytes())
+            reason = "CannotStore" if isinstance(error, StoreError) else "InvalidSpec"
+            _write(file, Outcome(outcome="failed", reason=reason, message=str(error)))
         raise

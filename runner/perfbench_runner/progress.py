@@ -3,7 +3,10 @@
 Apart from the tables of `display`, so that a run does not load numpy before its end.
 """
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +22,10 @@ PLAIN_EVERY_S = 10.0
 
 
 class ProgressLine(Observer):
-    """An observer that shows progress: one live line on a terminal, a line now and then in a log."""
+    """An observer that shows progress: one live line on a terminal, a line now and then in a log.
+
+    When nobody can read it any more, it goes quiet; the run goes on.
+    """
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         self.console, self.quiet = console, quiet
@@ -28,21 +34,35 @@ class ProgressLine(Observer):
 
     def __enter__(self) -> "ProgressLine":
         if self.console.is_terminal and not self.quiet:
-            self._live = LiveDisplay(console=self.console, auto_refresh=False, transient=True)
-            self._live.__enter__()
+            live = LiveDisplay(console=self.console, auto_refresh=False, transient=True)
+            with self._while_read():
+                live.__enter__()
+                self._live = live
         return self
 
     def __exit__(self, *exception: Any) -> None:
         if self._live:
-            self._live.__exit__(*exception)
+            with self._while_read():
+                self._live.__exit__(*exception)
 
     def tick(self, control: Control) -> None:
         """Show how far it is."""
-        if self._live:
-            self._live.update(self._text(control), refresh=True)
-        elif not self.quiet and perf_counter() - self._printed_s >= PLAIN_EVERY_S:
-            self._printed_s = perf_counter()
-            self.console.print(self._text(control), soft_wrap=True)
+        if self.quiet or self.console.quiet:
+            return
+        with self._while_read():
+            if self._live:
+                self._live.update(self._text(control), refresh=True)
+            elif perf_counter() - self._printed_s >= PLAIN_EVERY_S:
+                self._printed_s = perf_counter()
+                self.console.print(self._text(control), soft_wrap=True)
+
+    @contextmanager
+    def _while_read(self) -> Iterator[None]:
+        """A terminal that was closed or a full disk ends the progress, and only that; so does a broken pipe."""
+        try:
+            yield
+        except OSError:
+            _silence(self.console)
 
     def _text(self, control: Control) -> Text:
         progress = control.progress()
@@ -70,7 +90,27 @@ class ProgressLine(Observer):
         return text
 
 
+class _Console(Console):
+    """Outlives its reader."""
+
+    def on_broken_pipe(self) -> None:
+        """Go quiet. Rich would end the process, and its stdout too where it is stderr that nobody reads."""
+        _silence(self)
+
+
+def _silence(console: Console) -> None:
+    """Let all that is still to be written there, by whomever, go nowhere, so that it cannot fail."""
+    console.quiet = True
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, console.file.fileno())
+    os.close(nowhere)
+
+
 def console(stderr: bool = False) -> Console:
-    """A console on stdout or stderr; wide enough for the tables where there is no terminal."""
+    """A console on stdout or stderr; wide enough for the tables where there is no terminal.
+
+    What it prints is taken literally: names are people's own and may look like markup.
+    """
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 120)
+    width = None if stream.isatty() else 120
+    return _Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)

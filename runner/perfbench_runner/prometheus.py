@@ -137,8 +137,8 @@ _DECLARED: tuple[tuple[Literal["counter", "gauge", "histogram"], tuple[str, ...]
             "server_requests_running": "Requests that the server says it works on; all replicas together.",
             "server_requests_waiting": "Requests that wait in the server; all replicas together.",
             "server_kv_cache_usage_ratio": "Use of the server's KV cache; mean of all replicas.",
-            "server_prefix_cache_hit_ratio": "Prefix cache hits, of all look-ups since the server started.",
-            "server_spec_decode_acceptance_ratio": "Draft tokens accepted, of all since the server started.",
+            "server_prefix_cache_hit_ratio": "Prefix cache hits, of all look-ups since the run began.",
+            "server_spec_decode_acceptance_ratio": "Draft tokens accepted, of all since the run began.",
             "server_gpu_utilization_ratio": "Utilization of the GPUs; mean of all.",
             "server_gpu_power_watts": "Power of the GPUs; all together.",
             "server_gpu_memory_used_bytes": "Used memory of the GPUs; all together.",
@@ -173,7 +173,7 @@ _SERVER = {
     "generation_tokens": "server_generation_tokens",
     "preemptions": "server_preemptions",
 }
-"""Metrics by the neutral names of server_metrics.py."""
+"""Metrics by the neutral names of server_names.py."""
 _LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency", "dispatch_lag")
 
 
@@ -292,7 +292,10 @@ class Metrics(Observer):
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The exposition, and its content type, in the format that the scraper prefers."""
-        encoder, content_type = choose_encoder(accept)
+        try:
+            encoder, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is none
+            encoder, content_type = choose_encoder("")
         return encoder(self.registry), content_type
 
     def describe(self) -> list[Metric]:
@@ -349,7 +352,7 @@ def _stages(spec: Spec) -> dict[str, Samples]:
         "stage_info": [((stage.title, str(number), *_loop(stage)), 1) for number, stage in enumerate(stages)],
         "stage_concurrency": [((name,), limit) for name, limit in limits if limit],
         "stage_requests_per_second": [((stage.title,), stage.rate) for stage in stages if stage.rate],
-        "objective_threshold": list(_objectives(spec)),
+        "objective_threshold": list(_objectives(spec).items()),
     }
 
 
@@ -357,16 +360,19 @@ def _loop(stage: Stage) -> tuple[str, str]:
     return ("open", stage.arrival) if stage.rate else ("closed", "")
 
 
-def _objectives(spec: Spec) -> Iterator[tuple[tuple[str, ...], float]]:
+def _objectives(spec: Spec) -> dict[tuple[str, ...], float]:
+    """Bounds by stage, metric, statistic and kind; of several the strictest."""
+    found: dict[tuple[str, ...], float] = {}
     for objective in spec.objectives:
+        statistic = objective.statistic if objective.metric in _LATENCIES else ""
         for stage in spec.load.stages:
             if objective.stage not in (None, stage.title):
                 continue
-            statistic = objective.statistic if objective.metric in _LATENCIES else ""
-            for bound in ("max", "min"):
-                value = getattr(objective, bound)
+            for bound, value, strictest in (("max", objective.max, min), ("min", objective.min, max)):
                 if value is not None:
-                    yield (stage.title, objective.metric, statistic, bound), value
+                    labels = (stage.title, objective.metric, statistic, bound)
+                    found[labels] = strictest(value, found.get(labels, value))
+    return found
 
 
 def _client(samples: Sequence[Sample]) -> dict[str, Samples]:

@@ -89,8 +89,13 @@ class Finished:
             client=summary.client.state,
             client_reasons=summary.client.reasons[:5],
             stages=[compact(stage) for stage in summary.stages],
-            results=_stored(self.results),
+            results=self._stored(),
         )
+
+    def _stored(self) -> StoredResults | None:
+        with suppress(OSError, sqlite3.Error):  # such as of a disk that is full
+            return _stored(self.results)
+        return None
 
 
 LATENCIES = ("ttft_s", "itl_s", "tpot_s", "e2e_latency_s", "scheduled_latency_s")
@@ -263,7 +268,7 @@ def new_folder(outputs: Path, name: str, with_time: bool = True, now: datetime |
     base = outputs / now.strftime("%Y%m%d_%H%M%S") if with_time else outputs
     for number in range(1, 10_000):
         folder = base / (name if number == 1 else f"{name}-{number}")
-        with suppress(FileExistsError):
+        with suppress(FileExistsError), store.told_in_words(folder, FileExistsError):
             folder.mkdir(parents=True)
             return folder
     raise StoreError(f"{base} is full of runs named {name}")
@@ -274,7 +279,8 @@ def own_folder(folder: Path) -> Path:
     taken = [name for name in (store.FILE, store.PARTIAL, SUMMARY) if (folder / name).exists()]
     if taken:
         raise StoreError(f"{folder} already holds {taken[0]} of another run; give another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    with store.told_in_words(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -297,8 +303,7 @@ def execute(prepared: Prepared, folder: Path, observers: Sequence[Observer] = ()
             control = Control(benchmark.spec, prepared.feed, shards, results, prepared.wiring.url, observers)
             end = await control.run()
             finished = _finish(prepared, folder, results, end, started, control.unmeasured)
-            for observer in observers:
-                await observer.close(finished.outcome)
+            await control.observers.ask("close", finished.outcome)
             return finished
 
         finished: Finished = run_loop(go())

@@ -6,6 +6,7 @@ server has no metrics pays a single small request. prometheus_client is imported
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +29,11 @@ default_tls = cache(ssl.create_default_context)
 
 
 class ScrapeError(Exception):
-    """The page could not be had, or is no metrics page."""
+    """The page could not be had; it may be later."""
+
+
+class NoPageError(ScrapeError):
+    """There is no metrics page."""
 
 
 class Reading(NamedTuple):
@@ -59,14 +64,20 @@ class Page:
         parts = urlsplit(self.url)
         return parts.port or (443 if parts.scheme == "https" else 80)
 
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Who would get our headers."""
+        return urlsplit(self.url).scheme, self.host, self.port
+
     def request(self) -> bytes:
         """The request, the same for all addresses."""
         parts = urlsplit(self.url)
         path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="%/:?#[]@!$&'()*+,;=~")
         own = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": "perfbench", "Accept": ACCEPT}
-        given = {name.lower() for name in self.headers}
-        headers = {name: value for name, value in own.items() if name.lower() not in given} | dict(self.headers)
-        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "Connection: close"]
+        own |= {"Accept-Encoding": "identity", "Connection": "close"}
+        ours = {name.lower() for name in own}
+        headers = own | {name: value for name, value in self.headers.items() if name.lower() not in ours}
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
@@ -75,10 +86,14 @@ async def addresses(page: Page) -> list[list[str]]:
 
     Raises ScrapeError when there are none.
     """
+    loop = asyncio.get_running_loop()
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(page.host, page.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ScrapeError(f"{page.host}: {error.strerror or error}") from None
+        async with asyncio.timeout(TIMEOUT_S):
+            found = await loop.getaddrinfo(page.host, page.port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise ScrapeError(f"{page.host}: not looked up within {TIMEOUT_S:g} s") from None
+    except (OSError, UnicodeError) as error:
+        raise ScrapeError(f"{page.host}: {getattr(error, 'strerror', None) or error}") from None
     families: dict[int, dict[str, None]] = {}
     for family, *_, address in sorted(found, key=lambda one: one[0]):
         families.setdefault(family, {})[str(address[0])] = None
@@ -90,7 +105,10 @@ class _Answer:
 
     def __init__(self) -> None:
         self.body: list[bytes] = []
-        self.is_complete = False
+        self.has_length = self.is_complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.has_length = self.has_length or name.lower() in (b"content-length", b"transfer-encoding")
 
     def on_body(self, piece: bytes) -> None:
         self.body.append(piece)
@@ -106,7 +124,7 @@ async def fetch(page: Page, address: str) -> str:
             return await _fetch(page, address)
     except TimeoutError:
         raise ScrapeError(f"no answer within {TIMEOUT_S:g} s") from None
-    except (OSError, httptools.HttpParserError) as error:
+    except (OSError, ValueError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
         raise ScrapeError(str(error) or type(error).__name__) from None
 
 
@@ -127,18 +145,26 @@ async def _fetch(page: Page, address: str) -> str:
         status = parser.get_status_code()
     finally:
         writer.transport.abort()
+    if not size:
+        raise ScrapeError("no answer")
     if status != 200:
-        raise ScrapeError(f"HTTP {status}")
-    return b"".join(answer.body).decode(errors="replace")
+        raise (NoPageError if status < 500 else ScrapeError)(f"HTTP {status}")
+    if answer.has_length and not answer.is_complete:
+        raise ScrapeError("the answer was cut off")
+    text = b"".join(answer.body).decode(errors="replace")
+    # Without a length nobody knows whether the last line is whole; a number without its end would be another number.
+    return text if answer.has_length else text[: text.rfind("\n") + 1]
 
 
 def is_exposition(text: str) -> bool:
-    """Whether a page looks like Prometheus text: its first line is a comment of that format, or a sample."""
-    first = text.lstrip()[:500].partition("\n")[0]
-    if first.startswith(("# HELP ", "# TYPE ")):
-        return True
-    name, _, value = first.rpartition(" ")
-    return bool(name) and name[0].isalpha() and _is_number(value)
+    """Whether a page looks like Prometheus text: a comment of that format, or a sample first."""
+    for line in filter(None, map(str.strip, text.split("\n", 100))):
+        if line.startswith(("# HELP ", "# TYPE ", "# UNIT ", "# EOF")):
+            return True
+        if not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            return bool(re.match(r"[a-zA-Z_:][\w:]*([{ ]|$)", name)) and _is_number(value)
+    return False
 
 
 def _is_number(text: str) -> bool:
@@ -156,7 +182,7 @@ def readings(text: str, patterns: tuple[str, ...]) -> Iterator[Reading]:
     """
     from prometheus_client.parser import text_string_to_metric_families
 
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("#") or not _is_wanted(line.partition("{")[0].partition(" ")[0], patterns):
             continue
         try:

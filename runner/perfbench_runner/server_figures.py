@@ -8,44 +8,64 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any
+from math import isfinite
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from perfbench_runner.server_metrics import STALE_S
-from perfbench_runner.server_names import COUNTERS, FIGURES, RATIOS, Name, chosen, is_value, thing
+from perfbench_runner.server_names import (
+    COUNTERS,
+    FIGURES,
+    PERIOD_S,
+    RATIOS,
+    STALE_S,
+    Figure,
+    Name,
+    Ratio,
+    chosen,
+    is_value,
+    thing,
+)
+
+HELD_S = 2 * PERIOD_S
+"""How long what was seen last holds: a look may have failed."""
+MOST_MOMENTS = 10_000
+"""A gauge is looked at in so many moments of a long stage."""
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Series = tuple[Array, Array]
 """Times and values."""
 Things = list[list[Series]]
 """Of each thing (replica, GPU) the series that tell of it: mostly one, of several the largest value counts."""
-Points = Mapping[tuple[str, str, str], list[tuple[float, float]]]
+Where = tuple[str, str, str]
+Points = Mapping[Where, list[tuple[float, float]]]
 """Times and values by source, name and labels."""
 LOG = logging.getLogger(__name__)
 
 
 def server_figures(db: sqlite3.Connection, start_s: float, end_s: float) -> dict[str, dict[str, float]]:
-    """Neutral name -> mean, min and max of a gauge; increase and per_second of a counter; value of a ratio."""
-    found = _things(_without_mixed(_points(db, start_s, end_s)))
-    figures: dict[str, dict[str, float]] = {}
-    for figure in FIGURES:
-        if found[figure.name]:
-            is_counter = figure.kind == "counter"
-            figures[figure.name] = (
-                _counter(found[figure.name], start_s, end_s)
-                if is_counter
-                else _gauge(found[figure.name], start_s, end_s, figure.kind == "mean")
-            )
-    for ratio in RATIOS:
-        of = sum(_increase(copies, start_s, end_s)[0] for copies in found[f"{ratio.name}/of"])
-        gauges = found[f"{ratio.name}/gauge"]
-        if of:
-            hits = sum(_increase(copies, start_s, end_s)[0] for copies in found[f"{ratio.name}/hits"])
-            figures[ratio.name] = {"value": hits / of}
-        elif gauges:
-            figures[ratio.name] = {"value": _gauge(gauges, start_s, end_s, True)["mean"]}
-    return figures
+    """Neutral name -> mean, min and max of a gauge; increase and per_second of a counter; value of a ratio.
+
+    What is not known is left out.
+    """
+    found = _things(_from_zero(_without_mixed(_points(db, start_s, end_s))))
+    figures = {figure.name: _of_figure(figure, found[figure.name], start_s, end_s) for figure in FIGURES}
+    figures |= {ratio.name: _of_ratio(ratio, found, start_s, end_s) for ratio in RATIOS}
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def _of_figure(figure: Figure, things: Things, start_s: float, end_s: float) -> dict[str, float]:
+    if figure.kind == "counter":
+        return _counter(things, start_s, end_s)
+    return _gauge(things, start_s, end_s, figure.kind == "mean")
+
+
+def _of_ratio(ratio: Ratio, found: Mapping[str, Things], start_s: float, end_s: float) -> dict[str, float]:
+    of = _counter(found[f"{ratio.name}/of"], start_s, end_s).get("increase")
+    if of:
+        return {"value": _counter(found[f"{ratio.name}/hits"], start_s, end_s).get("increase", 0.0) / of}
+    gauge = _gauge(found[f"{ratio.name}/gauge"], start_s, end_s, True)
+    return {"value": gauge["mean"]} if gauge else {}
 
 
 def _points(db: sqlite3.Connection, start_s: float, end_s: float) -> Points:
@@ -54,11 +74,23 @@ def _points(db: sqlite3.Connection, start_s: float, end_s: float) -> Points:
         "SELECT source, name, labels, time, value FROM server_metric WHERE time BETWEEN ? AND ? ORDER BY time",
         (start_s - STALE_S, end_s + STALE_S),
     )
-    points: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
+    points: dict[Where, list[tuple[float, float]]] = defaultdict(list)
     for source, name, labels, time_s, value in rows:
-        if value is not None:  # what SQLite makes of NaN
+        if value is not None and isfinite(value):  # SQLite makes nothing of NaN
             points[source, name, labels].append((time_s, value))
     return points
+
+
+def _from_zero(points: Points) -> Points:
+    """Let counters that a source began to tell of later stand at zero before: many appear with their first increase."""
+    times: dict[str, set[float]] = defaultdict(set)
+    for (source, _, _), values in points.items():
+        times[source] |= {time_s for time_s, _ in values}
+    made = {}
+    for key, values in points.items():
+        earlier = [time_s for time_s in times[key[0]] if time_s < values[0][0]] if key[1] in COUNTERS else []
+        made[key] = [(max(earlier), 0.0), *values] if earlier else values
+    return made
 
 
 def _without_mixed(points: Points) -> Points:
@@ -109,13 +141,18 @@ def _gauge(things: Things, start_s: float, end_s: float, is_mean: bool) -> dict[
 
     Readings just outside of the window show a server at rest: they count only where there are none inside.
     """
-    things = [[_inside(series, start_s, end_s) for series in copies] for copies in things]
-    edges = [times for copies in things for times, _ in copies]
-    times = np.unique(np.concatenate([[start_s, end_s], *edges]))
+    if not things:
+        return {}
+    inside = [_inside(series, start_s, end_s)[0] for copies in things for series in copies]
+    times = np.unique(np.concatenate([[start_s, end_s], *inside]))
     times = times[(times >= start_s) & (times <= end_s)]
-    each = np.array([np.fmax.reduce([_at(times, series) for series in copies]) for copies in things])
+    if len(times) > MOST_MOMENTS:
+        times = np.linspace(start_s, end_s, MOST_MOMENTS)
+    each = np.array([np.fmax.reduce([_at(times, series, start_s, end_s) for series in copies]) for copies in things])
     known = ~np.isnan(each).all(axis=0)
     times, each = times[known], each[:, known]
+    if not len(times):
+        return {}
     together = np.nanmean(each, axis=0) if is_mean else np.nansum(each, axis=0)
     length_s = float(times[-1] - times[0])
     area = float(np.sum((together[1:] + together[:-1]) / 2 * np.diff(times)))
@@ -123,10 +160,10 @@ def _gauge(things: Things, start_s: float, end_s: float, is_mean: bool) -> dict[
     return {"mean": mean, "min": float(together.min()), "max": float(together.max())}
 
 
-def _at(times: Array, series: Series) -> Array:
-    """A gauge at some times; NaN long before it was first seen, and long after: such as of a replica that is gone."""
-    values: Array = np.interp(times, *series)
-    values[(times < series[0][0] - STALE_S) | (times > series[0][-1] + STALE_S)] = np.nan
+def _at(times: Array, series: Series, start_s: float, end_s: float) -> Array:
+    """A gauge at some times; NaN before it was first seen, and some time after it was last: a replica that is gone."""
+    values: Array = np.interp(times, *_inside(series, start_s, end_s))
+    values[(times < series[0][0]) | (times > series[0][-1] + HELD_S)] = np.nan
     return values
 
 
@@ -137,23 +174,31 @@ def _inside(series: Series, start_s: float, end_s: float) -> Series:
 
 
 def _counter(things: Things, start_s: float, end_s: float) -> dict[str, float]:
-    found = [_increase(copies, start_s, end_s) for copies in things]
-    rates = [increase / length_s for increase, length_s in found if length_s > 0]
-    return {"increase": sum(increase for increase, _ in found), "per_second": sum(rates)}
+    """The increase of all things together, and per second of the time that any of them was seen."""
+    found = [max(_grown(series, start_s, end_s) for series in copies) for copies in things]
+    seen = [one for one in found if one.last_s > one.first_s]
+    if not seen:
+        return {}
+    increase = sum(one.increase for one in seen)
+    length_s = max(one.last_s for one in seen) - min(one.first_s for one in seen)
+    return {"increase": increase, "per_second": increase / length_s}
 
 
-def _increase(copies: list[Series], start_s: float, end_s: float) -> tuple[float, float]:
-    """The largest increase of a thing's counters, and over which part of the window it is known (seconds)."""
-    return max(_grown(series, start_s, end_s) for series in copies)
+class Grown(NamedTuple):
+    """A counter's increase, and over which part of the window it is known."""
+
+    increase: float
+    first_s: float
+    last_s: float
 
 
-def _grown(series: Series, start_s: float, end_s: float) -> tuple[float, float]:
+def _grown(series: Series, start_s: float, end_s: float) -> Grown:
     """A counter's increase. A restart begins at zero again."""
     times, values = series
     steps = np.diff(values)
     grown = np.concatenate([[0.0], np.cumsum(np.where(steps < 0, values[1:], steps))])
     first_s, last_s = max(start_s, float(times[0])), min(end_s, float(times[-1]))
     if last_s <= first_s:
-        return 0.0, 0.0
+        return Grown(0.0, first_s, first_s)
     at_first, at_last = np.interp([first_s, last_s], times, grown)
-    return float(at_last - at_first), last_s - first_s
+    return Grown(float(at_last - at_first), first_s, last_s)

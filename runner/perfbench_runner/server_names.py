@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
 
+PERIOD_S = 1.0
+"""How often servers are looked at."""
+STALE_S = 5 * PERIOD_S
+"""A reading this old says nothing of now."""
 ABSURD = 1e15
-"""A gauge of that size is no value: DCGM writes 2^63 where a GPU cannot tell."""
+"""What is that large is no value: DCGM writes 2^63 where a GPU cannot tell."""
 _RANKS = ("tp_rank", "pp_rank", "moe_ep_rank", "priority")
 """SGLang's ranks tell the same again, and so do its priorities beside their total; only `dp_rank` is another replica."""
 _MIG = ("GPU_I_ID", "GPU_I_PROFILE")
 """DCGM repeats a GPU's power for each of its slices."""
-Reading = tuple[str, str]
+Key = tuple[str, str]
 """A server's metric and its labels, as JSON."""
 
 
@@ -37,9 +41,9 @@ class Name(NamedTuple):
     is_zero_none: bool = False
     """0 stands for: does not apply."""
 
-    def fits(self, reading: Reading) -> bool:
+    def fits(self, key: Key) -> bool:
         """Whether this is one of its samples."""
-        return reading[0] == self.name and self.label in reading[1]
+        return key[0] == self.name and self.label in key[1]
 
 
 @dataclass(frozen=True)
@@ -203,14 +207,14 @@ COUNTERS = frozenset(
 """Those that only grow while a server lives."""
 
 
-def chosen(had: Collection[Reading]) -> list[tuple[str, Name]]:
+def chosen(had: Collection[Key]) -> list[tuple[str, Name]]:
     """What to make of what one source has: (neutral name, metric); ratios have parts: hits, of, gauge."""
-    found = []
+    found, names = [], {name for name, _ in had}
     for figure in FIGURES:
         found += [(figure.name, name) for name in figure.names if _has(had, name)][:1]
     for ratio in RATIOS:
-        # Hits may be missing until there is one, so what they are hits of decides.
-        pairs = [pair for pair in ratio.counters if _has(had, pair[1]) and pair[0].name in {name for name, _ in had}]
+        # One label of a counter may be missing until it has a hit.
+        pairs = [(hits, of) for hits, of in ratio.counters if _has(had, of) and hits.name in names]
         if pairs:
             found += [(f"{ratio.name}/hits", pairs[0][0]), (f"{ratio.name}/of", pairs[0][1])]
         else:
@@ -218,8 +222,8 @@ def chosen(had: Collection[Reading]) -> list[tuple[str, Name]]:
     return found
 
 
-def _has(had: Collection[Reading], name: Name) -> bool:
-    return any(name.fits(reading) for reading in had)
+def _has(had: Collection[Key], name: Name) -> bool:
+    return any(name.fits(key) for key in had)
 
 
 @cache
@@ -231,7 +235,7 @@ def thing(labels: str, copies: tuple[str, ...]) -> str:
 
 
 def neutral(sources: Iterable[Collection[tuple[str, str, float]]]) -> dict[str, float]:
-    """One moment's samples (name, labels, value), by source, under neutral names; counters count since servers started."""
+    """One moment's samples (name, labels, value), by source, under neutral names."""
     known: dict[str, list[float]] = defaultdict(list)
     for samples in sources:
         for neutral_name, name in chosen([(name, labels) for name, labels, _ in samples]):
@@ -261,4 +265,4 @@ def _values(samples: Collection[tuple[str, str, float]], name: Name) -> list[flo
 
 def is_value(name: Name, value: float) -> bool:
     """Whether a sample says anything."""
-    return name.name in COUNTERS or (abs(value) < ABSURD and not (name.is_zero_none and value == 0))
+    return abs(value) < ABSURD and not (name.is_zero_none and value == 0)

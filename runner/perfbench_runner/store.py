@@ -94,6 +94,11 @@ def m002_last_turn(db: sqlite3.Connection) -> None:
         db.execute("ALTER TABLE result ADD COLUMN last_turn INTEGER")
 
 
+@migration
+def m003_server_metric_by_time(db: sqlite3.Connection) -> None:
+    db.execute("CREATE INDEX server_metric_time ON server_metric (time)")  # each stage's figures look for their own
+
+
 def migrate(db: sqlite3.Connection) -> None:
     """Bring a database, blank or old, to the newest schema."""
     db.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied REAL)")
@@ -110,10 +115,12 @@ class StoreError(Exception):
 
 
 @contextmanager
-def told_in_words(path: Path) -> Iterator[None]:
-    """Turn SQLite's and the system's errors into a StoreError that names the file."""
+def told_in_words(path: Path, *passed: type[Exception]) -> Iterator[None]:
+    """Turn SQLite's and the system's errors, but those to be passed on, into a StoreError that names the file."""
     try:
         yield
+    except passed:
+        raise
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"cannot write {path}: {error}; is there room on the disk?") from error
 

@@ -1,5 +1,6 @@
 """What a runner serves while it runs and lingers, and what it leaves for the operator."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -8,9 +9,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from perfbench_api.outcome import Outcome
+from perfbench_runner.endpoint import Endpoint
 
 Start = Callable[..., Any]
 SHORT = {"concurrency": 2, "requests": 6}
@@ -95,3 +100,104 @@ def test_an_address_that_is_none_is_bad_input(mock: Start, perfbench: Start, spe
     run = perfbench(spec_for(mock()), "--listen", listen)
     assert run.wait(20) == 2
     assert "write it as HOST:PORT" in run.stderr
+
+
+class Metrics:
+    """A page that is larger than what the kernel holds for a client."""
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        return b"x" * 8_000_000, "text/plain"
+
+
+async def opened(listen: str) -> tuple[Endpoint, int]:
+    """An endpoint that serves, and its port."""
+    endpoint = Endpoint(listen, Metrics())  # type: ignore[arg-type]
+    await endpoint.open(SimpleNamespace(interrupted=asyncio.Event()))  # type: ignore[arg-type]
+    return endpoint, endpoint._socket.getsockname()[1]
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("listen", "families"),
+    [
+        (":0", {"127.0.0.1", "::1"}),
+        ("[::]:0", {"127.0.0.1", "::1"}),
+        ("0.0.0.0:0", {"127.0.0.1"}),
+        ("127.0.0.1:0", {"127.0.0.1"}),
+        ("[::1]:0", {"::1"}),
+    ],
+)
+async def test_all_addresses_are_those_of_both_families(listen: str, families: set[str]) -> None:
+    if "::1" in families and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    endpoint, port = await opened(listen)
+    answered = set()
+    for host in ("127.0.0.1", "::1"):
+        address = f"[{host}]" if ":" in host else host
+        if await asyncio.to_thread(get, f"{address}:{port}", "/healthz") == "ok\n":
+            answered.add(host)
+    await endpoint.close(Outcome(outcome="succeeded"))
+    assert answered == families
+
+
+async def test_without_ipv6_all_addresses_are_those_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    endpoint, port = await opened(":0")
+    assert await asyncio.to_thread(get, f"127.0.0.1:{port}", "/healthz") == "ok\n"
+    await endpoint.close(Outcome(outcome="succeeded"))
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_the_end() -> None:
+    endpoint, port = await opened("127.0.0.1:0")
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
+    await asyncio.sleep(0.2)
+    began_s = time.monotonic()
+    await endpoint.close(Outcome(outcome="succeeded"))
+    assert 0.5 < time.monotonic() - began_s < 5, "the client is given a moment"
+    writer.close()
+
+
+def test_server_metrics_that_cannot_be_had_hurt_no_run(
+    mock: Start, perfbench: Start, spec_for: Start, listen: str, tmp_path: Path
+) -> None:
+    word = tmp_path / "word"
+    pages = [
+        {"url": "http://127.0.0.1:9/metrics"},
+        {"url": "http://a..b/metrics"},
+        {"url": f"http://{'x' * 70}.example/"},
+    ]
+    spec = spec_for(mock(), SHORT, target={"metrics": pages})
+    run = perfbench(spec, "--listen", listen, "--termination-message", str(word))
+    assert run.wait(30) == 0
+    assert run.stderr.count("no server metrics from") == 3
+    assert json.loads(word.read_text())["outcome"] == "succeeded"
+    assert run.stage["requests"]["succeeded"] == 6
+
+
+def test_a_run_without_a_place_for_its_results_says_so_in_its_last_word(
+    mock: Start, perfbench: Start, spec_for: Start, tmp_path: Path
+) -> None:
+    word = tmp_path / "word"
+    (tmp_path / "file").write_text("in the way")
+    run = perfbench(spec_for(mock()), "--termination-message", str(word), name="file/run")
+    assert run.wait(20) == 2
+    assert "cannot write" in run.stderr
+    assert json.loads(word.read_text())["reason"] == "CannotStore"
+
+
+def test_a_last_word_that_cannot_be_written_changes_nothing(
+    mock: Start, perfbench: Start, spec_for: Start, tmp_path: Path
+) -> None:
+    run = perfbench(spec_for(mock(), SHORT), "--termination-message", str(tmp_path / "no" / "word"))
+    assert run.wait(20) == 0
+    assert "cannot write the termination message" in run.stderr
+    run = perfbench({"target": {}}, "--termination-message", str(tmp_path / "no" / "word"), name="bad")
+    assert run.wait(20) == 2

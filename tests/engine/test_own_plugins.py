@@ -339,3 +339,27 @@ def test_the_docs_list_every_module_of_evalscope_that_resolves() -> None:
 
     text = (ROOT / "docs" / "plugins.md").read_text()
     assert [name for name, ours in OURS.items() if ours and f"`{name}`" not in text] == []
+
+
+def test_numbers_of_any_kind_that_a_plugin_leaves_hurt_nobody_who_watches(url: str, tmp_path: Path) -> None:
+    """In a cluster every run is watched."""
+    file = file_of(
+        tmp_path,
+        """
+        import time
+        import numpy as np
+
+        @register_api("odd")
+        class Odd(OpenaiPlugin):
+            async def process_request(self, client_session, url, headers, body):
+                now = time.perf_counter()
+                data = BenchmarkData(request=str(body), success=True, start_time=now, completed_time=now + 0.1)
+                data.query_latency, data.first_chunk_latency = np.float64(0.1), "0.05"
+                data.inter_chunk_latency = np.array([0.01, 0.02])
+                data.prompt_tokens, data.completion_tokens = "7", np.int64(3)
+                return data
+        """,
+    )
+    flags = ["--url", url, "--model", "m", "--api", "odd", "--number", "4", "--parallel", "2", "--no-test-connection"]
+    stage = run(tmp_path, "--plugin", file, *flags, "--listen", "127.0.0.1:0")["stages"][0]
+    assert (stage["requests"]["succeeded"], stage["prompt_tokens"]["mean"], stage["itl_s"]["count"]) == (4, 7.0, 8)

@@ -163,7 +163,7 @@ def test_runner_pod_is_restricted_and_has_no_token() -> None:
     assert container()["securityContext"]["readOnlyRootFilesystem"] is True
     assert container()["command"] == [
         *("perfbench", "run", "/etc/perfbench/manifest.yaml", "--results-dir", f"/results/models/chat/{UID}"),
-        *("--listen", "0.0.0.0:9090", "--termination-message", "/dev/termination-log"),
+        *("--listen", ":9090", "--termination-message", "/dev/termination-log"),
     ]
 
 

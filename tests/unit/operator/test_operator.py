@@ -1,13 +1,17 @@
 """The small parts that keep the operator going: queue, health, metrics, settings, events."""
 
 import asyncio
+import socket
 import subprocess
+import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from bodies import NOW, UID, body
 from prometheus_client import generate_latest
 
+from perfbench_operator.handlers import Operator, serve_metrics
 from perfbench_operator.health import MISSED_S, STALLED_S, UNREACHABLE_S, Health
 from perfbench_operator.metrics import Metrics
 from perfbench_operator.reconciler import news
@@ -156,6 +160,129 @@ def test_metrics_tell_of_a_benchmark_that_nothing_is_known_of_yet() -> None:
     assert 'perfbench_operator_benchmarks{phase="Pending"} 1.0' in text
     assert "perfbench_benchmark_verdict{" not in text
     assert "timestamp_seconds{" not in text
+
+
+ODD_STAGES: list[Any] = [
+    {"name": "odd", "itl_s": [1], "request_throughput_rps": 2.5},
+    {"name": "odd", "requests": 7, "request_throughput_rps": 2.5},
+    {"name": "odd", "ttft_s": {"p50": "fast", "mean": None, "p99": 10**400}, "request_throughput_rps": 2.5},
+    {"name": "odd", "output_token_throughput_tps": True, "request_throughput_rps": 2.5},
+]
+
+
+@pytest.mark.parametrize("stage", ODD_STAGES)
+def test_a_figure_that_cannot_be_read_is_left_out_and_nothing_else(stage: dict[str, Any]) -> None:
+    text = page(body(status={"phase": "Succeeded", "summary": [None, 3, stage]}))
+    series = [line for line in text.splitlines() if 'stage="odd"' in line]
+    labels = 'benchmark="chat",model="llama",namespace="models",stage="odd"'
+    assert series == [f"perfbench_benchmark_requests_per_second{{{labels}}} 2.5"]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"startTime": "soon"},
+        {"startTime": 7},
+        {"startTime": "0001-01-01T00:00:00"},
+        {"client": "valid"},
+        {"summary": {"c8": {}}},
+        {"summary": 3},
+        "Succeeded",
+    ],
+)
+def test_a_status_that_cannot_be_read_is_left_out(status: Any) -> None:
+    text = "".join(line for line in page({**body(), "status": status}).splitlines() if 'benchmark="chat"' in line)
+    assert 'perfbench_benchmark_info{benchmark="chat",model="llama",namespace="models",workload=""} 1.0' in text
+    for left_out in ("start_timestamp_seconds{", "client_state{", 'stage="'):
+        assert left_out not in text
+
+
+@pytest.mark.parametrize("spec", [{"target": None, "dataset": None}, {"target": "llama", "dataset": ["random"]}])
+def test_a_spec_that_cannot_be_read_has_no_model_and_no_workload(spec: dict[str, Any]) -> None:
+    text = page(body(spec))
+    assert 'perfbench_benchmark_info{benchmark="chat",model="",namespace="models",workload=""} 1.0' in text
+
+
+def page(benchmark: dict[str, Any]) -> str:
+    """What /metrics says of a benchmark, beside a sound one."""
+    metrics = Metrics()
+    stage = {"name": "c8", "request_throughput_rps": 1.5}
+    metrics.benchmarks.known = {"other": body(status={"summary": [stage]}, name="sound"), UID: benchmark}
+    text = generate_latest(metrics.registry).decode()
+    assert (
+        'perfbench_benchmark_requests_per_second{benchmark="sound",model="llama",namespace="models",stage="c8"} 1.5'
+        in text
+    )
+    return text
+
+
+class ListedLate:
+    """A cluster that lists benchmarks as they were before what happens meanwhile."""
+
+    def __init__(self, *bodies: dict[str, Any]) -> None:
+        self.bodies = list(bodies)
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def benchmarks(self, namespace: str | None) -> list[dict[str, Any]]:
+        self.meanwhile()
+        return self.bodies
+
+
+async def test_a_benchmark_that_is_deleted_while_all_are_listed_does_not_come_back() -> None:
+    cluster = ListedLate(body(), body(uid="other", name="other"))
+    operator = Operator(Settings(), cluster)  # type: ignore[arg-type]
+    operator.saw_benchmark(body(), is_gone=False)
+    cluster.meanwhile = lambda: operator.saw_benchmark(body(), is_gone=True)
+    await operator._list()
+    assert list(operator.metrics.benchmarks.known) == ["other"]
+    assert list(operator.health.missed) == ["other"], "the watch owes nothing of what is gone"
+    cluster.meanwhile = lambda: None
+    await operator._list()
+    assert set(operator.metrics.benchmarks.known) == {UID, "other"}, "only what the watch told since the list began"
+
+
+async def test_a_benchmark_that_is_made_or_changes_while_all_are_listed_stays_as_it_was_told() -> None:
+    changed, made = body(status={"phase": "Succeeded"}, resourceVersion="8"), body(uid="made", name="made")
+    cluster = ListedLate(body())
+    operator = Operator(Settings(), cluster)  # type: ignore[arg-type]
+
+    def tell() -> None:
+        operator.saw_benchmark(changed, is_gone=False)
+        operator.saw_benchmark(made, is_gone=False)
+
+    cluster.meanwhile = tell
+    await operator._list()
+    assert operator.metrics.benchmarks.known == {UID: changed, "made": made}
+    assert set(operator.health.told) == {UID, "made"}
+
+
+def test_a_benchmark_that_is_gone_leaves_the_metrics_even_if_it_was_never_there() -> None:
+    operator = Operator(Settings(), ListedLate())  # type: ignore[arg-type]
+    operator.saw_benchmark(body(), is_gone=True)
+    operator.saw_benchmark(body(), is_gone=False)
+    operator.saw_benchmark(body(), is_gone=True)
+    assert operator.metrics.benchmarks.known == {}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_metrics_are_served_to_both_families(host: str) -> None:
+    server = serve_metrics(0, Metrics().registry)
+    try:
+        if host == "[::1]" and not has_ipv6():
+            pytest.skip("this machine has no IPv6")
+        with urllib.request.urlopen(f"http://{host}:{server.server_port}/metrics", timeout=5) as answer:
+            assert b"perfbench_operator_benchmarks" in answer.read()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_promtool_finds_nothing_to_complain_about(promtool: str) -> None:

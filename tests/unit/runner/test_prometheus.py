@@ -209,3 +209,26 @@ def test_promtool_finds_nothing_to_complain_about(promtool: str) -> None:
         check=False,
     )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_of_several_bounds_of_one_figure_the_strictest_is_shown() -> None:
+    """Two samples with the same labels would have a Pushgateway refuse the whole page."""
+    objectives = [
+        {"metric": "ttft", "max": "500ms"},
+        {"metric": "ttft", "max": "300ms", "stage": "c2"},
+        {"metric": "request_throughput", "min": 2},
+        {"metric": "request_throughput", "min": 3},
+    ]
+    spec = {"target": {"mock": {}}, "load": {"stages": STAGES}, "objectives": objectives}
+    found = values(Metrics(PerfBenchmark.read({"metadata": {"name": "m"}, "spec": spec}), "m"))
+    name = "perfbench_objective_threshold"
+    assert found[name, "max", "ttft", "c2", "p99"] == 0.3
+    assert found[name, "max", "ttft", "r5", "p99"] == 0.5
+    assert found[name, "min", "request_throughput", "c2", ""] == 3
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text; version=abc", "nonsense;;=", "text/plain;version="])
+def test_a_scraper_that_asks_for_what_there_is_not_gets_plain_text(accept: str) -> None:
+    text, content_type = metrics().render(accept)
+    assert b"perfbench_phase" in text
+    assert content_type.startswith("text/plain")

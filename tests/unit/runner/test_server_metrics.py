@@ -22,6 +22,7 @@ from perfbench_api.sections import MetricsSource
 from perfbench_runner import server_metrics
 from perfbench_runner.scrape import Page, Reading, ScrapeError, addresses, fetch, is_exposition, readings
 from perfbench_runner.server_figures import server_figures
+from perfbench_runner.server_live import ServerLive
 from perfbench_runner.server_metrics import ServerMetrics, Source, sources
 from perfbench_runner.server_names import KNOWN, neutral
 from perfbench_runner.shard import Wiring
@@ -83,12 +84,25 @@ def test_lines_that_cannot_be_read_are_left_out() -> None:
     assert list(readings('a{b="c" 1\na 2\na{b="c"} x\n', ("a",))) == [Reading("a", "{}", 2.0)]
 
 
-@pytest.mark.parametrize("text", [VLLM, "up 1\n", 'x{a="b"} 2 1700000000\n', "# TYPE a gauge\n"])
+EXPOSITIONS = [
+    VLLM,
+    "up 1\n",
+    'x{a="b"} 2 1700000000\n',
+    "# TYPE a gauge\n",
+    "# EOF\n",
+    "# a word\n_a:b 1 \n",
+    f'a{{b="{"x" * 600}"}} 1',
+]
+
+
+@pytest.mark.parametrize("text", EXPOSITIONS)
 def test_prometheus_text_is_known_by_its_first_line(text: str) -> None:
     assert is_exposition(text)
 
 
-@pytest.mark.parametrize("text", ["", "<!doctype html>\n<html>", '{"error": "not found"}', "Not Found"])
+@pytest.mark.parametrize(
+    "text", ["", "<!doctype html>\n<html>", '{"error": "not found"}', "Not Found", "# a title\ntext 1 x"]
+)
 def test_other_pages_are_none(text: str) -> None:
     assert not is_exposition(text)
 
@@ -104,6 +118,34 @@ async def test_a_page_is_fetched_with_its_headers_whole_or_in_chunks() -> None:
 
     async with serving(answer) as url:
         assert await fetch(Page(f"{url}/metrics?all=1", {"X-Key": "secret"}), "127.0.0.1") == "/metrics?all=1 secret"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\na 1\nb 64", "a 1\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\na 1\nb 64", "the answer was cut off"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\na 1\nb 64\r\n", "the answer was cut off"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", ".+"),
+        (b"HTTP/1.1 2", ".+"),
+        (b"", "no answer"),
+    ],
+)
+async def test_a_page_that_is_cut_off_is_not_read_to_a_wrong_number(answer: bytes, text: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    page = Page(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics")
+    if text.startswith("a 1"):
+        assert await fetch(page, "127.0.0.1") == text
+    else:
+        with pytest.raises(ScrapeError, match=text):
+            await fetch(page, "127.0.0.1")
+    server.close()
+    await server.wait_closed()
 
 
 async def test_what_is_no_page_is_said_in_words() -> None:
@@ -161,10 +203,41 @@ def test_off_without_quotes_is_off(text: str, metrics: str) -> None:
     assert PerfBenchmark.read({"metadata": {"name": "m"}, "spec": spec}).spec.target.metrics == metrics
 
 
-def test_off_asks_for_nothing_and_a_broken_address_is_told() -> None:
+def test_off_asks_for_nothing() -> None:
     assert sources("off", wiring("http://llama/v1")) == []
-    with pytest.raises(SpecError, match=r"spec\.target\.metrics\[0\]: give the url .* got 'llama:8000/metrics'"):
-        sources([MetricsSource(url="llama:8000/metrics")], wiring("http://llama/v1"))
+
+
+@pytest.mark.parametrize(
+    "url", ["llama:8000/metrics", "http://h:99999/metrics", "http://h:abc/", "http://[::1/metrics", "http://u:p@h/", ""]
+)
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    with pytest.raises(SpecError, match=r"spec\.target\.metrics\[0\]: give the url of a metrics page"):
+        sources([MetricsSource(url=url)], wiring("http://llama/v1"))
+
+
+@pytest.mark.parametrize(
+    ("target", "page", "is_own"),
+    [
+        ("http://llama:80/v1", "http://LLAMA/metrics", True),
+        ("https://llama/v1", "https://llama:443/metrics", True),
+        ("http://llama/v1", "https://llama/metrics", False),
+        ("http://llama:8000/v1", "http://llama:9000/metrics", False),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port_however_they_are_written(target: str, page: str, is_own: bool) -> None:
+    [source] = sources([MetricsSource(url=page)], wiring(target, Authorization="Bearer x"))
+    assert bool(source.page.headers) == is_own
+
+
+def test_sources_that_may_share_an_address_have_names_of_their_own() -> None:
+    urls = [
+        "http://a.example/metrics",
+        "http://b.example/metrics",
+        "http://a.example/other?x=1",
+        "http://c:9400/metrics",
+    ]
+    found = sources([MetricsSource(url=url) for url in urls], wiring("http://llama/v1"))
+    assert [source.prefix + source.path for source in found] == ["a.example/", "b.example/", "/other?x=1", ""]
 
 
 # Neutral names
@@ -267,7 +340,39 @@ def test_a_replica_that_goes_or_comes_counts_for_as_long_as_it_was_seen() -> Non
     gone = [(float(time_s), 2.0) for time_s in range(10, 16)]
     found = server_figures(database(*gauge(*there), *gauge(*gone, source="b")), 10.0, 40.0)["running"]
     assert (found["min"], found["max"]) == (4.0, 6.0)
-    assert found["mean"] == pytest.approx(4 + 2 * 10 / 30, abs=0.05), "ten seconds of thirty: five until it is missed"
+    assert found["mean"] == pytest.approx(4 + 2 * 7.5 / 30, abs=0.05), (
+        "five seconds of thirty, and two until it is missed"
+    )
+
+
+def test_a_server_that_is_started_again_under_a_new_name_does_not_count_twice() -> None:
+    before, after = ([(float(time_s), 4.0) for time_s in part] for part in (range(10, 21), range(22, 41)))
+    found = server_figures(database(*gauge(*before), *gauge(*after, source="a#2")), 10.0, 40.0)["running"]
+    assert found == {"mean": pytest.approx(4.0, abs=0.25), "min": 4.0, "max": 8.0}, "for a moment"
+
+
+def test_replicas_that_follow_each_other_are_one_rate() -> None:
+    first = [(float(time_s), 1000.0 * time_s) for time_s in range(10, 41)]
+    second = [(float(time_s), 1000.0 * (time_s - 40)) for time_s in range(40, 71)]
+    found = server_figures(database(*counter(*first), *counter(*second, source="b")), 10.0, 70.0)
+    assert found["generation_tokens"] == {"increase": 60000.0, "per_second": 1000.0}
+
+
+def test_a_counter_that_appears_in_the_window_began_at_zero() -> None:
+    name = "sglang:num_retracted_requests_total"
+    rows = [*gauge((10, 1), (11, 1), (12, 1), (13, 1)), (12.0, "a", name, 5.0), (13.0, "a", name, 6.0)]
+    assert server_figures(database(*rows), 10.0, 13.0)["preemptions"] == {"increase": 6.0, "per_second": 3.0}
+
+
+@pytest.mark.parametrize("points", [[(11, 5)], [(6, 1), (8, 9)], [(11, float("inf")), (12, float("inf"))]])
+def test_what_is_not_known_of_a_counter_is_left_out(points: list[tuple[float, float]]) -> None:
+    assert server_figures(database(*counter(*points)), 10.0, 13.0) == {}
+
+
+def test_a_gpu_that_cannot_tell_its_energy_is_left_out() -> None:
+    name = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
+    rows = [(time_s, "a", name, 9223372036854775794.0) for time_s in (10.0, 13.0)]
+    assert server_figures(database(*rows), 10.0, 13.0) == {}
 
 
 def test_replicas_that_are_seen_now_and_then_are_added() -> None:
@@ -339,7 +444,7 @@ async def test_readings_are_stored_and_live(tmp_path: Path) -> None:
         await until(lambda: len(run.rows()) >= 10)
         await watch.loaded(run)
         await watch.close(Outcome(outcome="succeeded"))
-    assert watch.latest() == {"running": 3.0, "waiting": 1.0, "kv_cache_usage": 0.25, "generation_tokens": 640.0}
+    assert watch.latest() == {"running": 3.0, "waiting": 1.0, "kv_cache_usage": 0.25, "generation_tokens": 0.0}
     assert (0, url.removeprefix("http://"), "vllm:generation_tokens_total", 640.0) in run.rows()
     assert not [name for _, _, name, _ in run.rows() if "bucket" in name or "process" in name]
 
@@ -394,6 +499,88 @@ async def test_auto_finds_a_page_that_is_elsewhere(tmp_path: Path) -> None:
         await until(lambda: len(run.rows()) >= 3)
         await watch.close(Outcome(outcome="succeeded"))
     assert watch.latest() == {"running": 2.0}
+
+
+async def test_auto_asks_again_where_there_was_no_answer(tmp_path: Path) -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if request.path != "/metrics":
+            raise web.HTTPNotFound
+        return web.Response(text=VLLM) if len(asked) > 4 else web.Response(status=503)
+
+    run: Any = Run(tmp_path)
+    async with serving(answer) as url:
+        watch = ServerMetrics(sources("auto", wiring(url)), is_auto=True, period_s=0.01)
+        await watch.open(run)
+        await until(run.rows)
+        await watch.close(Outcome(outcome="succeeded"))
+    assert asked.count("/prometheus/metrics") == 1
+    assert watch.latest()["running"] == 3.0
+
+
+async def test_nothing_that_goes_wrong_hurts_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(page: Page) -> list[list[str]]:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(server_metrics, "addresses", broken)
+    run: Any = Run(tmp_path)
+    watch = ServerMetrics(sources("auto", wiring("http://llama")), is_auto=True, period_s=0.01)
+    await watch.open(run)
+    await until(lambda: watch._task is None or watch._task.done())
+    await watch.loaded(run)
+    await watch.close(Outcome(outcome="succeeded"))
+    assert "no longer read" in caplog.text
+
+
+async def test_addresses_that_were_known_hold_when_a_name_cannot_be_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def once(page: Page) -> list[list[str]]:
+        asked.append(page)
+        if len(asked) > 1:
+            raise ScrapeError("no DNS")
+        return [["127.0.0.1"]]
+
+    monkeypatch.setattr(server_metrics, "addresses", once)
+    monkeypatch.setattr(server_metrics, "RESOLVE_S", 0.01)
+    run: Any = Run(tmp_path)
+    async with serving(page(VLLM)) as url:
+        watch = ServerMetrics(sources("auto", wiring(url)), is_auto=True, period_s=0.02)
+        await watch.open(run)
+        await until(lambda: len(asked) > 2 and len(run.rows()) > 12)
+        await watch.close(Outcome(outcome="succeeded"))
+
+
+def test_live_counters_never_fall_and_begin_with_the_run() -> None:
+    now_s = 0.0
+    live = ServerLive(lambda: now_s)
+    shown = []
+    for now_s, source, value in (
+        (0.0, "a", 5e6), (1.0, "b", 1e6), (2.0, "a", 5e6 + 10), (9.0, "b", 1e6 + 5), (10.0, "b", 3), (11.0, "a", 5e6 + 20)
+    ):  # fmt: skip
+        live.add(now_s, source, [Reading("vllm:generation_tokens_total", "{}", value)])
+        shown.append(live.latest()["generation_tokens"])
+    assert shown == [0, 0, 10, 15, 18, 28]
+
+
+def test_live_gauges_of_a_server_that_is_gone_are_left_out() -> None:
+    now_s = 0.0
+    live = ServerLive(lambda: now_s)
+    live.add(0.0, "a", [Reading("vllm:num_requests_running", "{}", 3.0)])
+    live.add(0.0, "b", [Reading("vllm:num_requests_running", "{}", 4.0)])
+    assert live.latest() == {"running": 7.0}
+    now_s = 4.0
+    live.add(4.0, "b", [Reading("vllm:num_requests_running", "{}", 4.0)])
+    now_s = 6.0
+    assert live.latest() == {"running": 4.0}
+    now_s = 60.0
+    assert live.latest() == {}
 
 
 async def test_replicas_behind_one_address_are_told_apart_by_when_they_started(tmp_path: Path) -> None:
