@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import time
+from time import monotonic, sleep, time
 from types import NoneType
 from typing import Any
 
@@ -108,6 +108,10 @@ def migrate(db: sqlite3.Connection) -> None:
             function(db)
             db.execute("INSERT INTO migration VALUES (?, ?)", (function.__name__, time()))
     db.commit()
+
+
+READERS_S = 10.0
+"""So long others may read the file before it is finished."""
 
 
 class StoreError(Exception):
@@ -204,14 +208,27 @@ class Store:
         """Turn the file into one file under its own name, on the disk for sure; returns its path."""
         self.commit()
         with told_in_words(self.path):
-            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self.db.execute("PRAGMA journal_mode = DELETE")
+            until_s = monotonic() + READERS_S
+            while not self._is_one_file():
+                if monotonic() > until_s:
+                    raise StoreError(f"{self.path} cannot be finished: another program has it open and does not end.")
+                sleep(0.05)
             self.db.close()
             final = self.folder / FILE
             _sync(self.path)
             self.path.rename(final)
             _sync(self.folder)
         return final
+
+    def _is_one_file(self) -> bool:
+        """Take the log into the file; it cannot be done while somebody reads it."""
+        try:
+            is_busy = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            return not is_busy and self.db.execute("PRAGMA journal_mode = DELETE").fetchone()[0] == "delete"
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+            return False
 
 
 def _sync(path: Path) -> None:

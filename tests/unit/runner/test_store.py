@@ -4,6 +4,7 @@ import base64
 import json
 import pickle
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,46 @@ def test_at_the_end_it_is_one_file_under_its_own_name(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         db.execute("DELETE FROM result")
     db.close()
+
+
+def reading(path: Path) -> sqlite3.Connection:
+    """Somebody in the middle of reading."""
+    db = sqlite3.connect(path, check_same_thread=False)
+    db.execute("BEGIN")
+    db.execute("SELECT count(*) FROM run").fetchone()
+    return db
+
+
+def test_somebody_who_reads_at_the_end_is_waited_for(tmp_path: Path) -> None:
+    results = Store(tmp_path)
+    results.set_run(name="a")
+    results.commit()
+    reader = reading(results.path)
+    results.set_run(more="b")
+    later = threading.Timer(0.3, reader.close)
+    later.start()
+    path = results.close()
+    later.join()
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    db = open_results(tmp_path)
+    assert dict(db.execute("SELECT * FROM run")) == {"name": "a", "more": "b"}
+    db.close()
+
+
+def test_somebody_who_never_ends_reading_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "READERS_S", 0.1)
+    results = Store(tmp_path)
+    results.set_run(name="a")
+    results.commit()
+    reader = reading(results.path)
+    results.set_run(more="b")
+    with pytest.raises(StoreError, match="another program has it open"):
+        results.close()
+    reader.close()
+    again = Store(tmp_path)
+    assert again.fact("more") == "b"
+    again.db.close()
+    results.db.close()
 
 
 def test_what_is_no_results_file_is_said_to_be_none(tmp_path: Path) -> None:
