@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from perfbench_operator.metrics import Metrics as OperatorMetrics
 from perfbench_runner.prometheus import FAMILIES, RUN
-from perfbench_runner.server_names import FIGURES, RATIOS
+from perfbench_runner.server_names import FIGURES, RATIOS, Name
 
 
 class Line(NamedTuple):
@@ -64,13 +64,20 @@ def names() -> str:
         "counter": "increase, per_second",
     }
     for figure in FIGURES:
-        made = ", ".join(f"`{name.name}`" for name in figure.names)
+        made = ", ".join(map(_named, figure.names))
         rows.append(f"| `{figure.name}` | {kinds[figure.kind]} | {made} |")
     for ratio in RATIOS:
-        pairs = [f"`{part.name}` / `{of.name}`" for part, of in ratio.counters]
-        gauges = [f"`{name.name}`" for name in ratio.gauges]
+        pairs = [f"{_named(part)} / {_named(of)}" for part, of in ratio.counters]
+        gauges = list(map(_named, ratio.gauges))
         rows.append(f"| `{ratio.name}` | value | {', '.join([*pairs, *gauges])} |")
     return "\n".join(rows)
+
+
+def _named(name: Name) -> str:
+    """A server's metric as PromQL has it; where only the beginning of a label's value matters, with dots."""
+    label, _, value = name.label.replace('"', "").partition(": ")
+    rest = "" if name.label.endswith('"') else "…"
+    return f'`{name.name}{{{label}="{value}{rest}"}}`' if label else f"`{name.name}`"
 
 
 def fill(text: str) -> str:
