@@ -8,6 +8,7 @@ Whatever goes wrong here is told in the log at most: a run never fails for its s
 import asyncio
 import logging
 import re
+import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ from perfbench_runner.transport import destination, tls_context
 
 RESOLVE_S = 10.0
 """How often the host is looked up again: pods come and go."""
+PARSER = "prometheus_client.parser"
+"""Imported with the first page, in a thread: a run without server metrics does not load it."""
 MOST_LOOKS = 32
 """At one address at a time."""
 PATHS = ("/metrics", "/prometheus/metrics")
@@ -262,7 +265,10 @@ class ServerMetrics(Observer):
     async def _take(self, control: Control, seen: Iterable[Seen]) -> None:
         """Read pages, remember and store what they say; between two of them others get their turn."""
         for one in seen:
-            await asyncio.get_running_loop().run_in_executor(None, import_module, "prometheus_client.parser")
+            if PARSER in sys.modules:
+                await asyncio.sleep(0)
+            else:
+                await asyncio.get_running_loop().run_in_executor(None, import_module, PARSER)
             found = list(readings(one.text, one.patterns))
             self._live.add(one.at_s, one.source, found)
             with suppress(StoreError):  # the results will not fit either, and end the run

@@ -1,7 +1,6 @@
 """The small parts that keep the operator going: queue, health, metrics, settings, events."""
 
 import asyncio
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable
@@ -265,24 +264,16 @@ def test_a_benchmark_that_is_gone_leaves_the_metrics_even_if_it_was_never_there(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-def test_metrics_are_served_to_both_families(host: str) -> None:
+def test_metrics_are_served_to_both_families(host: str, has_ipv6: bool) -> None:
     server = serve_metrics(0, Metrics().registry)
     try:
-        if host == "[::1]" and not has_ipv6():
+        if host == "[::1]" and not has_ipv6:
             pytest.skip("this machine has no IPv6")
         with urllib.request.urlopen(f"http://{host}:{server.server_port}/metrics", timeout=5) as answer:
             assert b"perfbench_operator_benchmarks" in answer.read()
     finally:
         server.shutdown()
         server.server_close()
-
-
-def has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_promtool_finds_nothing_to_complain_about(promtool: str) -> None:
