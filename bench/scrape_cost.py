@@ -8,8 +8,8 @@ from time import perf_counter
 
 from perfbench_api.resource import PerfBenchmark
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_runner.prometheus import Metrics
-from perfbench_runner.result import Result
+from perfbench_runner.observe.prometheus import Metrics
+from perfbench_runner.results.result import Result
 
 REQUESTS, TOKENS, STAGES = 5000, 64, 4
 LIMIT_US = 40.0

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from perfbench_operator.metrics import Metrics as OperatorMetrics
-from perfbench_runner.prometheus import FAMILIES, RUN
-from perfbench_runner.server_names import FIGURES, RATIOS, Name
+from perfbench_runner.observe.prometheus import FAMILIES, RUN
+from perfbench_runner.server.names import FIGURES, RATIOS, Name
 
 
 class Line(NamedTuple):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from perfbench_plugins.arguments import Arguments
-from perfbench_runner import secrets
-from perfbench_runner.run import execute, new_folder, prepare
+from perfbench_runner.run import secrets
+from perfbench_runner.run.run import execute, new_folder, prepare
 
 
 def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from perfbench_runner.main import run_perf_benchmark
 from perfbench_runner.mock.process import MockProcess
 from perfbench_runner.mock.server import MockServer
 from perfbench_runner.mock.settings import MockSettings
-from perfbench_runner.transport import HttpTransport, Limits
+from perfbench_runner.shard.transport import HttpTransport, Limits
 
 TTFT_S, TOKENS = 0.02, 6
 TEMPLATE = {

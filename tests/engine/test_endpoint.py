@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from perfbench_api.outcome import Outcome
-from perfbench_runner.endpoint import Endpoint
+from perfbench_runner.observe.endpoint import Endpoint
 
 Start = Callable[..., Any]
 SHORT = {"concurrency": 2, "requests": 6}

@@ -15,7 +15,7 @@ import pytest
 
 from perfbench_runner.mock.process import MockProcess
 from perfbench_runner.mock.settings import MockSettings
-from perfbench_runner.store import decode
+from perfbench_runner.results.store import decode
 
 ROOT = Path(__file__).parents[2]
 SEED = ROOT / "tests" / "data" / "seed"
@@ -44,7 +44,7 @@ def python(
 
 
 def perfbench(*args: str | Path, path: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return python("-c", "from perfbench_runner.cli import main; main()", *args, path=path)
+    return python("-c", "from perfbench_runner.cli.commands import main; main()", *args, path=path)
 
 
 def run(folder: Path, *args: str | Path, path: Path | None = None) -> dict[str, Any]:

@@ -12,14 +12,15 @@ import pytest
 
 from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError
-from perfbench_runner import plugin_check, plugins_cli
-from perfbench_runner.plugin_start import write_start
+from perfbench_runner.cli import plugin_check
+from perfbench_runner.cli import plugins as plugins_cli
+from perfbench_runner.cli.plugin_scaffold import write_start
 
 SEED = Path(__file__).parents[1] / "data" / "seed"
 
 
 def perfbench(*args: str | Path, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", "from perfbench_runner.cli import main; main()", *map(str, args)]
+    command = [sys.executable, "-c", "from perfbench_runner.cli.commands import main; main()", *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, check=False)
 
 

@@ -62,8 +62,8 @@ sys.modules.update(dict.fromkeys({forbidden!r}))  # importing one of these raise
          ["numpy", "kopf", "aiohttp", "orjson", "uvloop", "kubernetes", "click", "rich"]),
         ("import perfbench_plugins.arguments, perfbench_plugins.registry, perfbench_plugins.api.openai_api",
          ["numpy", "kopf", "aiohttp", "kubernetes", "tokenizers"]),
-        ("import perfbench_runner.cli", ["numpy", "kopf", "aiohttp", "kubernetes", "tokenizers", "rich", "jinja2"]),
-        ("import perfbench_runner.shard", ["numpy", "kopf", "aiohttp", "kubernetes", "rich", "yaml", "sqlite3"]),
+        ("import perfbench_runner.cli.commands", ["numpy", "kopf", "aiohttp", "kubernetes", "tokenizers", "rich", "jinja2"]),
+        ("import perfbench_runner.shard.shard", ["numpy", "kopf", "aiohttp", "kubernetes", "rich", "yaml", "sqlite3"]),
     ],
 )  # fmt: skip
 def test_nothing_heavy_is_imported_to_start(program: str, forbidden: list[str]) -> None:
@@ -76,7 +76,8 @@ def test_nothing_heavy_is_imported_before_the_load(mock: Start, tmp_path: Path) 
     """Up to the fork of the shards, that is; only then may the control process load what makes the summary."""
     program = f"""
 import sys
-from perfbench_runner import cli, run
+from perfbench_runner.cli import commands as cli
+from perfbench_runner.run import run
 def fork(count, wiring):
     print(sorted({{"numpy", "aiohttp", "kopf", "tokenizers"}} & sys.modules.keys()))
     sys.exit(0)

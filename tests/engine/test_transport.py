@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perfbench_plugins.exchange import Exchange
-from perfbench_runner.transport import HttpTransport, Limits, destination
+from perfbench_runner.shard.transport import HttpTransport, Limits, destination
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 LIMITS = Limits(connect_s=2, read_s=5, total_s=10)

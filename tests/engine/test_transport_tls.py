@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from perfbench_plugins.exchange import Exchange
-from perfbench_runner.transport import HttpTransport, Limits, tls_context
+from perfbench_runner.shard.transport import HttpTransport, Limits, tls_context
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from perfbench_api.resource import PerfBenchmark
-from perfbench_runner.control import Control
+from perfbench_runner.engine.control import Control
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from typing import Any, TextIO
 import pytest
 
 from perfbench_api.outcome import Progress
-from perfbench_runner import progress
-from perfbench_runner.calibrate import Calibration, Ceiling, Error, StageError
-from perfbench_runner.display import show_calibration, show_summary
-from perfbench_runner.progress import ProgressLine, console
-from perfbench_runner.summary import StageSummary, Summary
+from perfbench_runner.cli import progress
+from perfbench_runner.cli.progress import ProgressLine, console
+from perfbench_runner.cli.table import show_calibration, show_summary
+from perfbench_runner.results.summary import StageSummary, Summary
+from perfbench_runner.run.calibrate import Calibration, Ceiling, Error, StageError
 
 LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency", "dispatch_lag", "connect")
 

@@ -8,10 +8,11 @@ from typing import Any
 import click
 import pytest
 
-from perfbench_runner import health, store
-from perfbench_runner.cli import main
-from perfbench_runner.run import facts
-from perfbench_runner.summary import Summary
+from perfbench_runner.cli.commands import main
+from perfbench_runner.results import client_health as health
+from perfbench_runner.results import store
+from perfbench_runner.results.summary import Summary
+from perfbench_runner.run.run import facts
 
 DOCS = Path(__file__).parents[3] / "docs"
 RESULTS = (DOCS / "results.md").read_text()

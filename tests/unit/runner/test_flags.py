@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from perfbench_api.resource import SpecError
 from perfbench_plugins.arguments import WITHOUT_EFFECT, Arguments
-from perfbench_runner.flags import REFUSED, FlagsCommand, arguments_of, evalscope_flags
+from perfbench_runner.cli.flags import REFUSED, FlagsCommand, arguments_of, evalscope_flags
 
 EVALSCOPE = """
 model attn-implementation api tokenizer-path port url headers connect-timeout read-timeout total-timeout api-key

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from perfbench_runner.health import COLUMNS, THRESHOLDS, figures, judge
+from perfbench_runner.results.client_health import COLUMNS, THRESHOLDS, figures, judge
 
 
 def sample(shard: int = 0, interval_s: float = 0.5, **values: Any) -> dict[str, Any]:

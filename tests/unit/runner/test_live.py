@@ -3,8 +3,8 @@
 import pytest
 
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_runner.live import WINDOW_S, Histogram, Live
-from perfbench_runner.result import Result
+from perfbench_runner.observe.live import WINDOW_S, Histogram, Live
+from perfbench_runner.results.result import Result
 
 
 class Clock:

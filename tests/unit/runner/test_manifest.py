@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from perfbench_api.resource import SpecError
-from perfbench_runner.manifest import assign, load
+from perfbench_runner.cli.manifest import assign, load
 
 MANIFEST = """
 apiVersion: perfbench.io/v1alpha1

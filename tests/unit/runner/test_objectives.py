@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from perfbench_api.sections import Objective
-from perfbench_runner.objectives import evaluate, verdict
-from perfbench_runner.summary import Client, Requests, StageSummary, Summary, distribution
+from perfbench_runner.results.objectives import evaluate, verdict
+from perfbench_runner.results.summary import Client, Requests, StageSummary, Summary, distribution
 
 
 def stage(name: str = "c1", values: list[float] | None = None, failed: int = 0, total: int = 200) -> StageSummary:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from perfbench_api.outcome import Outcome
-from perfbench_runner.observer import Observer, Observers
+from perfbench_runner.observe.observer import Observer, Observers
 
 
 class Recorder(Observer):

@@ -6,7 +6,7 @@ from statistics import fmean, pstdev
 
 import pytest
 
-from perfbench_runner.pacer import arrivals, constant, poisson, share
+from perfbench_runner.load.arrivals import arrivals, constant, poisson, share
 
 
 def test_constant_gaps_are_exact_however_many() -> None:

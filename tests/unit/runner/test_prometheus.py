@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from perfbench_api.outcome import Outcome, Progress
 from perfbench_api.resource import PerfBenchmark
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_runner.health import Sample
-from perfbench_runner.prometheus import FAMILIES, Counts, Metrics
-from perfbench_runner.result import Result
+from perfbench_runner.observe.prometheus import FAMILIES, Counts, Metrics
+from perfbench_runner.results.client_health import Sample
+from perfbench_runner.results.result import Result
 
 STAGES = [{"concurrency": 2, "requests": 4}, {"rate": 5, "duration": "1s", "maxConcurrency": 3}]
 OBJECTIVES = [{"metric": "ttft", "max": "500ms"}, {"metric": "request_throughput", "min": 3, "stage": "c2"}]

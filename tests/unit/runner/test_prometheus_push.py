@@ -7,8 +7,8 @@ from aiohttp import web
 
 from perfbench_api.outcome import Outcome
 from perfbench_api.resource import PerfBenchmark
-from perfbench_runner.prometheus import Metrics
-from perfbench_runner.push import Push
+from perfbench_runner.observe.prometheus import Metrics
+from perfbench_runner.observe.push import Push
 
 
 def metrics() -> Metrics:

@@ -19,15 +19,15 @@ from aiohttp import web
 from perfbench_api.outcome import Outcome
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import MetricsSource
-from perfbench_runner import server_metrics
-from perfbench_runner.scrape import Page, Reading, ScrapeError, addresses, fetch, is_exposition, readings
-from perfbench_runner.server_figures import server_figures
-from perfbench_runner.server_live import ServerLive
-from perfbench_runner.server_metrics import ServerMetrics, Source, sources
-from perfbench_runner.server_names import KNOWN, neutral
-from perfbench_runner.shard import Wiring
-from perfbench_runner.store import Store, migrate
-from perfbench_runner.transport import Limits
+from perfbench_runner.results.store import Store, migrate
+from perfbench_runner.server import collector as server_metrics
+from perfbench_runner.server.collector import ServerMetrics, Source, sources
+from perfbench_runner.server.figures import server_figures
+from perfbench_runner.server.live import ServerLive
+from perfbench_runner.server.names import KNOWN, neutral
+from perfbench_runner.server.scrape import Page, Reading, ScrapeError, addresses, fetch, is_exposition, readings
+from perfbench_runner.shard.shard import Wiring
+from perfbench_runner.shard.transport import Limits
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -162,7 +162,7 @@ async def test_what_is_no_page_is_said_in_words() -> None:
 
 
 async def test_a_page_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perfbench_runner.scrape.TIMEOUT_S", 0.1)
+    monkeypatch.setattr("perfbench_runner.server.scrape.TIMEOUT_S", 0.1)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -13,9 +13,10 @@ import pytest
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.reading import Messages
-from perfbench_runner import health, store
-from perfbench_runner.result import Result
-from perfbench_runner.store import COLUMNS, MIGRATIONS, Store, StoreError, decode, encode, migrate, open_results
+from perfbench_runner.results import client_health as health
+from perfbench_runner.results import store
+from perfbench_runner.results.result import Result
+from perfbench_runner.results.store import COLUMNS, MIGRATIONS, Store, StoreError, decode, encode, migrate, open_results
 
 EVALSCOPE = """
 request start_time inter_token_latencies success response_messages completed_time latency first_chunk_latency

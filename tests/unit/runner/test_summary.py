@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_runner import health
-from perfbench_runner.result import Result
-from perfbench_runner.store import Store
-from perfbench_runner.summary import Summary, distribution, summarise, worst_client
+from perfbench_runner.results import client_health as health
+from perfbench_runner.results.result import Result
+from perfbench_runner.results.store import Store
+from perfbench_runner.results.summary import Summary, distribution, summarise, worst_client
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from perfbench_runner.calibrate import Calibration
-from perfbench_runner.summary import Distribution, StageSummary, Summary
+from perfbench_runner.results.summary import Distribution, StageSummary, Summary
+from perfbench_runner.run.calibrate import Calibration
 
 COLOURS = {
     "valid": "green",

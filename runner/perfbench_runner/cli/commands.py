@@ -17,11 +17,14 @@ from perfbench_plugins.datasets.base import DatasetError
 from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
-from perfbench_runner import last_word, manifest, secrets
-from perfbench_runner.flags import FlagsCommand, arguments_of, evalscope_flags
-from perfbench_runner.observer import Observer
-from perfbench_runner.plugins_cli import plugins as plugins_command
-from perfbench_runner.run import (
+from perfbench_runner.cli import manifest
+from perfbench_runner.cli.flags import FlagsCommand, arguments_of, evalscope_flags
+from perfbench_runner.cli.plugins import plugins as plugins_command
+from perfbench_runner.observe import termination as last_word
+from perfbench_runner.observe.observer import Observer
+from perfbench_runner.results.store import StoreError
+from perfbench_runner.run import secrets
+from perfbench_runner.run.run import (
     WRITER_NICENESS,
     Finished,
     Prepared,
@@ -32,7 +35,6 @@ from perfbench_runner.run import (
     prepare,
     redacted,
 )
-from perfbench_runner.store import StoreError
 
 PATH = click.Path(path_type=Path)
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ def _benchmark(
 
 
 def _calibration(benchmark: PerfBenchmark) -> dict[str, Any]:
-    from perfbench_runner.calibrate import calibrate
+    from perfbench_runner.run.calibrate import calibrate
 
     return calibrate(benchmark, MockTarget(), 5.0, benchmark.spec.runner.workers).model_dump()
 
@@ -159,7 +161,7 @@ def _show_dry_run(prepared: Prepared) -> None:
 
 def _watch(prepared: Prepared, folder: Path, quiet: bool, monitors: Sequence[Observer]) -> Finished:
     """Execute, with progress on stderr."""
-    from perfbench_runner.progress import ProgressLine, console
+    from perfbench_runner.cli.progress import ProgressLine, console
 
     with ProgressLine(console(stderr=True), quiet) as line:
         return execute(prepared, folder, [line, *monitors], niceness=WRITER_NICENESS)
@@ -170,7 +172,7 @@ def _monitors(prepared: Prepared, listen: str | None, termination_message: Path 
 
     In the order in which they close: first what must not be lost, last the endpoint, which may linger.
     """
-    from perfbench_runner.server_metrics import ServerMetrics, sources
+    from perfbench_runner.server.collector import ServerMetrics, sources
 
     target = prepared.benchmark.spec.target
     server = ServerMetrics(sources(target.metrics, prepared.wiring), target.metrics == "auto")
@@ -178,9 +180,9 @@ def _monitors(prepared: Prepared, listen: str | None, termination_message: Path 
     first: list[Observer] = [*([last_word.LastWord(termination_message)] if termination_message else []), server]
     if not listen and not push:
         return first
-    from perfbench_runner.endpoint import Endpoint
-    from perfbench_runner.prometheus import Metrics
-    from perfbench_runner.push import Push
+    from perfbench_runner.observe.endpoint import Endpoint
+    from perfbench_runner.observe.prometheus import Metrics
+    from perfbench_runner.observe.push import Push
 
     metrics = Metrics(prepared.benchmark, prepared.arguments.model or "", server.latest)
     found = [*first, metrics, *([Push(push, metrics)] if push else [])]
@@ -195,8 +197,8 @@ def _report(finished: Finished, as_json: bool) -> None:
     if as_json:
         click.echo(finished.summary.model_dump_json())
     elif finished.summary.stages:  # else nothing was measured, and the message below says why
-        from perfbench_runner.display import show_summary
-        from perfbench_runner.progress import console
+        from perfbench_runner.cli.progress import console
+        from perfbench_runner.cli.table import show_summary
 
         show_summary(console(), finished.summary)
         click.echo(f"results: {finished.results}")
@@ -231,7 +233,7 @@ def calibrate_command(
     **flags: Any,
 ) -> None:
     """Send the load shape of a manifest FILE, or of flags as for `run`, to the bundled mock, whose truth is known."""
-    from perfbench_runner import calibrate
+    from perfbench_runner.run import calibrate
 
     given = {name: value for name, value in flags.items() if value is not None}
     if file is None:  # only the load matters: the mock takes the target's place
@@ -246,8 +248,8 @@ def calibrate_command(
     if as_json:
         click.echo(found.model_dump_json())
         return
-    from perfbench_runner.display import show_calibration
-    from perfbench_runner.progress import console
+    from perfbench_runner.cli.progress import console
+    from perfbench_runner.cli.table import show_calibration
 
     show_calibration(console(), found)
     click.echo(f"calibration: {path}")
@@ -257,7 +259,7 @@ def calibrate_command(
 @click.argument("folder", type=PATH)
 def recover(folder: Path) -> None:
     """Turn what a killed run had committed into its results file and summary, and print it."""
-    from perfbench_runner import run as runs
+    from perfbench_runner.run import run as runs
 
     _report(runs.recover(folder), as_json=False)
 

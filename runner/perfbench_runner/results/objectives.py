@@ -2,7 +2,7 @@
 
 from perfbench_api.outcome import Verdict
 from perfbench_api.sections import Objective
-from perfbench_runner.summary import ObjectiveResult, StageSummary, Summary
+from perfbench_runner.results.summary import ObjectiveResult, StageSummary, Summary
 
 LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
 THROUGHPUTS = {

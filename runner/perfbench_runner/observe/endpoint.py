@@ -12,9 +12,9 @@ from time import monotonic
 from aiohttp import web
 
 from perfbench_api.outcome import Outcome, Progress
-from perfbench_runner.control import Control
-from perfbench_runner.observer import Observer
-from perfbench_runner.prometheus import Metrics
+from perfbench_runner.engine.control import Control
+from perfbench_runner.observe.observer import Observer
+from perfbench_runner.observe.prometheus import Metrics
 
 STUCK_S = 30.0
 """Without a tick for this long the control process is stuck, and /healthz goes red."""

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.live import Live as LiveDisplay
 from rich.text import Text
 
-from perfbench_runner.control import Control
-from perfbench_runner.observer import Observer
+from perfbench_runner.engine.control import Control
+from perfbench_runner.observe.observer import Observer
 
 PLAIN_EVERY_S = 10.0
 """Without a terminal a line is printed this often."""

@@ -22,8 +22,8 @@ import orjson
 
 from perfbench_plugins.plain import PlainUnpickler
 from perfbench_plugins.reading import Messages
-from perfbench_runner import health
-from perfbench_runner.result import Result
+from perfbench_runner.results import client_health as health
+from perfbench_runner.results.result import Result
 
 FILE = "results.sqlite"
 PARTIAL = "results.sqlite.partial"

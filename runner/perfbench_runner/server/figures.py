@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perfbench_runner.server_names import (
+from perfbench_runner.server.names import (
     COUNTERS,
     FIGURES,
     PERIOD_S,

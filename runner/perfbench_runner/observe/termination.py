@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from perfbench_api.outcome import Outcome
-from perfbench_runner.observer import Observer
-from perfbench_runner.store import StoreError
+from perfbench_runner.observe.observer import Observer
+from perfbench_runner.results.store import StoreError
 
 LOG = logging.getLogger(__name__)
 

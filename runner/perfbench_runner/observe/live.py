@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from perfbench_runner.result import Result
+from perfbench_runner.results.result import Result
 
 WINDOW_S = 10.0
 """Throughputs are of the last ten seconds."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 
-from perfbench_runner.scrape import Reading
-from perfbench_runner.server_names import COUNTERS, KNOWN, STALE_S, neutral
+from perfbench_runner.server.names import COUNTERS, KNOWN, STALE_S, neutral
+from perfbench_runner.server.scrape import Reading
 
 _KNOWN = frozenset(KNOWN)
 

@@ -1,6 +1,6 @@
 """A shard: one process that makes load and measures. It does nothing else.
 
-The control process (`perfbench_runner.control`) feeds it ready-made bodies ahead of time and takes its results; here
+The control process (`perfbench_runner.engine.control`) feeds it ready-made bodies ahead of time and takes its results; here
 they are sent when they are due, stamped, and handed back as raw bytes. Closed loop: one lane (coroutine) for each
 concurrent request. Open loop: a timer that starts each request at its absolute time, however many are under way.
 """
@@ -22,11 +22,11 @@ from perfbench_plugins.blame import blame
 from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_plugins.reading import read
 from perfbench_plugins.registry import PluginError
-from perfbench_runner import health
-from perfbench_runner.feed import Talk, prepare
-from perfbench_runner.ipc import Channel
+from perfbench_runner.load.feed import Talk, prepare
+from perfbench_runner.results import client_health as health
+from perfbench_runner.shard.ipc import Channel
+from perfbench_runner.shard.transport import HttpTransport, Limits, destination, tls_context
 from perfbench_runner.timer import DeadlineTimer
-from perfbench_runner.transport import HttpTransport, Limits, destination, tls_context
 
 if TYPE_CHECKING:
     import aiohttp

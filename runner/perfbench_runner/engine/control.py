@@ -21,15 +21,17 @@ from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange, FailureKind
-from perfbench_runner import advice, health, shard
-from perfbench_runner.feed import REFUSALS, Feed, Prepared
-from perfbench_runner.ipc import Channel
-from perfbench_runner.live import Live
-from perfbench_runner.observer import Observer, Observers
-from perfbench_runner.pacer import arrivals, share
-from perfbench_runner.result import Fold, Result
-from perfbench_runner.shard import Item, Level, Measured, Wiring
-from perfbench_runner.store import Store, StoreError
+from perfbench_runner.engine import advice
+from perfbench_runner.load.arrivals import arrivals, share
+from perfbench_runner.load.feed import REFUSALS, Feed, Prepared
+from perfbench_runner.observe.live import Live
+from perfbench_runner.observe.observer import Observer, Observers
+from perfbench_runner.results import client_health as health
+from perfbench_runner.results.result import Fold, Result
+from perfbench_runner.results.store import Store, StoreError
+from perfbench_runner.shard import shard
+from perfbench_runner.shard.ipc import Channel
+from perfbench_runner.shard.shard import Item, Level, Measured, Wiring
 
 COMMIT_S = 0.5
 TICK_S = 0.25

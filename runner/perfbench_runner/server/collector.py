@@ -21,14 +21,14 @@ from urllib.parse import urlsplit
 from perfbench_api.outcome import Outcome
 from perfbench_api.resource import SpecError
 from perfbench_api.sections import MetricsSource
-from perfbench_runner.control import Control
-from perfbench_runner.observer import Observer
-from perfbench_runner.scrape import NoPageError, Page, ScrapeError, addresses, fetch, is_exposition, readings
-from perfbench_runner.server_live import ServerLive
-from perfbench_runner.server_names import KNOWN, PERIOD_S
-from perfbench_runner.shard import Wiring
-from perfbench_runner.store import StoreError
-from perfbench_runner.transport import destination, tls_context
+from perfbench_runner.engine.control import Control
+from perfbench_runner.observe.observer import Observer
+from perfbench_runner.results.store import StoreError
+from perfbench_runner.server.live import ServerLive
+from perfbench_runner.server.names import KNOWN, PERIOD_S
+from perfbench_runner.server.scrape import NoPageError, Page, ScrapeError, addresses, fetch, is_exposition, readings
+from perfbench_runner.shard.shard import Wiring
+from perfbench_runner.shard.transport import destination, tls_context
 
 RESOLVE_S = 10.0
 """How often the host is looked up again: pods come and go."""

@@ -15,8 +15,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from perfbench_api.outcome import ClientState, Verdict
-from perfbench_runner import health
-from perfbench_runner.server_figures import server_figures
+from perfbench_runner.results import client_health as health
+from perfbench_runner.server.figures import server_figures
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 RATE_KEPT = 0.98

@@ -208,7 +208,7 @@ def check(source: str, **given: Any) -> None:
     \b
     Exit codes: 0 nothing is wrong, 1 something is, 2 the command cannot be understood.
     """
-    from perfbench_runner import plugin_check
+    from perfbench_runner.cli import plugin_check
 
     try:
         entries = plugin_check.plugins_of(source)
@@ -238,7 +238,7 @@ def _say(state: str, text: str) -> None:
 )
 def new(kind: str, name: str, folder: Path) -> None:
     """Write a working start for an API or dataset NAME, and its test."""
-    from perfbench_runner.plugin_start import write_start
+    from perfbench_runner.cli.plugin_scaffold import write_start
 
     plugin, test = write_start(kind, name, folder)
     click.echo(f"{plugin}: the {kind}; try it with  perfbench plugins check {plugin}")

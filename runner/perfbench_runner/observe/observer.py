@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from perfbench_api.outcome import Outcome
-from perfbench_runner.result import Result
+from perfbench_runner.results.result import Result
 
 if TYPE_CHECKING:
-    from perfbench_runner.control import Control
+    from perfbench_runner.engine.control import Control
 
 
 LOG = logging.getLogger(__name__)

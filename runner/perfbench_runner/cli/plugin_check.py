@@ -23,12 +23,12 @@ from perfbench_plugins.blame import blame
 from perfbench_plugins.datasets.base import Item, Turn
 from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, Entry, PluginError
-from perfbench_runner.feed import REFUSALS, is_conversation
+from perfbench_runner.load.feed import REFUSALS, is_conversation
 from perfbench_runner.mock.process import MockProcess
 from perfbench_runner.mock.settings import MockSettings
-from perfbench_runner.observer import Observer
-from perfbench_runner.result import Result
-from perfbench_runner.run import execute, prepare
+from perfbench_runner.observe.observer import Observer
+from perfbench_runner.results.result import Result
+from perfbench_runner.run.run import execute, prepare
 
 ITEMS, REQUESTS, TOKENS = 20, 4, 16
 SETTINGS = MockSettings(ttft_s=0.02, itl_s=0.002)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Load, MockTarget, Request, Results, Stage, Target, Warmup
-from perfbench_runner.run import Finished, Prepared, execute, prepare
+from perfbench_runner.run.run import Finished, Prepared, execute, prepare
 
 FILE = "calibration.json"
 MOCK_BUSY = 0.9

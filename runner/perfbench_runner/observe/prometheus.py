@@ -17,10 +17,10 @@ from perfbench_api.outcome import Outcome, Progress
 from perfbench_api.resource import PerfBenchmark, Spec
 from perfbench_api.sections import Stage
 from perfbench_plugins.exchange import FailureKind
-from perfbench_runner.control import Control
-from perfbench_runner.health import STATES, Sample
-from perfbench_runner.observer import Observer
-from perfbench_runner.result import Result
+from perfbench_runner.engine.control import Control
+from perfbench_runner.observe.observer import Observer
+from perfbench_runner.results.client_health import STATES, Sample
+from perfbench_runner.results.result import Result
 
 SECONDS = (
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,

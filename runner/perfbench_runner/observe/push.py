@@ -8,8 +8,8 @@ from http.client import HTTPException
 from prometheus_client import push_to_gateway
 
 from perfbench_api.outcome import Outcome
-from perfbench_runner.observer import Observer
-from perfbench_runner.prometheus import Metrics
+from perfbench_runner.observe.observer import Observer
+from perfbench_runner.observe.prometheus import Metrics
 
 JOB = "perfbench"
 TIMEOUT_S = 5.0

@@ -96,7 +96,7 @@ from pathlib import Path
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import ApiRegistry
-from perfbench_runner.plugin_check import faults
+from perfbench_runner.cli.plugin_check import faults
 
 FILE = Path(__file__).with_name("{file}")
 
@@ -121,7 +121,7 @@ from pathlib import Path
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import DatasetRegistry
-from perfbench_runner.plugin_check import faults
+from perfbench_runner.cli.plugin_check import faults
 
 FILE = Path(__file__).with_name("{file}")
 

@@ -30,13 +30,14 @@ from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
 from perfbench_plugins.loading import load_entry_points, load_plugins
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
-from perfbench_runner import secrets, store
-from perfbench_runner.control import Control, End, fork_shards
-from perfbench_runner.feed import REFUSALS, Feed
-from perfbench_runner.observer import Observer
-from perfbench_runner.shard import Wiring, run_loop
-from perfbench_runner.store import Store, StoreError
-from perfbench_runner.transport import Limits, destination, tls_context
+from perfbench_runner.engine.control import Control, End, fork_shards
+from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.observe.observer import Observer
+from perfbench_runner.results import store
+from perfbench_runner.results.store import Store, StoreError
+from perfbench_runner.run import secrets
+from perfbench_runner.shard.shard import Wiring, run_loop
+from perfbench_runner.shard.transport import Limits, destination, tls_context
 
 if TYPE_CHECKING:
     from perfbench_runner.mock.process import MockProcess
@@ -341,8 +342,8 @@ def summarise_run(
 ) -> Any:
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
-    from perfbench_runner.objectives import evaluate, verdict
-    from perfbench_runner.summary import Summary, summarise, worst_client
+    from perfbench_runner.results.objectives import evaluate, verdict
+    from perfbench_runner.results.summary import Summary, summarise, worst_client
 
     stages = summarise(db)
     summary = Summary(
@@ -377,7 +378,7 @@ def recover(folder: Path) -> Finished:
 
 def _judge(summary: Any, benchmark: PerfBenchmark, end: End) -> None:
     """A run that went on to its end has still failed when too many requests did; that leaves the verdict open."""
-    from perfbench_runner.objectives import verdict
+    from perfbench_runner.results.objectives import verdict
 
     if end.state != "complete":
         return
