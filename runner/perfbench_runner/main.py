@@ -7,7 +7,9 @@ from typing import Any
 
 from perfbench_plugins.arguments import Arguments
 from perfbench_runner.run import secrets
-from perfbench_runner.run.run import execute, new_folder, prepare
+from perfbench_runner.run.execute import execute
+from perfbench_runner.run.folders import new_folder
+from perfbench_runner.run.prepare import prepare
 
 
 def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> dict[str, Any]:

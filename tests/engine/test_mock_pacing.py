@@ -12,7 +12,7 @@ from perfbench_runner.mock.process import MockProcess
 from perfbench_runner.mock.replies import Fates
 from perfbench_runner.mock.server import MockServer
 from perfbench_runner.mock.settings import MockSettings
-from perfbench_runner.mock.stats import Distribution
+from perfbench_runner.mock.stats import Durations
 
 
 async def stream(port: int, tokens: int) -> list[float]:
@@ -89,7 +89,7 @@ async def test_jitter_spreads_and_the_seed_fixes_it() -> None:
 
 
 def test_a_distribution_is_exact_to_ten_microseconds() -> None:
-    distribution = Distribution()
+    distribution = Durations()
     for value in range(1, 1001):
         distribution.add(value / 1000)
     summary = distribution.summary_ms()
@@ -98,4 +98,4 @@ def test_a_distribution_is_exact_to_ten_microseconds() -> None:
     assert summary["p50"] == pytest.approx(500, abs=0.011)
     assert summary["p99"] == pytest.approx(990, abs=0.011)
     assert summary["max"] == 1000
-    assert Distribution().summary_ms() == {"n": 0, "mean": 0, "p50": 0, "p99": 0, "max": 0}
+    assert Durations().summary_ms() == {"n": 0, "mean": 0, "p50": 0, "p99": 0, "max": 0}

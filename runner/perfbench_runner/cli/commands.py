@@ -20,21 +20,15 @@ from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner.cli import manifest
 from perfbench_runner.cli.flags import FlagsCommand, arguments_of, evalscope_flags
 from perfbench_runner.cli.plugins import plugins as plugins_command
-from perfbench_runner.observe import termination as last_word
+from perfbench_runner.observe import termination
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.store import StoreError
 from perfbench_runner.run import secrets
-from perfbench_runner.run.run import (
-    WRITER_NICENESS,
-    Finished,
-    Prepared,
-    execute,
-    new_folder,
-    own_folder,
-    own_version,
-    prepare,
-    redacted,
-)
+from perfbench_runner.run.conclude import Finished
+from perfbench_runner.run.execute import WRITER_NICENESS, execute
+from perfbench_runner.run.facts import own_version, redacted
+from perfbench_runner.run.folders import new_folder, own_folder
+from perfbench_runner.run.prepare import PreparedRun, prepare
 
 PATH = click.Path(path_type=Path)
 if TYPE_CHECKING:
@@ -107,7 +101,7 @@ def run(
         level=logging.DEBUG if flags.get("debug") else logging.WARNING, format="%(levelname)s %(message)s"
     )
     given = {name: value for name, value in flags.items() if value is not None}
-    with last_word.told(termination_message, BAD_INPUT):
+    with termination.told(termination_message, BAD_INPUT):
         load_plugins(plugins)
         benchmark, key, headers, arguments = _benchmark(file, overrides, given)
         prepared = prepare(benchmark, secrets.environment(), key, headers)
@@ -152,14 +146,14 @@ def _calibration(benchmark: PerfBenchmark) -> dict[str, Any]:
     return calibrate(benchmark, MockTarget(), 5.0, benchmark.spec.runner.workers).model_dump()
 
 
-def _show_dry_run(prepared: Prepared) -> None:
+def _show_dry_run(prepared: PreparedRun) -> None:
     with prepared.cleanup:
         click.echo(yaml.safe_dump(redacted(prepared.benchmark), sort_keys=False, allow_unicode=True))
         click.echo(f"# first request: POST {prepared.wiring.url}")
         click.echo(json.dumps(json.loads(prepared.feed.first_body()), indent=2, ensure_ascii=False))
 
 
-def _watch(prepared: Prepared, folder: Path, quiet: bool, monitors: Sequence[Observer]) -> Finished:
+def _watch(prepared: PreparedRun, folder: Path, quiet: bool, monitors: Sequence[Observer]) -> Finished:
     """Execute, with progress on stderr."""
     from perfbench_runner.cli.progress import ProgressLine, console
 
@@ -167,7 +161,7 @@ def _watch(prepared: Prepared, folder: Path, quiet: bool, monitors: Sequence[Obs
         return execute(prepared, folder, [line, *monitors], niceness=WRITER_NICENESS)
 
 
-def _monitors(prepared: Prepared, listen: str | None, termination_message: Path | None) -> list[Observer]:
+def _monitors(prepared: PreparedRun, listen: str | None, termination_message: Path | None) -> list[Observer]:
     """Those who ask the server, and tell others, how the run goes; imported only where they are asked for.
 
     In the order in which they close: first what must not be lost, last the endpoint, which may linger.
@@ -177,7 +171,10 @@ def _monitors(prepared: Prepared, listen: str | None, termination_message: Path 
     target = prepared.benchmark.spec.target
     server = ServerMetrics(sources(target.metrics, prepared.wiring), target.metrics == "auto")
     push = prepared.benchmark.spec.results.push
-    first: list[Observer] = [*([last_word.LastWord(termination_message)] if termination_message else []), server]
+    first: list[Observer] = [
+        *([termination.TerminationMessage(termination_message)] if termination_message else []),
+        server,
+    ]
     if not listen and not push:
         return first
     from perfbench_runner.observe.endpoint import Endpoint
@@ -259,9 +256,9 @@ def calibrate_command(
 @click.argument("folder", type=PATH)
 def recover(folder: Path) -> None:
     """Turn what a killed run had committed into its results file and summary, and print it."""
-    from perfbench_runner.run import run as runs
+    from perfbench_runner.run import conclude
 
-    _report(runs.recover(folder), as_json=False)
+    _report(conclude.recover(folder), as_json=False)
 
 
 @main.command(short_help="Print what a field of the manifest means.")

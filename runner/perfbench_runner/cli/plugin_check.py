@@ -28,7 +28,8 @@ from perfbench_runner.mock.process import MockProcess
 from perfbench_runner.mock.settings import MockSettings
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.result import Result
-from perfbench_runner.run.run import execute, prepare
+from perfbench_runner.run.execute import execute
+from perfbench_runner.run.prepare import prepare
 
 ITEMS, REQUESTS, TOKENS = 20, 4, 16
 SETTINGS = MockSettings(ttft_s=0.02, itl_s=0.002)

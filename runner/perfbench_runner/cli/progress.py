@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.live import Live as LiveDisplay
 from rich.text import Text
 
-from perfbench_runner.engine.control import Control
-from perfbench_runner.observe.observer import Observer
+from perfbench_runner.observe.observer import Observer, RunView
 
 PLAIN_EVERY_S = 10.0
 """Without a terminal a line is printed this often."""
@@ -45,16 +44,16 @@ class ProgressLine(Observer):
             with self._while_read():
                 self._live.__exit__(*exception)
 
-    def tick(self, control: Control) -> None:
+    def tick(self, run: RunView) -> None:
         """Show how far it is."""
         if self.quiet or self.console.quiet:
             return
         with self._while_read():
             if self._live:
-                self._live.update(self._text(control), refresh=True)
+                self._live.update(self._text(run), refresh=True)
             elif perf_counter() - self._printed_s >= PLAIN_EVERY_S:
                 self._printed_s = perf_counter()
-                self.console.print(self._text(control), soft_wrap=True)
+                self.console.print(self._text(run), soft_wrap=True)
 
     @contextmanager
     def _while_read(self) -> Iterator[None]:
@@ -64,8 +63,8 @@ class ProgressLine(Observer):
         except OSError:
             _silence(self.console)
 
-    def _text(self, control: Control) -> Text:
-        progress = control.progress()
+    def _text(self, run: RunView) -> Text:
+        progress = run.progress()
         if progress.phase in ("waiting", "starting"):
             return Text(f"waiting for the target  {progress.message}", style="yellow")
         parts = [

@@ -5,9 +5,10 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import TextIO
 
+from perfbench_runner.event_loop import run_loop
 from perfbench_runner.mock.server import MockServer
 from perfbench_runner.mock.settings import MockSettings
 
@@ -21,7 +22,7 @@ def serve(settings: MockSettings, out: TextIO | None = None) -> None:
     def announce(mock: MockServer) -> None:
         print(_banner(mock), file=stream, flush=True)  # this is the command's output
 
-    _run(_serve(settings, announce, parent=None))
+    run_loop(_serve(settings, announce, parent=None))
 
 
 def serve_for_parent(settings: MockSettings, parent_pid: int) -> None:
@@ -30,7 +31,7 @@ def serve_for_parent(settings: MockSettings, parent_pid: int) -> None:
     def announce(mock: MockServer) -> None:
         print(mock.port, flush=True)  # noqa: T201  # MockProcess reads it
 
-    _run(_serve(settings, announce, parent=parent_pid))
+    run_loop(_serve(settings, announce, parent=parent_pid))
 
 
 async def _serve(settings: MockSettings, announce: Callable[[MockServer], None], parent: int | None) -> None:
@@ -62,19 +63,6 @@ def _quieten_gc() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-
-
-def _run(main: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # not on every platform; asyncio's own loop is slower but right
-        return None
-    return uvloop.new_event_loop  # type: ignore[no-any-return,unused-ignore]
 
 
 def _banner(mock: MockServer) -> str:

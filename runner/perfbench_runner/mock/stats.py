@@ -35,7 +35,7 @@ _TTFT_BUCKETS_S = (
 )
 
 
-class Distribution:
+class Durations:
     """Seconds, counted in steps of 10 us: bounded however long it runs, with exact mean and maximum."""
 
     __slots__ = ("counts", "max", "total")
@@ -104,7 +104,7 @@ class Stats:
         self.injected: Counter[str] = Counter()
         self.prompt_tokens = self.output_tokens = 0
         self.backlogged = 0
-        self.ttft, self.itl, self.lateness = Distribution(), Distribution(), Distribution()
+        self.ttft, self.itl, self.lateness = Durations(), Durations(), Durations()
         self.first_s = self.last_s = 0.0
         self._cpu_s = time.process_time()
 

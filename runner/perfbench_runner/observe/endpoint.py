@@ -12,8 +12,7 @@ from time import monotonic
 from aiohttp import web
 
 from perfbench_api.outcome import Outcome, Progress
-from perfbench_runner.engine.control import Control
-from perfbench_runner.observe.observer import Observer
+from perfbench_runner.observe.observer import Observer, RunView
 from perfbench_runner.observe.prometheus import Metrics
 
 STUCK_S = 30.0
@@ -57,9 +56,9 @@ class Endpoint(Observer):
         self._ticked_s = monotonic()
         self._runner: web.AppRunner | None = None
 
-    async def open(self, control: Control) -> None:
+    async def open(self, run: RunView) -> None:
         """Start serving."""
-        self._interrupted = control.interrupted
+        self._interrupted = run.interrupted
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/progress", self._on_progress)
@@ -68,10 +67,10 @@ class Endpoint(Observer):
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
 
-    def tick(self, control: Control) -> None:
+    def tick(self, run: RunView) -> None:
         """Remember how far the run is."""
         self._ticked_s = monotonic()
-        self._progress = control.progress()
+        self._progress = run.progress()
 
     async def close(self, outcome: Outcome) -> None:
         """Serve a little longer if asked to and not told to stop, then end."""

@@ -1,44 +1,20 @@
-"""Live figures of a run: a fold of constant size, for the progress line and for /progress.
+"""Live figures of a run: a sink of constant size, for the progress line and for /progress.
 
 Quantiles here come from a histogram with buckets 5 % apart: good enough to watch, never used for the summary.
 """
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from perfbench_runner.observe.histogram import Histogram
 from perfbench_runner.results.result import Result
 
 WINDOW_S = 10.0
 """Throughputs are of the last ten seconds."""
-BOUNDS = [1e-4 * 1.05**i for i in range(320)]
+BOUNDS = tuple(1e-4 * 1.05**i for i in range(320))
 """0.1 ms to about 10 min."""
-
-
-class Histogram:
-    """Counts of durations in buckets 5 % apart."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
-        self.total = 0
-
-    def add(self, seconds: float) -> None:
-        """Count a duration."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += 1
-
-    def quantile(self, q: float) -> float | None:
-        """About the q-quantile in seconds; None without values."""
-        if not self.total:
-            return None
-        rank, seen = q * self.total, 0
-        for index, count in enumerate(self.counts):
-            seen += count
-            if seen >= rank and count:
-                return BOUNDS[min(index, len(BOUNDS) - 1)]
-        return BOUNDS[-1]
 
 
 @dataclass
@@ -50,7 +26,7 @@ class Live:
     failed: int = 0
     in_flight: int = 0
     tokens: int = 0
-    ttft: Histogram = field(default_factory=Histogram)
+    ttft: Histogram = field(default_factory=lambda: Histogram(BOUNDS))
     errors: dict[str, int] = field(default_factory=dict)
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
     began_s: float = 0.0
@@ -58,7 +34,7 @@ class Live:
     def begin(self) -> None:
         """Forget the last stage."""
         self.total = self.failed = self.in_flight = self.tokens = 0
-        self.ttft, self.errors, self.began_s = Histogram(), {}, self.clock()
+        self.ttft, self.errors, self.began_s = Histogram(BOUNDS), {}, self.clock()
         self._recent.clear()
 
     def add(self, result: Result) -> None:
@@ -70,11 +46,16 @@ class Live:
             self.errors[data.failure] = self.errors.get(data.failure, 0) + 1
             return
         if data.first_chunk_latency is not None:
-            self.ttft.add(data.first_chunk_latency)
+            self.ttft.add((data.first_chunk_latency,))
         tokens = data.completion_tokens or 0
         self.tokens += tokens
         self._recent.append((self.clock(), tokens))
         self._forget_old()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the stage under way began; 0.0 before the first."""
+        return self.clock() - self.began_s if self.began_s else 0.0
 
     def rates(self) -> tuple[float, float]:
         """Requests and output tokens per second, over the last seconds."""

@@ -16,7 +16,7 @@ from perfbench_runner.results.store import StoreError
 LOG = logging.getLogger(__name__)
 
 
-class LastWord(Observer):
+class TerminationMessage(Observer):
     """Writes the outcome when the run is over. Give it to the run before those who take their time to close."""
 
     def __init__(self, file: Path) -> None:

@@ -1,28 +1,16 @@
-"""Was the client itself the bottleneck? Samples of every load-generating process, and the judgement of them.
+"""Was the client itself the bottleneck? The judgement of what `shard.sampler` has sampled.
 
-A benchmark that runs late reports its own delay as the server's. So each shard samples, twice a second, how late its
-event loop is, how long it waited for a CPU, how long the garbage collector held it up, and what head-room is left;
-`judge` turns the samples and the dispatch lag of the results into valid, degraded or invalid, with reasons.
+A benchmark that runs late reports its own delay as the server's. `judge` turns the samples of every load-generating
+process and the dispatch lag of the results into valid, degraded or invalid, with reasons.
 docs/client-health.md justifies the thresholds.
 """
 
-import asyncio
-import gc
-import os
-import resource
-import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 State = Literal["valid", "degraded", "invalid"]
 STATES: tuple[State, ...] = ("valid", "degraded", "invalid")
-
-SAMPLE_S = 0.5
-TICK_S = 0.02
-"""How often the loop's lag is probed; each probe costs a few microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,124 +132,3 @@ def judge(found: dict[str, float]) -> tuple[State, list[str]]:
             hits.append((2 if value > threshold.invalid else 1, threshold.text.format(value=value * threshold.scale)))
     hits.sort(key=lambda hit: -hit[0])
     return (STATES[hits[0][0]] if hits else "valid"), [text for _, text in hits]
-
-
-class Sampler:
-    """Samples the process it runs in; `emit` gets a Sample twice a second while a stage runs."""
-
-    def __init__(self, shard: int, emit: Callable[[Sample], None], state: Callable[[], tuple[int, int, int]]) -> None:
-        self.shard, self._emit, self._state = shard, emit, state
-        self.stage = 0
-        self._lags: list[float] = []
-        self._gc_s = self._gc_began = self._began = self._due = 0.0
-        self._handle: asyncio.TimerHandle | None = None
-        self._ports = ephemeral_ports()
-        gc.callbacks.append(self._on_gc)
-
-    def start(self, stage: int) -> None:
-        """Begin sampling for a stage."""
-        self.stage = stage
-        self._reset(time.perf_counter())
-        self._tick()
-
-    def stop(self) -> None:
-        """Emit what was sampled since the last time, and end."""
-        if self._handle:
-            self._handle.cancel()
-            self._handle = None
-        if time.perf_counter() - self._began > SAMPLE_S / 10:
-            self._finish(time.perf_counter())
-
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        if self._handle is not None:
-            self._lags.append(max(0.0, now - self._due))
-        if now - self._began >= SAMPLE_S:
-            self._finish(now)
-        self._due = now + TICK_S
-        self._handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
-    def _reset(self, now: float) -> None:
-        self._began, self._cpu_s, self._lags, self._gc_s = now, time.process_time(), [], 0.0
-        (self._waited_s, self._runs), self._throttled = run_queue(), throttled_s()
-
-    def _finish(self, now: float) -> None:
-        interval = now - self._began
-        in_flight, connections, backlog = self._state()
-        lags = self._lags or [0.0]
-        waited_s, runs = run_queue()
-        self._emit(
-            Sample(
-                at_s=now,
-                shard=self.shard,
-                stage=self.stage,
-                interval_s=interval,
-                loop_lag_mean_s=sum(lags) / len(lags),
-                loop_lag_max_s=max(lags),
-                cpu_share=(time.process_time() - self._cpu_s) / interval,
-                wait_share=(waited_s - self._waited_s) / interval,
-                wakeup_delay_s=(waited_s - self._waited_s) / max(1, runs - self._runs),
-                gc_pause_s=self._gc_s,
-                throttled_s=throttled_s() - self._throttled,
-                open_files_share=open_files_share(),
-                ports_share=connections / self._ports,
-                in_flight=in_flight,
-                backlog_bytes=backlog,
-            )
-        )
-        self._reset(now)
-
-    def _on_gc(self, phase: str, info: dict[str, Any]) -> None:
-        if phase == "start":
-            self._gc_began = time.perf_counter()
-        else:
-            self._gc_s += time.perf_counter() - self._gc_began
-
-
-# What the machine says of this process; 0.0 where it does not say (not Linux).
-
-
-def run_queue() -> tuple[float, int]:
-    """Seconds this process was ready to run and waited for a CPU, and how often it got one (/proc/self/schedstat)."""
-    with suppress(OSError, ValueError, IndexError):
-        _, waited_ns, runs = Path("/proc/self/schedstat").read_text().split()
-        return int(waited_ns) / 1e9, int(runs)
-    return 0.0, 0
-
-
-def throttled_s() -> float:
-    """Seconds the cgroup's CPU quota stopped this container, since its start (cgroup v2, then v1)."""
-    for file, key, unit in (
-        ("/sys/fs/cgroup/cpu.stat", "throttled_usec", 1e6),
-        ("/sys/fs/cgroup/cpu/cpu.stat", "throttled_time", 1e9),
-    ):
-        with suppress(OSError, ValueError):
-            for line in Path(file).read_text().splitlines():
-                name, _, value = line.partition(" ")
-                if name == key:
-                    return int(value) / unit
-    return 0.0
-
-
-def open_files_share() -> float:
-    """Open files of this process, of its limit."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    with suppress(OSError):
-        return len(os.listdir("/proc/self/fd")) / limit  # noqa: PTH208  # ten times the speed of iterdir
-    return 0.0
-
-
-def ephemeral_ports() -> int:
-    """How many connections this machine can open to one address and port."""
-    with suppress(OSError, ValueError):
-        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-        return int(high) - int(low) + 1
-    return 16384
-
-
-def raise_file_limit() -> None:
-    """Allow this process as many open files as it may have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -2,9 +2,9 @@
 
 from perfbench_api.outcome import Verdict
 from perfbench_api.sections import Objective
+from perfbench_runner.results.result import LATENCIES
 from perfbench_runner.results.summary import ObjectiveResult, StageSummary, Summary
 
-LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
 THROUGHPUTS = {
     "request_throughput": "request_throughput_rps",
     "output_token_throughput": "output_token_throughput_tps",

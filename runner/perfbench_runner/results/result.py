@@ -5,6 +5,9 @@ from typing import Protocol
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 
+LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
+"""The latencies that are summarised, as objectives and metrics name them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -36,7 +39,7 @@ class Result:
         return self.data.completed_time - self.scheduled_s
 
 
-class Fold(Protocol):
+class Sink(Protocol):
     """A consumer of results."""
 
     def add(self, result: Result) -> None:

@@ -130,7 +130,7 @@ def told_in_words(path: Path, *passed: type[Exception]) -> Iterator[None]:
 
 
 class Store:
-    """Writes results; a fold. `messages` says which bodies are kept: all, failed or none."""
+    """Writes results; a sink. `messages` says which bodies are kept: all, failed or none."""
 
     def __init__(self, folder: Path, messages: str = "all") -> None:
         self.folder, self.messages = folder, messages

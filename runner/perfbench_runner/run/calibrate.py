@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict
 
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Load, MockTarget, Request, Results, Stage, Target, Warmup
-from perfbench_runner.run.run import Finished, Prepared, execute, prepare
+from perfbench_runner.run.conclude import Finished
+from perfbench_runner.run.execute import execute
+from perfbench_runner.run.prepare import PreparedRun, prepare
 
 FILE = "calibration.json"
 MOCK_BUSY = 0.9
@@ -120,7 +122,7 @@ def _run(
         return finished, truth
 
 
-def _stats(prepared: Prepared) -> dict[str, Any]:
+def _stats(prepared: PreparedRun) -> dict[str, Any]:
     return prepared.mock.stats() if prepared.mock else {}
 
 

@@ -21,13 +21,12 @@ from urllib.parse import urlsplit
 from perfbench_api.outcome import Outcome
 from perfbench_api.resource import SpecError
 from perfbench_api.sections import MetricsSource
-from perfbench_runner.engine.control import Control
-from perfbench_runner.observe.observer import Observer
+from perfbench_runner.observe.observer import Observer, RunView
 from perfbench_runner.results.store import StoreError
 from perfbench_runner.server.live import ServerLive
 from perfbench_runner.server.names import KNOWN, PERIOD_S
 from perfbench_runner.server.scrape import NoPageError, Page, ScrapeError, addresses, fetch, is_exposition, readings
-from perfbench_runner.shard.shard import Wiring
+from perfbench_runner.shard.messages import Wiring
 from perfbench_runner.shard.transport import destination, tls_context
 
 RESOLVE_S = 10.0
@@ -156,22 +155,22 @@ class ServerMetrics(Observer):
         """What is known now, under neutral names; counters since the run began."""
         return self._live.latest()
 
-    async def open(self, control: Control) -> None:
+    async def open(self, run: RunView) -> None:
         """Begin; nothing waits for it."""
         if self._sources:
-            self._live.clock = control.clock
-            self._task = asyncio.get_running_loop().create_task(self._watch(control))
+            self._live.clock = run.clock
+            self._task = asyncio.get_running_loop().create_task(self._watch(run))
 
-    def stage(self, control: Control) -> None:
+    def stage(self, run: RunView) -> None:
         """Look at once when a stage begins or ends, so that its edges are sharp."""
         self._wake.set()
 
-    async def loaded(self, control: Control) -> None:
+    async def loaded(self, run: RunView) -> None:
         """One last look, after the load."""
         if self._task is None or self._task.done():
             return
         await self._stop()
-        await self._take(control, [*self._waiting, *await self._look(control)])
+        await self._take(run, [*self._waiting, *await self._look(run)])
 
     async def close(self, outcome: Outcome) -> None:
         """End, however the run ended."""
@@ -183,10 +182,10 @@ class ServerMetrics(Observer):
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _watch(self, control: Control) -> None:
+    async def _watch(self, run: RunView) -> None:
         try:
             while self._sources:
-                await self._turn(control)
+                await self._turn(run)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._period_s):
                         await self._wake.wait()
@@ -195,12 +194,12 @@ class ServerMetrics(Observer):
         except Exception:
             LOG.warning("the server's metrics are no longer read", exc_info=True)
 
-    async def _turn(self, control: Control) -> None:
-        seen = await self._look(control)
-        if control.phase not in ("warmup", "running"):
+    async def _turn(self, run: RunView) -> None:
+        seen = await self._look(run)
+        if run.phase not in ("warmup", "running"):
             self._waiting = seen  # to be read when there is time: the load comes first
             return
-        await self._take(control, [*self._waiting, *seen])
+        await self._take(run, [*self._waiting, *seen])
         self._waiting = []
         if self._is_auto and not self._live.is_known:
             self._try_next()
@@ -213,30 +212,30 @@ class ServerMetrics(Observer):
             self._wake.set()
         self._sources = list(self._candidates)[:1]
 
-    async def _look(self, control: Control) -> list[Seen]:
+    async def _look(self, run: RunView) -> list[Seen]:
         """Fetch all pages at once."""
-        seen = await asyncio.gather(*(self._look_at(source, control) for source in self._sources))
+        seen = await asyncio.gather(*(self._look_at(source, run) for source in self._sources))
         return [one for some in seen for one in some]
 
-    async def _look_at(self, source: Source, control: Control) -> list[Seen]:
+    async def _look_at(self, source: Source, run: RunView) -> list[Seen]:
         problem = ScrapeError("no address")
         try:
-            families = await self._resolve(source.page, control.clock())
+            families = await self._resolve(source.page, run.clock())
         except ScrapeError as error:
             families, problem = [], error
         for family in families:
-            tried = await asyncio.gather(*(self._look_behind(source, address, control) for address in family))
+            tried = await asyncio.gather(*(self._look_behind(source, address, run) for address in family))
             seen = [one for several in tried if isinstance(several, list) for one in several]
             if seen:
                 return seen
             problem = next((one for one in tried if isinstance(one, ScrapeError)), problem)
-        self._tell(source, problem, control)
+        self._tell(source, problem, run)
         return []
 
-    async def _look_behind(self, source: Source, address: str, control: Control) -> list[Seen] | ScrapeError:
+    async def _look_behind(self, source: Source, address: str, run: RunView) -> list[Seen] | ScrapeError:
         """The pages of all processes that answer at an address, or what is wrong."""
         replicas = self._replicas.setdefault((source.page.url, address), Replicas())
-        tried = await asyncio.gather(*(_see(source, address, control) for _ in range(replicas.looks(control.clock()))))
+        tried = await asyncio.gather(*(_see(source, address, run) for _ in range(replicas.looks(run.clock()))))
         seen = replicas.named(one for one in tried if isinstance(one, Seen))
         return seen or next(one for one in tried if isinstance(one, ScrapeError))
 
@@ -251,9 +250,9 @@ class ServerMetrics(Observer):
             self._addresses[page.url] = (now_s, found)
         return found
 
-    def _tell(self, source: Source, problem: ScrapeError, control: Control) -> None:
+    def _tell(self, source: Source, problem: ScrapeError, run: RunView) -> None:
         """Say once what is wrong, when it matters: before the load the server may not be up yet."""
-        if control.phase not in ("warmup", "running"):
+        if run.phase not in ("warmup", "running"):
             return
         if isinstance(problem, NoPageError) and source in self._candidates:
             self._candidates.remove(source)
@@ -262,7 +261,7 @@ class ServerMetrics(Observer):
             self._told.add(url)
             LOG.log(logging.DEBUG if self._is_auto else logging.WARNING, "no server metrics from %s: %s", url, problem)
 
-    async def _take(self, control: Control, seen: Iterable[Seen]) -> None:
+    async def _take(self, run: RunView, seen: Iterable[Seen]) -> None:
         """Read pages, remember and store what they say; between two of them others get their turn."""
         for one in seen:
             if PARSER in sys.modules:
@@ -272,13 +271,13 @@ class ServerMetrics(Observer):
             found = list(readings(one.text, one.patterns))
             self._live.add(one.at_s, one.source, found)
             with suppress(StoreError):  # the results will not fit either, and end the run
-                control.store.add_server_metrics([(one.at_s, one.stage, one.source, *reading) for reading in found])
+                run.store_server_metrics([(one.at_s, one.stage, one.source, *reading) for reading in found])
 
 
-async def _see(source: Source, address: str, control: Control) -> Seen | ScrapeError:
+async def _see(source: Source, address: str, run: RunView) -> Seen | ScrapeError:
     """The page at one address, or what is wrong with it."""
-    page, began_s = source.page, control.clock()
-    stage = control.stage_index if control.phase == "running" else -1
+    page, began_s = source.page, run.clock()
+    stage = run.stage_index if run.phase == "running" else -1
     try:
         text = await fetch(page, address)
     except ScrapeError as error:
@@ -287,4 +286,4 @@ async def _see(source: Source, address: str, control: Control) -> Seen | ScrapeE
         return NoPageError("this is no Prometheus text")
     host = f"[{address}]" if ":" in address else address
     name = f"{source.prefix}{host}:{page.port}{source.path}"
-    return Seen((began_s + control.clock()) / 2, stage, name, source.patterns, text)
+    return Seen((began_s + run.clock()) / 2, stage, name, source.patterns, text)

@@ -12,7 +12,7 @@ from perfbench_runner.cli.commands import main
 from perfbench_runner.results import client_health as health
 from perfbench_runner.results import store
 from perfbench_runner.results.summary import Summary
-from perfbench_runner.run.run import facts
+from perfbench_runner.run.facts import facts
 
 DOCS = Path(__file__).parents[3] / "docs"
 RESULTS = (DOCS / "results.md").read_text()

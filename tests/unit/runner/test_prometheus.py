@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from perfbench_api.outcome import Outcome, Progress
 from perfbench_api.resource import PerfBenchmark
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_runner.observe.prometheus import FAMILIES, Counts, Metrics
+from perfbench_runner.observe.histogram import Histogram
+from perfbench_runner.observe.prometheus import FAMILIES, Metrics
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.results.result import Result
 
@@ -48,7 +49,7 @@ def sample(shard: int = 0, lag_s: float = 0.001) -> Sample:
     return Sample(1.0, shard, 0, 0.5, lag_s, 2 * lag_s, 0.2, 0.01, 0.001, 0.005, 0.0, 0.02, 0.01, 4, 100)
 
 
-def control(**values: Any) -> Any:
+def run_view(**values: Any) -> Any:
     """As much of a Control as metrics look at."""
     progress = Progress(phase="running", stage_index=1, stage_count=2, percent=60, in_flight=4, client="valid")
     usual = {"samples": [sample(0, 0.001), sample(1, 0.003)], "phase": "running", "stage_index": 1, "due": 9, "sent": 4}
@@ -77,7 +78,7 @@ def test_a_stage_stands_at_zero_before_it_begins() -> None:
     for name, labels in zero.items():
         assert values(made)[name, *labels, "c2"] == 0
         assert (name, *labels, "r5") not in values(made)
-    made.tick(control(stage_index=0))
+    made.tick(run_view(stage_index=0))
     for name, labels in zero.items():
         assert values(made)[name, *labels, "r5"] == 0
 
@@ -121,18 +122,18 @@ def test_what_a_plugin_left_in_a_result_ends_no_run() -> None:
 
 def test_scheduled_and_sent_never_fall() -> None:
     made = metrics()
-    made.tick(control())
+    made.tick(run_view())
     assert values(made)["perfbench_requests_sent_total", "r5"] == 4
     assert values(made)["perfbench_requests_scheduled_total", "r5"] == 9, "five wait for a place"
     made.add(result(1))
-    made.tick(control(due=0, sent=1))
+    made.tick(run_view(due=0, sent=1))
     assert values(made)["perfbench_requests_sent_total", "r5"] == 4
     assert values(made)["perfbench_requests_scheduled_total", "r5"] == 9
 
 
 def test_the_live_state_is_told() -> None:
     made = metrics()
-    made.tick(control())
+    made.tick(run_view())
     found = values(made)
     assert found["perfbench_requests_in_flight",] == 4
     assert found["perfbench_progress_ratio",] == 0.6
@@ -166,7 +167,7 @@ def test_what_the_server_says_stands_beside() -> None:
 
 async def test_after_the_end_nothing_is_in_flight() -> None:
     made = metrics()
-    made.tick(control())
+    made.tick(run_view())
     await made.close(Outcome(outcome="succeeded"))
     found = values(made)
     assert (found["perfbench_requests_in_flight",], found["perfbench_progress_ratio",]) == (0, 1)
@@ -175,7 +176,7 @@ async def test_after_the_end_nothing_is_in_flight() -> None:
 
 
 def test_buckets_are_cumulative_and_end_with_all() -> None:
-    counts = Counts((1.0, 2.0))
+    counts = Histogram((1.0, 2.0))
     counts.add([0.5, 1.0, 1.5, 99.0])
     assert counts.buckets() == [("1.0", 2.0), ("2.0", 3.0), ("+Inf", 4.0)]
 
@@ -183,7 +184,7 @@ def test_buckets_are_cumulative_and_end_with_all() -> None:
 def test_every_sample_belongs_to_a_declared_metric_with_the_declared_labels() -> None:
     made = metrics()
     made.add(result())
-    made.tick(control())
+    made.tick(run_view())
     for family in text_string_to_metric_families(made.render("text/plain")[0].decode()):
         declared = FAMILIES[family.name.removeprefix("perfbench_")]
         assert (family.type, family.documentation) == (declared.kind, declared.text)
@@ -200,7 +201,7 @@ def test_openmetrics_is_served_to_those_who_ask() -> None:
 def test_promtool_finds_nothing_to_complain_about(promtool: str) -> None:
     made = metrics()
     made.add(result())
-    made.tick(control())
+    made.tick(run_view())
     checked = subprocess.run(
         [promtool, "check", "metrics"],
         input=made.render("text/plain")[0],

@@ -26,7 +26,7 @@ from perfbench_runner.server.figures import server_figures
 from perfbench_runner.server.live import ServerLive
 from perfbench_runner.server.names import KNOWN, neutral
 from perfbench_runner.server.scrape import Page, Reading, ScrapeError, addresses, fetch, is_exposition, readings
-from perfbench_runner.shard.shard import Wiring
+from perfbench_runner.shard.messages import Wiring
 from perfbench_runner.shard.transport import Limits
 
 VLLM = """\
@@ -421,10 +421,11 @@ def test_without_readings_there_are_no_figures() -> None:
 
 
 class Run:
-    """As much of a Control as the observer looks at."""
+    """As much of a RunView as the observer looks at."""
 
     def __init__(self, folder: Path) -> None:
         self.store, self.clock, self.phase, self.stage_index = Store(folder), perf_counter, "running", 0
+        self.store_server_metrics = self.store.add_server_metrics
 
     def rows(self) -> list[Any]:
         return self.store.db.execute("SELECT stage, source, name, value FROM server_metric").fetchall()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from perfbench_api.resource import PerfBenchmark
-from perfbench_runner.engine.control import Control
+from perfbench_runner.engine.engine import Engine
 
 
 @pytest.mark.parametrize(
@@ -14,8 +14,8 @@ from perfbench_runner.engine.control import Control
 async def test_a_signal_interrupts_the_load_and_not_what_comes_after_it(phase: Any, state: str) -> None:
     spec = PerfBenchmark.read({"metadata": {"name": "m"}, "spec": {"target": {"mock": {}}}}).spec
     nothing: Any = None
-    control = Control(spec, nothing, [], nothing, "http://x")
-    control.phase = phase
-    control._on_signal("SIGTERM")
-    assert control.end.state == state
-    assert control.interrupted.is_set(), "whoever lingers ends"
+    engine = Engine(spec, nothing, [], nothing, "http://x")
+    engine.state.phase = phase
+    engine.on_signal("SIGTERM")
+    assert engine.state.end.state == state
+    assert engine.state.interrupted.is_set(), "whoever lingers ends"

@@ -1,0 +1,203 @@
+"""The control process of a run: from the first connection test to the last result.
+
+It never measures. Shards are forked before its event loop starts; it assigns them ready-made requests ahead of time
+(`dispatch`), reads what they measured (`intake`), and hands every result to the sinks. It yields the CPU to the shards.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from time import perf_counter
+from typing import Any
+
+from perfbench_api.resource import Spec
+from perfbench_api.sections import Stage
+from perfbench_runner.engine import advice
+from perfbench_runner.engine.dispatch import Dispatcher
+from perfbench_runner.engine.intake import Intake
+from perfbench_runner.engine.probe import Probe
+from perfbench_runner.engine.stages import Stages, StageTimes
+from perfbench_runner.engine.state import TEST, WARMUP, End, RunState
+from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
+from perfbench_runner.engine.view import View
+from perfbench_runner.load.feed import Feed
+from perfbench_runner.observe.live import Live
+from perfbench_runner.observe.observer import Observer, Observers
+from perfbench_runner.results.client_health import Sample
+from perfbench_runner.results.result import Result
+from perfbench_runner.results.store import Store, StoreError
+from perfbench_runner.shard.messages import Measurement
+
+COMMIT_S = 0.5
+MOST_FAILURES = 10
+"""So many first requests failing in the same hopeless way end the run."""
+
+
+class Engine:
+    """One run, from its connection test to its last result."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        feed: Feed,
+        shards: Sequence[ShardProcess],
+        store: Store,
+        url: str,
+        observers: Sequence[Observer] = (),
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.clock = clock
+        self.observers = Observers(observers)
+        self.state = RunState(clock)
+        self._spec, self._store, self._url = spec, store, url
+        self._live = Live(clock)
+        self._supervisor = Supervisor(shards, clock)
+        self._dispatcher = Dispatcher(feed, self._supervisor, clock, self._refuse)
+        self._intake = Intake(feed, self._supervisor, self._dispatcher, self._take, clock)
+        self._view = View(self.state, spec.load, self._live, self._dispatcher, self._intake, store)
+        self._probe = Probe(self.state, feed, self._supervisor, self._dispatcher, self._intake, url)
+        self._stages = Stages(
+            spec.load, self.state, self._supervisor, self._dispatcher, self._intake, self._begin_stage, self._end_stage
+        )
+
+    async def run(self) -> End:
+        """Run all stages; what was measured is in the store, however it ends."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError, RuntimeError):  # not in the main thread: somebody else handles signals
+                loop.add_signal_handler(number, self.on_signal, signal.Signals(number).name)
+        ticker = loop.create_task(self._tick_regularly())
+        try:
+            await self.observers.open(self._view)
+            await self._supervisor.connect(self._receive, self._on_lost)
+            if await self._target_answers():
+                await self._stages.run()
+                await self.observers.loaded(self._view)
+        finally:
+            ticker.cancel()
+            self.observers.tick(self._view)
+            self.state.is_stopping = True
+            await (
+                self._supervisor.dismiss()
+            )  # signals stay handled until the loop is closed: the files are yet to be written
+        return self.state.end
+
+    async def _target_answers(self) -> bool:
+        if not self._spec.target.connection_test:
+            return True
+        end = await self._probe.run(self._spec.target, self._spec.load)
+        if end:
+            self.stop(end)
+        return not self.state.is_stopping
+
+    # Stages.
+
+    def _begin_stage(self, number: int, stage: Stage) -> None:
+        self._live.begin()
+        self._view.begin_stage()
+        if number >= 0:
+            plan = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
+            self._guarded(self._store.set_stage, number, stage.title, plan)
+            self.observers.stage(self._view)
+
+    def _end_stage(self, number: int, times: StageTimes) -> None:
+        self._guarded(self._store.commit)
+        self.observers.stage(self._view)
+        self._guarded(self._store.end_stage, number, times.began_s, times.ended_s, times.feed_s)
+
+    # What shards say.
+
+    def _receive(self, process: ShardProcess, message: tuple[Any, ...]) -> None:
+        kind, *rest = message
+        handlers: dict[str, Callable[..., None]] = {
+            "ready": lambda: None,
+            "results": lambda measurements: self._on_results(process, measurements),
+            "sample": self._on_sample,
+            "deadline": self._dispatcher.end_feed,
+            "done": lambda _stage, unsent: self._on_done(process, unsent),
+        }
+        handlers[kind](*rest)
+
+    def _on_results(self, process: ShardProcess, measurements: list[Measurement]) -> None:
+        self._intake.add(process, measurements)
+
+    def _on_sample(self, sample: Sample) -> None:
+        self._view.add_sample(sample)
+        if sample.stage >= 0:
+            self._guarded(self._store.add_sample, sample)
+
+    def _on_done(self, process: ShardProcess, unsent: list[int]) -> None:
+        for seq in unsent:
+            self._dispatcher.pending.pop(seq, None)
+        self._supervisor.finished(process)
+
+    def _on_lost(self, process: ShardProcess) -> None:
+        if not self.state.is_stopping:
+            text = f"load-generating process {process.number} ended unexpectedly; what was measured is kept"
+            self.stop(End("failed", "WorkerLost", text + " (out of memory? lower the load or give more memory)"))
+
+    # Results.
+
+    def _take(self, result: Result) -> None:
+        if result.stage == TEST:
+            self._probe.add(result)
+        elif result.stage == WARMUP:
+            self.state.unmeasured["warmup"] += 1
+            self._live.add(result)
+        else:
+            self._guarded(self._store.add, result)
+            self._live.add(result)
+            self.observers.add(result)
+            self._stop_if_hopeless(result)
+
+    def _stop_if_hopeless(self, result: Result) -> None:
+        """When the first requests all fail in a way that all others would, more of them help nobody."""
+        kind, live = result.data.failure, self._live
+        if self.state.stage_index or kind not in advice.FATAL:
+            return
+        if live.total == live.failed == live.errors.get(kind, 0) == MOST_FAILURES:
+            text = advice.advice(self._url, kind, result.data.error)
+            text = f"the first {MOST_FAILURES} requests all failed: {text}"
+            self.stop(End("failed", advice.reason(kind), text), grace_s=0)
+
+    def _refuse(self, text: str) -> None:
+        self.stop(End("failed", "DatasetFailed", text))
+
+    def _guarded(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Do something that writes results; when it cannot, end the run and keep what is there."""
+        if self.state.end.reason == "CannotStore":
+            return
+        try:
+            function(*arguments)
+        except StoreError as error:
+            self.state.end = End()
+            self.stop(End("failed", "CannotStore", str(error)), grace_s=0)
+
+    # The end.
+
+    def stop(self, end: End, grace_s: float | None = None) -> None:
+        """Send no more requests; those under way may take the grace period. The first reason given stays."""
+        if self.state.end.state == "complete":
+            self.state.end = end
+        self.state.is_stopping = True
+        self._dispatcher.stop()
+        self._supervisor.stop(self._spec.load.grace_period if grace_s is None else grace_s)
+
+    def on_signal(self, name: str) -> None:
+        """Stop because of a signal; a second one ends the requests under way, too."""
+        self.state.interrupted.set()
+        if self.state.phase == "storing":  # the load is over; what was asked for was measured
+            return
+        is_second = self.state.is_stopping
+        self.state.message = "stopping: requests under way may finish; once more ends them now"
+        self.stop(End("interrupted", "Interrupted", f"stopped by {name}"), grace_s=0 if is_second else None)
+
+    async def _tick_regularly(self) -> None:
+        committed_s = self.clock()
+        while True:
+            await asyncio.sleep(TICK_S)
+            if self.clock() - committed_s >= COMMIT_S:
+                self._guarded(self._store.commit)
+                committed_s = self.clock()
+            self.observers.tick(self._view)

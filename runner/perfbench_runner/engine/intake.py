@@ -1,0 +1,146 @@
+"""Results in: what shards measured is read (`plugin.read`), and handed to the sinks. Bounded in time and memory."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+
+from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_plugins.exchange import Exchange
+from perfbench_runner.engine.dispatch import Dispatcher
+from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
+from perfbench_runner.load.feed import Feed
+from perfbench_runner.results.result import Result
+from perfbench_runner.shard.messages import Measurement
+from perfbench_runner.shard.request import PreparedRequest
+
+SLICE_S = 0.01
+"""Longest time spent on results before the generation of requests gets its turn."""
+UNREAD_BYTES = 32 * 2**20
+"""Results waiting to be read beyond this: shards are not listened to until it is less."""
+
+
+class Intake:
+    """Turns measurements into results. Belongs to the control process's loop."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        supervisor: Supervisor,
+        dispatcher: Dispatcher,
+        take: Callable[[Result], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`take` gets every result, those of the connection test and the warm-up included."""
+        self._api, self._supervisor, self._dispatcher = feed.api if feed else None, supervisor, dispatcher
+        self._take, self._clock = take, clock
+        self._unread: deque[tuple[ShardProcess, Measurement]] = deque()
+        self._unread_bytes = 0
+        self._is_scheduled = False
+        self.stage = 0
+        """Number of the stage whose results come in."""
+        self.ended: Counter[int] = Counter()
+        """By shard: requests of the stage that ended."""
+
+    def begin(self, stage: int) -> None:
+        """Results are of this stage from now on."""
+        self.stage = stage
+        self.ended.clear()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that was handed over has been read."""
+        return not self._unread
+
+    def add(self, process: ShardProcess, measurements: list[Measurement]) -> None:
+        """A shard hands over what it measured."""
+        process.outstanding -= sum(measurement.is_last for measurement in measurements)
+        for measurement in measurements:
+            self._unread.append((process, measurement))
+            self._unread_bytes += _size(measurement)
+        if self._unread_bytes > UNREAD_BYTES:
+            self._supervisor.set_reading(False)
+        self._dispatcher.refill()
+        self._read_soon()
+
+    async def drain(self) -> None:
+        """Read all that is left."""
+        while self._unread:
+            await asyncio.sleep(0)
+            self._read()
+
+    def _read(self) -> None:
+        """Read results, for a while."""
+        until_s = self._clock() + SLICE_S
+        while self._unread:
+            process, measurement = self._unread.popleft()
+            self._unread_bytes -= _size(measurement)
+            self._read_one(process, measurement)
+            if self._clock() > until_s:
+                break
+        if self._unread:
+            self._read_soon()
+        else:
+            self._supervisor.notify()
+        if self._unread_bytes < UNREAD_BYTES // 2:
+            self._supervisor.set_reading(True)
+        self._dispatcher.refill()
+
+    def _read_soon(self) -> None:
+        if self._is_scheduled:
+            return
+
+        def read() -> None:
+            self._is_scheduled = False
+            self._read()
+
+        self._is_scheduled = True
+        asyncio.get_running_loop().call_soon(read)
+
+    def _read_one(self, process: ShardProcess, measurement: Measurement) -> None:
+        pending = self._dispatcher.pending
+        prepared = pending.pop(measurement.seq, None) if measurement.is_last else pending.get(measurement.seq)
+        if isinstance(measurement.exchange, BenchmarkData) and not measurement.exchange.start_time:
+            return  # the rest of a conversation, which was not sent
+        result = self._result(process, measurement, prepared)
+        self.ended[process.number] += 1
+        self._take(result)
+
+    def _result(self, process: ShardProcess, measurement: Measurement, prepared: PreparedRequest | None) -> Result:
+        what, body = measurement.exchange, measurement.body
+        if not body and prepared is not None and isinstance(prepared.body, bytes):
+            body = prepared.body
+        if isinstance(what, BenchmarkData):
+            data, wire = what, Exchange()
+            data.tidy()
+            self._finalize(data)
+        else:
+            data, wire = self._api.read(what, body.decode()), what  # type: ignore[union-attr]  # a DefaultApiPlugin
+        data.tidy()
+        data.request_id = data.request_id or (prepared.request_id if prepared else None)
+        if measurement.turn:
+            data.trace_id, data.input_num_turns = str(measurement.seq), measurement.turn
+            data.is_first_turn, data.is_last_turn = measurement.turn == 1, measurement.is_last
+        first_byte_s = wire.first_byte_s - wire.sent_s if wire.first_byte_s else None
+        return Result(
+            stage=self.stage,
+            seq=measurement.seq,
+            shard=process.number,
+            scheduled_s=measurement.scheduled_s,
+            data=data,
+            connect_s=wire.connect_s,
+            tls_s=wire.tls_s,
+            first_byte_s=first_byte_s,
+            response_bytes=len(wire.body),
+        )
+
+    def _finalize(self, data: BenchmarkData) -> None:
+        try:
+            data.finalize(self._api)
+        except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
+            data.success, data.failure = False, "plugin"
+            data.error = f"{type(self._api).__name__}.parse_responses: {type(error).__name__}: {error}"
+
+
+def _size(measurement: Measurement) -> int:
+    what = measurement.exchange
+    return len(what.body) if isinstance(what, Exchange) else 0

@@ -1,0 +1,71 @@
+"""Does the target answer? One short request before the load, so that a wrong URL, key or model is told at once."""
+
+from perfbench_api.sections import Load, Target
+from perfbench_plugins.exchange import FailureKind
+from perfbench_runner.engine import advice
+from perfbench_runner.engine.dispatch import Dispatcher
+from perfbench_runner.engine.intake import Intake
+from perfbench_runner.engine.state import TEST, End, RunState
+from perfbench_runner.engine.supervisor import TICK_S, Supervisor
+from perfbench_runner.load.feed import Feed
+from perfbench_runner.results.result import Result
+from perfbench_runner.shard.messages import StageShare
+
+RETRY_S = 2.0
+"""While it waits for the target, it tries this often."""
+
+
+class Probe:
+    """The connection test: tries the target until it answers, or `waitFor` has passed."""
+
+    def __init__(
+        self,
+        state: RunState,
+        feed: Feed,
+        supervisor: Supervisor,
+        dispatcher: Dispatcher,
+        intake: Intake,
+        url: str,
+    ) -> None:
+        self._state, self._feed, self._url = state, feed, url
+        self._supervisor, self._dispatcher, self._intake = supervisor, dispatcher, intake
+        self._result: Result | None = None
+
+    def add(self, result: Result) -> None:
+        """The result of the request that was sent last."""
+        self._result = result
+
+    async def run(self, target: Target, load: Load) -> End | None:
+        """None when the target answers, or when the run is being stopped; else why there is no run."""
+        state = self._state
+        state.phase = "waiting"
+        until_s = state.clock() + (target.wait_for or 0.0)
+        while not state.is_stopping:
+            result = await self._try(load.grace_period)
+            if result is None or result.data.success or result.data.failure == FailureKind.EMPTY:  # of one token
+                return None
+            kind = result.data.failure
+            state.message = advice.advice(self._url, kind, result.data.error)
+            if state.clock() >= until_s or kind in advice.NOT_WORTH_WAITING:
+                waited = f" (waited {target.wait_for:g} s)" if target.wait_for else ""
+                return End("failed", advice.reason(kind), state.message + waited)
+            await self._pause(min(RETRY_S, max(0.1, until_s - state.clock())))
+        return None
+
+    async def _try(self, grace_s: float) -> Result | None:
+        process, state = self._supervisor.shards[0], self._state
+        self._result, state.number = None, TEST
+        self._intake.begin(TEST)
+        state.unmeasured["connection_test"] += 1
+        process.lanes, process.is_done = 1, False
+        process.send("stage", StageShare(TEST, 1, grace_s=grace_s))
+        self._dispatcher.assign_one(process, self._feed.test_request())
+        process.send("go", state.clock())
+        while not (process.is_done and self._intake.is_empty):
+            await self._supervisor.change(TICK_S)
+        return self._result
+
+    async def _pause(self, seconds: float) -> None:
+        until_s = self._state.clock() + seconds
+        while not self._state.is_stopping and self._state.clock() < until_s:
+            await self._supervisor.change(min(TICK_S, until_s - self._state.clock()))

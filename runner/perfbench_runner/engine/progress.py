@@ -1,0 +1,47 @@
+"""How far a run is: a pure function of its state and its live figures."""
+
+from perfbench_api.outcome import Progress
+from perfbench_api.sections import Load, Stage
+from perfbench_runner.engine.state import RunState
+from perfbench_runner.observe.live import Live
+from perfbench_runner.results.client_health import State
+
+
+def progress_of(state: RunState, load: Load, live: Live, client: State | None) -> Progress:
+    """What is shown to people, and to whoever asks /progress."""
+    stage = load.stages[state.stage_index]
+    requests_s, tokens_s = live.rates()
+    done = _share_done(stage, live)
+    elapsed_s = live.elapsed_s
+    is_running = state.phase == "running"
+    return Progress(
+        phase=state.phase,
+        stage=stage.title if is_running else None,
+        stage_index=state.stage_index,
+        stage_count=len(load.stages),
+        percent=_percent(state, done, len(load.stages)),
+        eta_s=elapsed_s / done - elapsed_s if is_running and done > 0.01 else None,
+        requests=live.total,
+        failed=live.failed,
+        in_flight=live.in_flight,
+        request_throughput_rps=requests_s,
+        output_token_throughput_tps=tokens_s,
+        ttft_p50_s=live.ttft.quantile(0.5),
+        ttft_p99_s=live.ttft.quantile(0.99),
+        client=client,
+        message=state.message,
+    )
+
+
+def _percent(state: RunState, done: float, stages: int) -> float:
+    if state.phase in ("storing", "done"):
+        return 100.0
+    return 100.0 * (state.stage_index + done) / stages if state.phase == "running" else 0.0
+
+
+def _share_done(stage: Stage, live: Live) -> float:
+    if not live.began_s:
+        return 0.0
+    by_count = live.total / stage.requests if stage.requests else 0.0
+    by_time = live.elapsed_s / stage.duration if stage.duration else 0.0
+    return min(1.0, max(by_count, by_time))

@@ -1,0 +1,82 @@
+"""What observers see of a run under way, and nothing more: the engine's side of `observe.observer.RunView`."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from perfbench_api.outcome import Progress
+from perfbench_api.sections import Load
+from perfbench_runner.engine.dispatch import Dispatcher
+from perfbench_runner.engine.intake import Intake
+from perfbench_runner.engine.progress import progress_of
+from perfbench_runner.engine.state import Phase, RunState
+from perfbench_runner.observe.live import Live
+from perfbench_runner.results import client_health
+from perfbench_runner.results.client_health import Sample
+from perfbench_runner.results.store import Store
+
+
+class View:
+    """Reads the parts of the engine; keeps only what shards say of themselves."""
+
+    def __init__(
+        self, state: RunState, load: Load, live: Live, dispatcher: Dispatcher, intake: Intake, store: Store
+    ) -> None:
+        self._state, self._load, self._live = state, load, live
+        self._dispatcher, self._intake, self._store = dispatcher, intake, store
+        self._sent: Counter[int] = Counter()
+        """By shard: requests of the stage that were sent, when the shard was last sampled."""
+        self.samples: list[Sample] = []
+        """The latest sample of every shard."""
+
+    def begin_stage(self) -> None:
+        """A stage begins: nothing of it was sent yet."""
+        self._sent.clear()
+
+    def add_sample(self, sample: Sample) -> None:
+        """A shard says how it is."""
+        self.samples = [*(other for other in self.samples if other.shard != sample.shard), sample]
+        self._live.in_flight = sum(other.in_flight for other in self.samples)
+        if sample.stage == self._state.number:
+            # Under way and ended must be of one moment: together with what ended since, some would count twice.
+            self._sent[sample.shard] = self._intake.ended[sample.shard] + sample.in_flight
+
+    @property
+    def phase(self) -> Phase:
+        """Where the run is."""
+        return self._state.phase
+
+    @property
+    def stage_index(self) -> int:
+        """The measured stage under way, or the last one."""
+        return self._state.stage_index
+
+    @property
+    def interrupted(self) -> asyncio.Event:
+        """Set when a signal has asked for the end."""
+        return self._state.interrupted
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The run's monotonic clock, seconds."""
+        return self._state.clock
+
+    @property
+    def sent(self) -> int:
+        """Requests of the stage under way that were sent, as of half a second ago."""
+        return sum((self._sent | self._intake.ended).values())
+
+    @property
+    def due(self) -> int:
+        """Open loop: requests of the stage under way whose time has come."""
+        return self._dispatcher.due(self._load.stages[self._state.stage_index].duration or float("inf"))
+
+    def progress(self) -> Progress:
+        """How far the run is."""
+        rows = [{name: getattr(sample, name) for name in client_health.COLUMNS} for sample in self.samples]
+        client = client_health.judge(client_health.figures(rows, []))[0] if rows else None
+        return progress_of(self._state, self._load, self._live, client)
+
+    def store_server_metrics(self, rows: Iterable[tuple[float, int, str, str, str, float]]) -> None:
+        """Keep readings of the server's own metrics; raises StoreError."""
+        self._store.add_server_metrics(rows)

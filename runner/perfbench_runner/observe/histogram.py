@@ -1,0 +1,45 @@
+"""Counts of durations in buckets: of constant size, for live figures and for Prometheus; never used for the summary."""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Any
+
+
+class Histogram:
+    """Counts by upper bound, and the sum of all values. `bounds` ascend; values above the last are counted, too."""
+
+    __slots__ = ("bounds", "count", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds, self.counts, self.total, self.count = bounds, [0] * (len(bounds) + 1), 0.0, 0
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Count values; those that are no number, as a plugin may leave them, are left out."""
+        bounds, counts = self.bounds, self.counts
+        for value in values:
+            try:
+                if value == value:  # no NaN
+                    self.total += value
+                    counts[bisect_left(bounds, value)] += 1
+                    self.count += 1
+            except TypeError:
+                continue
+
+    def quantile(self, q: float) -> float | None:
+        """The bound below which about a share `q` of the values is; None without values."""
+        if not self.count:
+            return None
+        rank, seen = q * self.count, 0
+        for index, count in enumerate(self.counts):
+            seen += count
+            if seen >= rank and count:
+                return self.bounds[min(index, len(self.bounds) - 1)]
+        return self.bounds[-1]
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts, as Prometheus' exposition wants them."""
+        seen, made = 0, []
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            seen += count
+            made.append((bound, float(seen)))
+        return made

@@ -1,0 +1,171 @@
+"""The end of a run: its results file is summarised and judged, and its files are finished; also of killed runs."""
+
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from perfbench_api.outcome import Outcome, StoredResults
+from perfbench_api.resource import PerfBenchmark
+from perfbench_runner.engine.state import End
+from perfbench_runner.results import store
+from perfbench_runner.results.result import LATENCIES
+from perfbench_runner.results.store import Store, StoreError
+from perfbench_runner.run.facts import own_version
+from perfbench_runner.run.folders import MANIFEST, SUMMARY
+
+
+@dataclass
+class Finished:
+    """A run that is over."""
+
+    folder: Path
+    results: Path
+    """The results file; its temporary name where it could not be finished."""
+    summary: Any
+    end: End
+    benchmark: PerfBenchmark
+
+    @property
+    def exit_code(self) -> int:
+        """0 fine, 1 failed or too many errors, 130 interrupted."""
+        return {"interrupted": 130, "failed": 1}.get(self.end.state, 0)
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """The run's outcome, for the pod's termination message."""
+        summary = self.summary
+        return Outcome(
+            outcome="succeeded" if self.end.state == "complete" else self.end.state,
+            reason=self.end.reason,
+            message=self.end.message,
+            verdict=summary.verdict,
+            client=summary.client.state,
+            client_reasons=summary.client.reasons[:5],
+            stages=[compact(stage) for stage in summary.stages],
+            results=self._stored(),
+        )
+
+    def _stored(self) -> StoredResults | None:
+        with suppress(OSError, sqlite3.Error):  # such as of a disk that is full
+            return _stored(self.results)
+        return None
+
+
+THROUGHPUTS = ("request_throughput_rps", "output_token_throughput_tps", "total_token_throughput_tps")
+
+
+def compact(stage: Any) -> dict[str, Any]:
+    """A stage's summary for status and termination message: the figures people look at, rounded."""
+    latencies = {f"{name}_s": getattr(stage, f"{name}_s") for name in LATENCIES}
+    return {
+        "name": stage.name,
+        "requests": stage.requests.model_dump(),
+        "duration_s": round(stage.duration_s, 3),
+        **{name: _rounded(getattr(stage, name)) for name in THROUGHPUTS},
+        **{
+            name: {key: _rounded(getattr(figures, key)) for key in ("mean", "p50", "p99")}
+            for name, figures in latencies.items()
+            if figures.count
+        },
+        **({"errors": stage.errors} if stage.errors else {}),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def _stored(path: Path) -> StoredResults:
+    """Size, checksum and rows of a results file."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        (rows,) = db.execute("SELECT count(*) FROM result").fetchone()
+    finally:
+        db.close()
+    return StoredResults(path=str(path), bytes=path.stat().st_size, sha256=digest.hexdigest(), rows=rows)
+
+
+def conclude(
+    results: Store, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
+) -> tuple[Path, Any, End]:
+    """Summarise a results file, put the summaries into it and close it: its path, the summary, how the run ended."""
+    try:
+        summary = summarise_run(results.db, benchmark, end, started, unmeasured)
+        results.set_run(state=end.state, message=end.message)
+        results.set_summaries([stage.model_dump(mode="json") for stage in summary.stages])
+        return results.close(), summary, end
+    except StoreError as error:
+        end = End("failed", "CannotStore", f"{error} What was stored is in {results.path}")
+        with closing(sqlite3.connect(results.path)) as db:
+            return results.path, summarise_run(db, benchmark, end, started, unmeasured), end
+
+
+def summarise_run(
+    db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
+) -> Any:
+    """The summary of a results file, objectives and verdict included."""
+    # numpy is loaded only now: a fifth of a second that no request waits for.
+    from perfbench_runner.results.objectives import evaluate, verdict
+    from perfbench_runner.results.summary import Summary, summarise, worst_client
+
+    stages = summarise(db)
+    summary = Summary(
+        name=benchmark.metadata.name,
+        verdict=None,
+        state=end.state,
+        message=end.message,
+        started_at=started.isoformat(timespec="seconds"),
+        perfbench_version=own_version(),
+        client=worst_client(stages),
+        objectives=evaluate(benchmark.spec.objectives, stages),
+        unmeasured_requests=unmeasured,
+        stages=stages,
+    )
+    summary.verdict, summary.verdict_reasons = verdict(summary)
+    return summary
+
+
+def recover(folder: Path) -> Finished:
+    """Finish the files of a run whose process was killed: what was committed becomes its results and summary."""
+    partial, manifest = folder / store.PARTIAL, folder / MANIFEST
+    if not partial.exists() or not manifest.exists():
+        raise StoreError(f"{folder} holds no unfinished run: no {store.PARTIAL} and {MANIFEST} in it")
+    benchmark = PerfBenchmark.read(yaml.safe_load(manifest.read_text()))
+    results = Store(folder, benchmark.spec.results.messages)
+    started = datetime.fromisoformat(results.fact("started_at"))
+    end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
+    path, summary, end = conclude(results, benchmark, end, started, {})
+    (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
+    return Finished(folder, path, summary, end, benchmark)
+
+
+def judge(summary: Any, benchmark: PerfBenchmark, end: End) -> None:
+    """A run that went on to its end has still failed when too many requests did; that leaves the verdict open."""
+    from perfbench_runner.results.objectives import verdict
+
+    if end.state != "complete":
+        return
+    allowed = benchmark.spec.load.max_failed_share
+    for stage in summary.stages:
+        counts = stage.requests
+        if counts.total and (not counts.succeeded or counts.failed / counts.total > allowed):
+            kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
+            end.state, end.reason = "failed", "TooManyFailures"
+            end.message = (
+                f"{counts.failed} of {counts.total} requests of stage {stage.name} failed ({kinds}),"
+                f" more than load.maxFailedShare {allowed:g} allows"
+            )
+            summary.state, summary.message = "failed", end.message
+            summary.verdict, summary.verdict_reasons = verdict(summary)
+            return

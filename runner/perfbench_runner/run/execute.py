@@ -1,0 +1,60 @@
+"""A run: make the load and write the files. Whatever happens, what was measured is stored and summarised."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from perfbench_runner.engine.engine import Engine
+from perfbench_runner.engine.state import End
+from perfbench_runner.engine.supervisor import fork_shards
+from perfbench_runner.event_loop import run_loop
+from perfbench_runner.observe.observer import Observer
+from perfbench_runner.results import store
+from perfbench_runner.results.store import Store
+from perfbench_runner.run.conclude import Finished, conclude, judge
+from perfbench_runner.run.facts import facts, redacted
+from perfbench_runner.run.folders import MANIFEST, SUMMARY
+from perfbench_runner.run.prepare import PreparedRun
+
+WRITER_NICENESS = 10
+"""The control process yields the CPU to the shards: what it does can wait, a stamp cannot."""
+
+
+def execute(prepared: PreparedRun, folder: Path, observers: Sequence[Observer] = (), niceness: int = 0) -> Finished:
+    """Make the load and write the files. Whatever happens, what was measured is stored and summarised."""
+    benchmark = prepared.benchmark
+    with prepared.cleanup:
+        started = datetime.now(UTC)
+        manifest = yaml.safe_dump(redacted(benchmark), sort_keys=False, allow_unicode=True)
+        results = Store(folder, benchmark.spec.results.messages)
+        with store.told_in_words(folder / MANIFEST):
+            (folder / MANIFEST).write_text(manifest)
+        results.set_run(**facts(prepared, manifest, started))
+        results.commit()
+        shards = fork_shards(prepared.workers, prepared.wiring)
+        if niceness and os.nice(0) == 0:
+            os.nice(niceness)
+
+        async def go() -> Finished:
+            engine = Engine(benchmark.spec, prepared.feed, shards, results, prepared.wiring.url, observers)
+            end = await engine.run()
+            finished = _finish(prepared, folder, results, end, started, engine.state.unmeasured)
+            await engine.observers.close(finished.outcome)
+            return finished
+
+        return run_loop(go())
+
+
+def _finish(
+    prepared: PreparedRun, folder: Path, results: Store, end: End, started: datetime, unmeasured: dict[str, int]
+) -> Finished:
+    path, summary, end = conclude(results, prepared.benchmark, end, started, unmeasured)
+    summary.calibration = prepared.calibration
+    judge(summary, prepared.benchmark, end)
+    with suppress(OSError):
+        (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
+    return Finished(folder, path, summary, end, prepared.benchmark)

@@ -1,0 +1,51 @@
+"""What the results file says of a run beside its results: manifest, versions, machine."""
+
+import os
+import platform
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter, time
+from typing import Any
+
+from perfbench_api.resource import PerfBenchmark
+from perfbench_runner.run import secrets
+from perfbench_runner.run.prepare import PreparedRun
+
+
+def redacted(benchmark: PerfBenchmark) -> dict[str, Any]:
+    """The resolved manifest, secret values left out."""
+    data = benchmark.dump()
+    for header in data["spec"]["target"].get("headers", []):
+        if secrets.is_secret(header["name"]) and "value" in header:
+            header["value"] = "REDACTED"
+    return data
+
+
+def facts(prepared: PreparedRun, manifest: str, started: datetime) -> dict[str, Any]:
+    """What the results file says of the run, beside its results."""
+    return {
+        "name": prepared.benchmark.metadata.name,
+        "manifest": manifest,
+        "started_at": started.isoformat(timespec="milliseconds"),
+        "epoch_time": repr(time()),
+        "monotonic_time": repr(perf_counter()),
+        "random_seed": str(prepared.benchmark.spec.load.random_seed),
+        "url": prepared.wiring.url,
+        "workers": str(prepared.workers),
+        "state": "running",
+        "versions": {"perfbench": own_version(), "python": platform.python_version()},
+        "machine": {
+            "host": platform.node(),
+            "system": f"{platform.system()} {platform.release()}",
+            "architecture": platform.machine(),
+            "cpus": os.cpu_count(),
+        },
+    }
+
+
+def own_version() -> str:
+    """The version of perfbench."""
+    try:
+        return version("perfbench-operator")
+    except PackageNotFoundError:
+        return "0+unknown"

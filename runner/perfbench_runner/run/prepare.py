@@ -1,0 +1,167 @@
+"""All that a run needs, checked and built: what can go wrong goes wrong here, before anything is sent."""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from perfbench_api.resource import PerfBenchmark, SpecError
+from perfbench_api.sections import MockTarget, Tls
+from perfbench_plugins.api.base import ApiPluginBase
+from perfbench_plugins.api.default_api import DefaultApiPlugin
+from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.blame import blame
+from perfbench_plugins.loading import load_entry_points, load_plugins
+from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
+from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.run import secrets
+from perfbench_runner.shard.messages import Wiring
+from perfbench_runner.shard.transport import Limits, destination, tls_context
+
+if TYPE_CHECKING:
+    from perfbench_runner.mock.process import MockProcess
+
+
+@dataclass
+class PreparedRun:
+    """A run that is ready to start."""
+
+    benchmark: PerfBenchmark
+    arguments: Arguments
+    feed: Feed
+    wiring: Wiring
+    workers: int
+    cleanup: ExitStack = field(default_factory=ExitStack)
+    calibration: dict[str, Any] | None = None
+    mock: "MockProcess | None" = None
+    """The mock endpoint, if the run has one of its own."""
+
+
+def prepare(
+    benchmark: PerfBenchmark,
+    env: Mapping[str, str],
+    api_key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> PreparedRun:
+    """Check and build all that a run needs; starts the mock endpoint if the manifest asks for it, sends nothing.
+
+    Raises SpecError, DatasetError, PluginError or TokenizerError.
+    """
+    load_entry_points()
+    for index, plugin in enumerate(benchmark.spec.plugins):
+        if plugin.config_map is not None:
+            raise SpecError([f"spec.plugins[{index}].configMap: works in a cluster only; give file or module here"])
+    load_plugins(source for plugin in benchmark.spec.plugins if (source := plugin.file or plugin.module))
+    target, cleanup = benchmark.spec.target, ExitStack()
+    if target.service is not None:
+        raise SpecError(["spec.target.service: works in a cluster only; give spec.target.url here"])
+    key = api_key or secrets.api_key(target, env)
+    all_headers = {**secrets.headers(target, env), **(headers or {})}
+    arguments = Arguments.from_benchmark(benchmark, api_key=key, headers=all_headers)
+    api_class = _registered(ApiRegistry, arguments.api, "spec.target.api")
+    dataset_class = _registered(DatasetRegistry, arguments.dataset, "spec.dataset.name")
+    if arguments.url:
+        _check_url(arguments.url, {})
+    arguments.url = api_class.complete_url(arguments.url or "http://127.0.0.1", arguments)
+    if arguments.apply_chat_template is None:
+        arguments.apply_chat_template = not urlsplit(arguments.url).path.endswith("/v1/completions")
+    dataset = _made(dataset_class, arguments)
+    if arguments.model is None and getattr(dataset, "requires_model", True):
+        raise SpecError(
+            ["spec.target.model: missing; name the model as the endpoint serves it (GET /v1/models lists them)"]
+        )
+    feed = Feed(arguments, dataset, _made(api_class, arguments))
+    feed.first()
+    tls = _tls(target.tls)
+    mock = None
+    try:
+        if target.mock is not None:
+            mock = start_mock(target.mock, cleanup)
+            arguments.url = api_class.complete_url(mock.base_url, arguments)
+        wiring = _wiring(arguments, feed.api, tls)
+    except BaseException:
+        cleanup.close()
+        raise
+    return PreparedRun(benchmark, arguments, feed, wiring, workers(benchmark.spec.runner.workers), cleanup, mock=mock)
+
+
+def _registered(registry: PluginRegistry, name: str, field_name: str) -> type[Any]:
+    """The plugin class of a name; raises PluginError that names the field."""
+    try:
+        return registry.get_class(name)
+    except PluginError as error:
+        raise PluginError(f"{field_name}: {error}") from None
+
+
+def _made(plugin_class: type[Any], arguments: Arguments) -> Any:
+    """A plugin for these arguments; raises PluginError that names file and line when it cannot be made."""
+    try:
+        return plugin_class(arguments)
+    except REFUSALS:
+        raise
+    except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
+        raise PluginError(f"plugin {plugin_class.__name__}: {blame(plugin_class, error)}") from error
+
+
+def workers(asked: int | None) -> int:
+    """Load-generating processes: as asked for, else one for each CPU, minus one for the writer."""
+    if asked is not None:
+        return asked
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cpus - 1)
+
+
+def start_mock(target: MockTarget, cleanup: ExitStack) -> "MockProcess":
+    """Start the bundled mock endpoint. It ends with `cleanup`."""
+    from perfbench_runner.mock.process import MockProcess
+    from perfbench_runner.mock.settings import MockSettings
+
+    settings = MockSettings(
+        ttft_s=target.ttft,
+        itl_s=target.itl,
+        ttft_jitter_s=target.ttft_jitter,
+        itl_jitter_s=target.itl_jitter,
+        output_tokens=target.output_tokens,
+        error_rate=target.error_rate,
+        stall_rate=target.stall_rate,
+        stall_s=target.stall,
+        broken_rate=target.broken_rate,
+    )
+    return cleanup.enter_context(MockProcess(settings))
+
+
+def _tls(tls: Tls) -> dict[str, Any]:
+    """Arguments of `tls_context`, tried out; raises SpecError."""
+    arguments = {
+        "ca_file": tls.ca.file if tls.ca else None,
+        "cert_file": tls.cert_file,
+        "key_file": tls.key_file,
+        "insecure": tls.insecure_skip_verify,
+    }
+    if any(arguments.values()):
+        try:
+            tls_context(**arguments)  # type: ignore[arg-type]  # of the right types, by their names
+        except OSError as error:
+            raise SpecError([f"spec.target.tls: cannot use {arguments}: {error}"]) from None
+    return arguments
+
+
+def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any]) -> Wiring:
+    given = {name.lower() for name in arguments.headers}
+    own = api.headers(arguments.api_key.get_secret_value() if arguments.api_key else None)
+    headers = {name: value for name, value in own.items() if name.lower() not in given} | arguments.headers
+    limits = Limits(arguments.connect_timeout, arguments.read_timeout, arguments.total_timeout)
+    url = arguments.url or ""
+    _check_url(url, headers)
+    is_ours = isinstance(api, DefaultApiPlugin) and type(api).process_request is DefaultApiPlugin.process_request
+    return Wiring(url, headers, limits, tls, None if is_ours else api, api)
+
+
+def _check_url(url: str, headers: dict[str, str]) -> None:
+    try:
+        destination(url, headers)
+    except ValueError as error:
+        field_name = "spec.target.headers (or apiKey)" if headers else "spec.target.url"
+        raise SpecError([f"{field_name}: {error}"]) from None

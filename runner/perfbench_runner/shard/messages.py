@@ -1,0 +1,63 @@
+"""What the control process and its shards say to each other, and what a shard knows from its start."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_plugins.exchange import Exchange
+from perfbench_runner.shard.request import PreparedConversation
+from perfbench_runner.shard.transport import Limits
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What a shard needs to know of the target, and the plugin where the plugin itself sends requests."""
+
+    url: str
+    headers: dict[str, str]
+    limits: Limits
+    tls: dict[str, Any] = field(default_factory=dict)
+    """Arguments of `tls_context`."""
+    plugin: Any = None
+    """An API plugin that overrides `process_request`; None where the transport does all."""
+    api: Any = None
+    """The API plugin, to build the turns of conversations and to read their replies."""
+
+
+@dataclass(frozen=True)
+class StageShare:
+    """One shard's part of a stage."""
+
+    index: int
+    """Number of the stage; -1 is the warm-up."""
+    concurrency: int | None
+    """Lanes of a closed loop; None for an open loop."""
+    max_concurrency: int | None = None
+    duration_s: float | None = None
+    grace_s: float = 30.0
+    """How long requests may still take when the duration is over."""
+
+
+class Assignment(NamedTuple):
+    """One request, or conversation, that a shard is to send."""
+
+    seq: int
+    at_s: float | None
+    """Open loop: when to send it, from the start of the stage."""
+    body: bytes | PreparedConversation
+    headers: dict[str, str] | None = None
+    """Headers of this request alone."""
+
+
+class Measurement(NamedTuple):
+    """One request's measurement, as a shard hands it over."""
+
+    seq: int
+    scheduled_s: float
+    exchange: Exchange | BenchmarkData
+    turn: int = 0
+    """Of a conversation: 1 for its first turn; 0 for a single request."""
+    is_last: bool = True
+    """Nothing more comes of this assignment."""
+    body: bytes = b""
+    """Of a conversation: the body that was sent."""
