@@ -27,7 +27,7 @@ from perfbench_runner.load.feed import REFUSALS, Feed, Prepared
 from perfbench_runner.observe.live import Live
 from perfbench_runner.observe.observer import Observer, Observers
 from perfbench_runner.results import client_health as health
-from perfbench_runner.results.result import Fold, Result
+from perfbench_runner.results.result import Result, Sink
 from perfbench_runner.results.store import Store, StoreError
 from perfbench_runner.shard import shard
 from perfbench_runner.shard.ipc import Channel
@@ -121,7 +121,7 @@ class Control:
         self.spec, self.feed, self.workers, self.store, self.url, self.clock = spec, feed, workers, store, url, clock
         self.observers = Observers(observers)
         self.live = Live(clock)
-        self.folds: list[Fold] = [store, self.live, self.observers]
+        self.folds: list[Sink] = [store, self.live, self.observers]
         self.end = End()
         self.phase: Literal["starting", "waiting", "warmup", "running", "storing", "done"] = "starting"
         self.message = ""

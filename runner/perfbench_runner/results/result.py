@@ -36,7 +36,7 @@ class Result:
         return self.data.completed_time - self.scheduled_s
 
 
-class Fold(Protocol):
+class Sink(Protocol):
     """A consumer of results."""
 
     def add(self, result: Result) -> None:
