@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perfbench_runner.results.store import decode
+from perfbench_runner.results.encoding import decode
 
 COLUMNS = "trace_id, turn, request, response_messages, start_time, completed_time, scheduled_time, success, seq"
 

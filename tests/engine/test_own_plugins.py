@@ -15,7 +15,7 @@ import pytest
 
 from perfbench_runner.mock.process import MockProcess
 from perfbench_runner.mock.settings import MockSettings
-from perfbench_runner.results.store import decode
+from perfbench_runner.results.encoding import decode
 
 ROOT = Path(__file__).parents[2]
 SEED = ROOT / "tests" / "data" / "seed"

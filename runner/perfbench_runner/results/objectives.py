@@ -10,8 +10,8 @@ THROUGHPUTS = {
     "output_token_throughput": "output_token_throughput_tps",
     "total_token_throughput": "total_token_throughput_tps",
 }
-INSEPARABLE = {"mean": 1, "std": 2, "min": 1, "p50": 2, "p90": 10, "p95": 20, "p99": 100, "p99_9": 1000, "max": 1}
-"""How many values a statistic needs to be more than its neighbour: a p99 of ten requests is their maximum."""
+MINIMUM_SAMPLES = {"mean": 1, "std": 2, "min": 1, "p50": 2, "p90": 10, "p95": 20, "p99": 100, "p99_9": 1000, "max": 1}
+"""So many values a statistic needs to differ from the next more extreme one: a p99 of ten requests is their maximum."""
 
 
 def evaluate(objectives: list[Objective], stages: list[StageSummary]) -> list[ObjectiveResult]:
@@ -32,7 +32,7 @@ def _judge(objective: Objective, stage: StageSummary) -> ObjectiveResult:
         above = objective.min is None or value >= objective.min
         below = objective.max is None or value <= objective.max
         kept = above and below
-    if is_latency and count < INSEPARABLE[objective.statistic] and kept:
+    if is_latency and count < MINIMUM_SAMPLES[objective.statistic] and kept:
         kept = None  # too few values to say that a bound is kept; one that is broken stays broken
     return ObjectiveResult(
         metric=objective.metric,

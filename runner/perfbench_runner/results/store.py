@@ -5,110 +5,27 @@ While a run goes on the file is in WAL mode under a temporary name, committed at
 becomes one file, synced, under its own name.
 """
 
-import base64
-import io
 import json
 import os
-import pickle
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep, time
+from time import monotonic, sleep
 from types import NoneType
 from typing import Any
 
 import orjson
 
-from perfbench_plugins.plain import PlainUnpickler
-from perfbench_plugins.reading import Messages
 from perfbench_runner.results import client_health as health
+from perfbench_runner.results.encoding import encode, plain_request, raw_messages
 from perfbench_runner.results.result import Result
+from perfbench_runner.results.schema import COLUMNS, migrate
 
 FILE = "results.sqlite"
 PARTIAL = "results.sqlite.partial"
 
-COLUMNS = {
-    # EvalScope's, in its order
-    "request": "TEXT",
-    "start_time": "REAL",
-    "inter_token_latencies": "TEXT",
-    "success": "INTEGER",
-    "response_messages": "TEXT",
-    "completed_time": "REAL",
-    "latency": "REAL",
-    "first_chunk_latency": "REAL",
-    "prompt_tokens": "INTEGER",
-    "completion_tokens": "INTEGER",
-    "max_gpu_memory_cost": "REAL",
-    "time_per_output_token": "REAL",
-    "request_id": "TEXT",
-    "is_stream": "INTEGER",
-    # ours
-    "stage": "INTEGER",
-    "seq": "INTEGER",
-    "shard": "INTEGER",
-    "scheduled_time": "REAL",
-    "dispatch_lag": "REAL",
-    "connect_time": "REAL",
-    "tls_time": "REAL",
-    "first_byte_latency": "REAL",
-    "response_bytes": "INTEGER",
-    "status_code": "INTEGER",
-    "failure": "TEXT",
-    "error": "TEXT",
-    "token_source": "TEXT",
-    "cached_tokens": "INTEGER",
-    "trace_id": "TEXT",
-    "turn": "INTEGER",
-    "last_turn": "INTEGER",
-}
 INSERT = f"INSERT INTO result ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608  # our names
-
-MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = []
-
-
-def migration(function: Callable[[sqlite3.Connection], None]) -> Callable[[sqlite3.Connection], None]:
-    """Register a change of the schema; they are applied in order, each once, recorded in table `migration`."""
-    MIGRATIONS.append(function)
-    return function
-
-
-@migration
-def m001_initial(db: sqlite3.Connection) -> None:
-    db.execute(f"CREATE TABLE result ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})")
-    db.execute("CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT)")
-    db.execute(
-        "CREATE TABLE stage (stage INTEGER PRIMARY KEY, name TEXT, plan TEXT,"
-        " start_time REAL, end_time REAL, feed_time REAL, summary TEXT)"
-    )
-    whole = ("shard", "stage", "in_flight", "backlog_bytes")
-    columns = ", ".join(f"{name} {'INTEGER' if name in whole else 'REAL'}" for name in health.COLUMNS)
-    db.execute(f"CREATE TABLE client_health ({columns})")
-    db.execute("CREATE TABLE server_metric (time REAL, stage INTEGER, source TEXT, name TEXT, labels TEXT, value REAL)")
-
-
-@migration
-def m002_last_turn(db: sqlite3.Connection) -> None:
-    if "last_turn" not in {row[1] for row in db.execute("PRAGMA table_info(result)")}:  # a new file has all COLUMNS
-        db.execute("ALTER TABLE result ADD COLUMN last_turn INTEGER")
-
-
-@migration
-def m003_server_metric_by_time(db: sqlite3.Connection) -> None:
-    db.execute("CREATE INDEX server_metric_time ON server_metric (time)")  # each stage's figures look for their own
-
-
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring a database, blank or old, to the newest schema."""
-    db.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied REAL)")
-    done = {row[0] for row in db.execute("SELECT name FROM migration")}
-    for function in MIGRATIONS:
-        if function.__name__ not in done:
-            function(db)
-            db.execute("INSERT INTO migration VALUES (?, ?)", (function.__name__, time()))
-    db.commit()
-
 
 READERS_S = 10.0
 """So long others may read the file before it is finished."""
@@ -303,48 +220,3 @@ def _gaps(gaps_s: Any) -> str:
         return orjson.dumps(gaps_s or []).decode()
     except TypeError:  # numpy's floats, for example
         return orjson.dumps([float(gap_s) for gap_s in gaps_s]).decode()
-
-
-def plain_request(request: Any) -> Any:
-    """The body that was sent, as plain data: a plugin may leave JSON text, the body itself, or something else."""
-    try:
-        return orjson.loads(request if isinstance(request, (str, bytes)) else orjson.dumps(request, default=str))
-    except (ValueError, TypeError):
-        return str(request)
-
-
-def raw_messages(messages: Any) -> list[str]:
-    """Messages as JSON texts, as the analysis script wants them."""
-    if isinstance(messages, Messages):
-        return [message.decode(errors="replace") for message in messages.raw]
-    return [_text(message) for message in messages or ()]
-
-
-def _text(message: Any) -> str:
-    if isinstance(message, bytes):
-        return message.decode(errors="replace")
-    return message if isinstance(message, str) else json.dumps(message, default=str)
-
-
-def encode(value: Any) -> str:
-    """base64 of the pickle, as EvalScope's documented analysis script decodes it."""
-    return base64.b64encode(pickle.dumps(value, 4)).decode()
-
-
-def decode(text: str) -> Any:
-    """The value of a column that `encode` wrote; raises UnpicklingError for anything but plain data."""
-    return PlainUnpickler(io.BytesIO(base64.b64decode(text))).load()
-
-
-def open_results(path: Path) -> sqlite3.Connection:
-    """Open a results file to read it; raises StoreError when it is none."""
-    if path.is_dir():
-        path = path / FILE
-    if not path.exists():
-        raise StoreError(f"there is no {path}")
-    try:
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        db.execute("SELECT count(*) FROM migration")
-    except sqlite3.Error as error:
-        raise StoreError(f"{path} is no results file: {error}") from None
-    return db

@@ -116,10 +116,12 @@ def summarise_run(
 ) -> Any:
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
+    from perfbench_runner.results.figures import summarise, worst_client
     from perfbench_runner.results.objectives import evaluate, verdict
-    from perfbench_runner.results.summary import Summary, summarise, worst_client
+    from perfbench_runner.results.summary import Summary
+    from perfbench_runner.server.figures import server_figures
 
-    stages = summarise(db)
+    stages = summarise(db, server_figures)
     summary = Summary(
         name=benchmark.metadata.name,
         verdict=None,

@@ -10,7 +10,7 @@ import pytest
 
 from perfbench_runner.cli.commands import main
 from perfbench_runner.results import client_health as health
-from perfbench_runner.results import store
+from perfbench_runner.results import encoding, schema, store
 from perfbench_runner.results.summary import Summary
 from perfbench_runner.run.facts import facts
 
@@ -27,7 +27,7 @@ def section(text: str, title: str) -> str:
 @pytest.fixture
 def db() -> Iterator[sqlite3.Connection]:
     db = sqlite3.connect(":memory:")
-    store.migrate(db)
+    schema.migrate(db)
     yield db
     db.close()
 
@@ -43,7 +43,7 @@ def test_every_table_and_column_is_documented(db: sqlite3.Connection) -> None:
 
 def test_result_is_documented_in_the_order_of_its_columns() -> None:
     rows = [line.split("`")[1] for line in section(RESULTS, "### result").splitlines() if line.startswith("| `")]
-    assert rows == list(store.COLUMNS)
+    assert rows == list(schema.COLUMNS)
 
 
 def test_no_column_is_documented_that_is_not_there() -> None:
@@ -85,7 +85,7 @@ def test_the_reader_in_the_docs_reads(tmp_path: Path, capsys: pytest.CaptureFixt
     results = store.Store(tmp_path)
     results._execute(
         "INSERT INTO result (request, response_messages, success, first_chunk_latency) VALUES (?, ?, 1, 0.5)",
-        (store.encode({"messages": [{"content": "Why?"}]}), store.encode(["{}"])),
+        (encoding.encode({"messages": [{"content": "Why?"}]}), encoding.encode(["{}"])),
     )
     results.close()
     program = section(RESULTS, "## Reading it").partition("```python\n")[2].partition("```")[0]

@@ -6,7 +6,8 @@ import pytest
 
 from perfbench_api.sections import Objective
 from perfbench_runner.results.objectives import evaluate, verdict
-from perfbench_runner.results.summary import Client, Requests, StageSummary, Summary, distribution
+from perfbench_runner.results.quantiles import distribution
+from perfbench_runner.results.summary import ClientHealth, Requests, StageSummary, Summary
 
 
 def stage(name: str = "c1", values: list[float] | None = None, failed: int = 0, total: int = 200) -> StageSummary:
@@ -89,9 +90,9 @@ KEPT, BROKEN = {"metric": "ttft", "max": 1}, {"metric": "ttft", "max": 0.01}
         ([KEPT], {"state": "interrupted"}, "Inconclusive", "the run is interrupted"),
         ([KEPT], {"state": "failed"}, "Inconclusive", "the run is failed"),
         ([BROKEN], {"state": "interrupted"}, "Failed", "ttft"),
-        ([KEPT], {"client": Client(state="degraded", reasons=["x"])}, "Passed", ""),
-        ([KEPT], {"client": Client(state="invalid", reasons=["slow loop"])}, "Inconclusive", "slow loop"),
-        ([BROKEN], {"client": Client(state="invalid", reasons=["slow loop"])}, "Inconclusive", "slow loop"),
+        ([KEPT], {"client": ClientHealth(state="degraded", reasons=["x"])}, "Passed", ""),
+        ([KEPT], {"client": ClientHealth(state="invalid", reasons=["slow loop"])}, "Inconclusive", "slow loop"),
+        ([BROKEN], {"client": ClientHealth(state="invalid", reasons=["slow loop"])}, "Inconclusive", "slow loop"),
     ],
 )
 def test_the_verdict(objectives: list[Any], more: dict[str, Any], expected: str | None, words: str) -> None:

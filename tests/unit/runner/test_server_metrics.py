@@ -19,7 +19,8 @@ from aiohttp import web
 from perfbench_api.outcome import Outcome
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import MetricsSource
-from perfbench_runner.results.store import Store, migrate
+from perfbench_runner.results.schema import migrate
+from perfbench_runner.results.store import Store
 from perfbench_runner.server import collector as server_metrics
 from perfbench_runner.server.collector import ServerMetrics, Source, sources
 from perfbench_runner.server.figures import server_figures

@@ -14,9 +14,12 @@ import pytest
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.reading import Messages
 from perfbench_runner.results import client_health as health
-from perfbench_runner.results import store
+from perfbench_runner.results import schema, store
+from perfbench_runner.results.encoding import decode, encode
+from perfbench_runner.results.reading import open_results
 from perfbench_runner.results.result import Result
-from perfbench_runner.results.store import COLUMNS, MIGRATIONS, Store, StoreError, decode, encode, migrate, open_results
+from perfbench_runner.results.schema import COLUMNS, MIGRATIONS, migrate
+from perfbench_runner.results.store import Store, StoreError
 
 EVALSCOPE = """
 request start_time inter_token_latencies success response_messages completed_time latency first_chunk_latency
@@ -187,7 +190,7 @@ def test_a_blank_and_an_old_database_reach_the_newest_schema(monkeypatch: pytest
     before = schema(old)
     migrate(old)
     assert schema(old) == before
-    monkeypatch.setattr(store, "MIGRATIONS", [*MIGRATIONS, m999_more])
+    monkeypatch.setattr(schema, "MIGRATIONS", [*MIGRATIONS, m999_more])
     migrate(old)
     migrate(blank)
     assert schema(old) == schema(blank) != before
@@ -283,10 +286,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_file_from_before_a_column_gets_it(tmp_path: Path) -> None:
     """m002: files of the first days had no last_turn."""
     db = sqlite3.connect(tmp_path / "old.sqlite")
-    store.migrate(db)
+    schema.migrate(db)
     db.execute("ALTER TABLE result DROP COLUMN last_turn")
     db.execute("DELETE FROM migration WHERE name = 'm002_last_turn'")
     for _ in range(2):
-        store.migrate(db)
-    assert [row[1] for row in db.execute("PRAGMA table_info(result)")] == list(store.COLUMNS)
+        schema.migrate(db)
+    assert [row[1] for row in db.execute("PRAGMA table_info(result)")] == list(schema.COLUMNS)
     db.close()

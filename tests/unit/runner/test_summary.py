@@ -10,9 +10,11 @@ import pytest
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.results import client_health as health
+from perfbench_runner.results.figures import summarise, worst_client
+from perfbench_runner.results.quantiles import distribution
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store
-from perfbench_runner.results.summary import Summary, distribution, summarise, worst_client
+from perfbench_runner.results.summary import Summary
 
 
 @pytest.fixture
