@@ -1,9 +1,9 @@
 """The CustomResourceDefinition and its reference, generated from the models.
 
-`python -m perfbench_api.crd --write` writes crds/*.yaml, the chart's template of it and docs/reference-crd.md;
-`--check` fails when one of them is not what the models say.
+`python -m perfbench_api.crd --write` writes crds/*.yaml, the chart's template and docs/reference-crd.md;
+`--check` fails when one of them is out of date.
 
-Kubernetes wants a structural schema: no references, one type a field, no nulls, defaults that it fills in itself. Values
+Kubernetes requires a structural schema: no references, one type per field, no nulls, defaults that it fills in itself. Values
 of more than one type are int-or-string, or have no type at all (`x-kubernetes-preserve-unknown-fields`).
 """
 
@@ -30,7 +30,7 @@ _KEPT = (
 _NULL = {"type": "null"}
 _ORDER = {key: place for place, key in enumerate(("type", "description", "default", "enum", "required", "properties"))}
 _MULTIPLE = ("x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")
-COLUMNS: tuple[tuple[str, str, str, int], ...] = (
+PRINTER_COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Phase", "string", ".status.phase", 0),
     ("Verdict", "string", ".status.verdict", 0),
     ("Stage", "string", ".status.progress.stage", 0),
@@ -53,7 +53,7 @@ def definition() -> dict[str, Any]:
     """The CustomResourceDefinition as data."""
     columns = [
         {"name": name, "type": kind, "jsonPath": path, **({"priority": 1} if priority else {})}
-        for name, kind, path, priority in COLUMNS
+        for name, kind, path, priority in PRINTER_COLUMNS
     ]
     version = {
         "name": VERSION,
@@ -88,7 +88,7 @@ def _root() -> dict[str, Any]:
         "properties": {
             "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}"},
             "kind": {"type": "string", "description": KIND},
-            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},  # for the path in messages
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},  # so that messages have a path
             "spec": structural(Spec),
             "status": structural(Status),
         },
@@ -96,7 +96,7 @@ def _root() -> dict[str, Any]:
 
 
 def structural(model: type[BaseModel]) -> dict[str, Any]:
-    """The model's JSON schema as Kubernetes wants it."""
+    """The model's JSON schema as Kubernetes requires it."""
     schema = model.model_json_schema(by_alias=True)
     return _inline({**schema, "title": model.__name__}, schema.get("$defs", {}))
 
@@ -112,7 +112,7 @@ def _inline(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
         kept |= {"x-kubernetes-validations": [rule.schema() for rule in rules]} if rules else {}
     if "items" in kept:
         kept["items"] = _inline(kept["items"], definitions)
-    if "exclusiveMinimum" in node:  # a number in JSON schema, a switch in OpenAPI 3.0
+    if "exclusiveMinimum" in node:  # a number in JSON schema, a boolean in OpenAPI 3.0
         kept |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
     if "x-kubernetes-int-or-string" in kept:
         kept["anyOf"] = [{"type": "integer"}, {"type": "string"}]
@@ -121,14 +121,14 @@ def _inline(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
 
 
 def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The node without references and choices: an optional field is one that may be left out."""
+    """The node without references and unions: an optional field is one that may be left out."""
     if "$ref" in node:
         found = definitions[node["$ref"].rpartition("/")[2]]
         return {**found, **{key: value for key, value in node.items() if key != "$ref"}}
     choices = node.get("anyOf", [])
     outer = {key: value for key, value in node.items() if key != "anyOf"}
     if _NULL in choices and node.get("default") is not None:
-        outer["nullable"] = True  # null then says something else than nothing: no limit, not sent
+        outer["nullable"] = True  # null then differs from absent: no limit, not sent
     if any(key in node for key in _MULTIPLE):
         return outer
     if choices:
@@ -138,7 +138,7 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
 
 
 def _with_default(node: dict[str, Any]) -> dict[str, Any]:
-    """The default as Kubernetes fills it in: a section's is empty, for its fields have their own."""
+    """The default as Kubernetes fills it in: empty for a section, because its fields have their own defaults."""
     default = node.pop("default", None)
     if default is None:
         return node
@@ -157,7 +157,7 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-# The files that are made from it.
+# The files that are generated from it
 
 _NOTE = "# Generated from crds/perfbench_api by `python -m perfbench_api.crd --write`; do not edit.\n"
 _KEEP = {"helm.sh/resource-policy": "keep"}
@@ -173,12 +173,12 @@ def manifest() -> str:
 
 
 def chart_template() -> str:
-    """The chart's template: it can be left out, and `helm uninstall` does not take everybody's benchmarks away."""
+    """The chart's template: it can be disabled, and `helm uninstall` does not delete all benchmarks."""
     data = definition()
     data["metadata"] = {"name": NAME, "annotations": _KEEP}
     text = _yaml(data)
     if "{{" in text:
-        raise ValueError("a description has {{, which Helm would take for a template")
+        raise ValueError("a description has {{, which Helm would treat as a template")
     return f"{_NOTE}{{{{- if .Values.crds.enabled }}}}\n{text}{{{{- end }}}}\n"
 
 
@@ -239,7 +239,7 @@ def _messages() -> Iterator[tuple[str, str]]:
         yield from ((name, rule.message) for rule in rules)
 
 
-FILES = {
+GENERATED = {
     f"crds/{GROUP}_{PLURAL}.yaml": manifest,
     "charts/perfbench/templates/crd.yaml": chart_template,
     "docs/reference-crd.md": reference,
@@ -247,9 +247,9 @@ FILES = {
 
 
 def drifted(root: Path = REPOSITORY) -> list[str]:
-    """The generated files that are not what the models say."""
-    paths = {path: root / path for path in FILES}
-    return [path for path, file in paths.items() if not file.exists() or file.read_text() != FILES[path]()]
+    """The generated files that are out of date."""
+    paths = {path: root / path for path in GENERATED}
+    return [path for path, file in paths.items() if not file.exists() or file.read_text() != GENERATED[path]()]
 
 
 def main(arguments: list[str]) -> int:
@@ -262,11 +262,11 @@ def main(arguments: list[str]) -> int:
         for path in stale:
             file = REPOSITORY / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(FILES[path]())
+            file.write_text(GENERATED[path]())
             sys.stdout.write(f"wrote {path}\n")
         return 0
     for path in stale:
-        sys.stderr.write(f"{path} is not what the models say; run python -m perfbench_api.crd --write\n")
+        sys.stderr.write(f"{path} is out of date; run python -m perfbench_api.crd --write\n")
     return 1 if stale else 0
 
 

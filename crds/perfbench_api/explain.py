@@ -1,4 +1,4 @@
-"""`perfbench explain`: type, unit, default and meaning of every field, read off the models."""
+"""`perfbench explain`: type, unit, default and meaning of every field, read from the models."""
 
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -11,7 +11,7 @@ from perfbench_api.values import Unit, format_duration
 
 
 def explain(path: str) -> str:
-    """What a field such as `spec.load.stages.rate` means, and what is in it; raises SpecError for an unknown one."""
+    """What a field such as `spec.load.stages.rate` means and contains; raises SpecError for an unknown one."""
     steps = tuple(step for step in path.replace("[]", "").split(".") if step)
     if not steps or steps[0] != "spec":
         steps = ("spec", *steps)
@@ -30,7 +30,7 @@ def _line(name: str, field: FieldInfo) -> str:
 
 
 def kind(field: FieldInfo) -> str:
-    """A field's type for people: the unit where it has one, the choices where there are some."""
+    """A field's type for people: its unit if it has one, its choices if there are any."""
     unit = next((item.name for item in field.metadata if isinstance(item, Unit)), None)
     text = _kind(field.annotation)
     return (

@@ -1,18 +1,23 @@
-"""What a runner says of itself: its progress while it runs, and its outcome as its last word.
+"""What a runner reports: its progress while it runs, and its outcome in its termination message.
 
 The runner writes them, the operator reads them; both are plain JSON. The outcome is the pod's termination message, so
 it must fit into 4096 bytes. Keys of the summary are those of summary.json, fewer and rounded.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 TERMINATION_BYTES = 4096
-"""Kubernetes cuts a termination message off here."""
+"""Kubernetes truncates a termination message at this length."""
 
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 ClientState = Literal["valid", "degraded", "invalid"]
+CLIENT_STATES: tuple[ClientState, ...] = get_args(ClientState)
+Latency = Literal["ttft", "itl", "tpot", "e2e_latency", "scheduled_latency"]
+LATENCIES: tuple[Latency, ...] = get_args(Latency)
+"""Latencies of a stage, as objectives and metrics name them; the summary adds the unit: `ttft_s`."""
 
 
 class Progress(BaseModel):
@@ -48,14 +53,14 @@ class StoredResults(BaseModel):
 
 
 class Outcome(BaseModel):
-    """A run's last word."""
+    """How a run ended: the runner's termination message."""
 
     model_config = ConfigDict(extra="ignore")
     outcome: Literal["succeeded", "failed", "interrupted"]
     reason: str = ""
-    """CamelCase word for conditions: Completed, TooManyFailures, TargetUnreachable, InvalidSpec, Interrupted, …"""
+    """CamelCase reason for conditions: Completed, TooManyFailures, TargetUnreachable, InvalidSpec, Interrupted, …"""
     message: str = ""
-    """One sentence for people, with the way out."""
+    """One sentence for people, with what to do."""
     verdict: Verdict | None = None
     """None without objectives."""
     client: ClientState | None = None
@@ -65,7 +70,7 @@ class Outcome(BaseModel):
     results: StoredResults | None = None
 
     def message_bytes(self) -> bytes:
-        """The outcome as JSON that fits a termination message; later stages go first, then reasons, where it does not."""
+        """The outcome as JSON that fits a termination message; if it is too long, the last stages are dropped, then reasons."""
         outcome = self.model_copy(deep=True)
         while True:
             data = outcome.model_dump_json(exclude_none=True, exclude_defaults=False).encode()

@@ -1,4 +1,4 @@
-"""PerfBenchmark: the whole resource, read from data with errors that name the field and the way out."""
+"""PerfBenchmark: the whole resource. Errors name the field and say what to do."""
 
 from difflib import get_close_matches
 from typing import Any, Literal, Self, get_args
@@ -11,7 +11,7 @@ from perfbench_api.values import Section
 
 
 class SpecError(ValueError):
-    """A manifest that cannot be run; `problems` has one line for each mistake."""
+    """A manifest that cannot be run; `problems` has one line for each problem."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -30,32 +30,32 @@ class Spec(Section):
     load: Load = Load()
     """How hard and how long to load the target."""
     objectives: list[Objective] = Field([], max_length=64)
-    """Bounds to keep; the verdict says whether they were kept."""
+    """Objectives (SLOs); the verdict says whether they were met."""
     results: Results = Results()
     """What is kept, and where."""
     runner: Runner = Runner()
-    """The processes and pods that make the load."""
+    """The processes and pods that generate the load."""
     plugins: list[PluginSource] = Field([], max_length=32)
-    """Plugins of your own to load first."""
+    """Plugins of your own to load."""
     cancel: bool = False
     """End the run now; what was measured is kept."""
     ttl_seconds_after_finished: int | None = Field(None, ge=0)
     """Delete the PerfBenchmark this long after its end; its results stay."""
 
     @model_validator(mode="after")
-    def _stages_are_told_apart(self) -> Self:
+    def _stage_names_are_unique(self) -> Self:
         titles = [stage.title for stage in self.load.stages]
         for objective in self.objectives:
             if objective.stage is not None and objective.stage not in titles:
                 raise ValueError(f"objectives: no stage is named {objective.stage!r}; there are {', '.join(titles)}")
         for title in titles:
             if titles.count(title) > 1:
-                raise ValueError(f"load.stages: two stages are named {title!r}; give each a name of its own")
+                raise ValueError(f"load.stages: two stages are named {title!r}; give each its own name")
         return self
 
 
 class Metadata(BaseModel):
-    """Kubernetes metadata; what perfbench does not use is kept as it is."""
+    """Kubernetes metadata; fields that perfbench does not use are kept as they are."""
 
     model_config = {"extra": "allow"}
     name: str = Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -75,9 +75,9 @@ class PerfBenchmark(BaseModel):
 
     @classmethod
     def read(cls, data: Any) -> Self:
-        """Validate a manifest's data; raises SpecError with a line for each mistake."""
+        """Validate a manifest's data; raises SpecError with a line for each problem."""
         if not isinstance(data, dict):
-            raise SpecError([f"the manifest is no {KIND}: expected fields apiVersion, kind, metadata and spec"])
+            raise SpecError([f"the manifest is not a {KIND}: expected fields apiVersion, kind, metadata and spec"])
         if data.get("kind", KIND) != KIND or str(data.get("apiVersion", GROUP)).partition("/")[0] != GROUP:
             raise SpecError([f"kind: {data.get('apiVersion')} {data.get('kind')} is not a {KIND} ({GROUP}/{VERSION})"])
         try:
@@ -94,7 +94,7 @@ class PerfBenchmark(BaseModel):
 
 
 def _keep_nulls(section: BaseModel, data: dict[str, Any]) -> None:
-    """Put back the nulls that say something: `temperature: null` is not the same as no temperature given."""
+    """Put back the nulls that have a meaning: `temperature: null` is not the same as no temperature given."""
     for name, field in type(section).model_fields.items():
         value, key = getattr(section, name), field.alias or name
         if value is None and field.default is not None:
@@ -108,10 +108,10 @@ def _keep_nulls(section: BaseModel, data: dict[str, Any]) -> None:
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """A pydantic error as lines `field: what is wrong; the way out`, the outermost mistakes first."""
+    """A pydantic error as lines `field: what is wrong; what to do`, the outermost problems first."""
     lines: dict[Any, str] = {}
     for item in error.errors(include_url=False):
-        is_choice = any(map(_is_branch, item["loc"]))  # of the types that a field may have, the first is told
+        is_choice = any(map(_is_branch, item["loc"]))  # of a field with several types, only the first is reported
         line = _problem(item, model)
         lines.setdefault(line.partition(":")[0] if is_choice else line, line)
     return list(lines.values())
@@ -134,7 +134,7 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
 
 
 def _is_branch(part: Any) -> bool:
-    """Pydantic names the tried member of a union in a location; people did not write that."""
+    """Pydantic puts the union member that it tried into the location; the user did not write that."""
     return isinstance(part, str) and ("[" in part or part in ("int", "float", "str", "bool"))
 
 

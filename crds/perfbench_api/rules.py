@@ -1,7 +1,7 @@
-"""What the API server checks by itself: CEL rules of the CRD, by the section that they belong to.
+"""What the API server itself validates: CEL rules of the CRD, by the section that they belong to.
 
-They say at `kubectl apply` what the models would say later. A rule cannot look into fields whose type Kubernetes does
-not know (`maxTokens`, `max`, `args`), so the models check everything again.
+They report at `kubectl apply` what the models would report later. A rule cannot see into fields whose type Kubernetes does
+not know (`maxTokens`, `max`, `args`), so the models validate everything again.
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from perfbench_api.resource import Spec
 
 NAME_LENGTH = 48
-"""Longest name of a PerfBenchmark: its pods are called <name>-<8 of its uid>-<5 of Kubernetes>, in 63 characters."""
+"""Maximum length of a PerfBenchmark's name: its pods are called <name>-<8 of its uid>-<5 of Kubernetes>, in 63 characters."""
 MUTABLE = ("cancel", "ttl_seconds_after_finished")
 """Fields of the spec that may change after `kubectl apply`."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One CEL rule and what the user reads when it does not hold."""
+    """One CEL rule and the message for users who break it."""
 
     rule: str
     message: str
@@ -34,7 +34,7 @@ def _exactly_one(*names: str) -> str:
 
 
 def _unchanged() -> tuple[Rule, ...]:
-    """The spec stays as it was applied; every field but the target has a default, so all of them are always there."""
+    """The spec is immutable; every field but the target has a default, so all of them are always present."""
     aliases = [field.alias or name for name, field in Spec.model_fields.items() if name not in MUTABLE]
     return tuple(
         Rule(
@@ -49,19 +49,19 @@ def _unchanged() -> tuple[Rule, ...]:
 ROOT = (
     Rule(
         f"size(self.metadata.name) <= {NAME_LENGTH}",
-        f"a name may have {NAME_LENGTH} characters at most: the names of its pods are made from it",
+        f"a name may have at most {NAME_LENGTH} characters, because pod names are derived from it",
         ".metadata.name",
     ),
     Rule(
         "!self.metadata.name.contains('.')",
-        "a name must have no dots: the names of its pods are made from it",
+        "a name must not contain dots, because pod names are derived from it",
         ".metadata.name",
     ),
 )
 SECTIONS: dict[str, tuple[Rule, ...]] = {
     "Spec": (
         *_unchanged(),
-        Rule("!oldSelf.cancel || self.cancel", "cancel cannot be taken back; run it again under a new name", ".cancel"),
+        Rule("!oldSelf.cancel || self.cancel", "cancel cannot be undone; run it again under a new name", ".cancel"),
     ),
     "Target": (
         Rule(_exactly_one("url", "service", "mock"), "give exactly one of url, service and mock"),

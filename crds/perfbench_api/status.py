@@ -1,9 +1,9 @@
-"""The status of a PerfBenchmark: what the operator says of it, small and rounded.
+"""The status of a PerfBenchmark, as the operator writes it; small, with rounded figures.
 
-`phase` is for people, conditions are for programs (`kubectl wait`), `verdict` says whether the objectives were kept.
+`phase` is for people, conditions are for programs (`kubectl wait`), `verdict` says whether the objectives were met.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -11,55 +11,56 @@ from perfbench_api.outcome import ClientState, Verdict
 from perfbench_api.values import FreeList, Schema, Section
 
 Phase = Literal["Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 FINAL: tuple[Phase, ...] = ("Succeeded", "Failed", "Cancelled")
-"""Phases that a benchmark never leaves."""
+"""Phases that never change again."""
 ConditionType = Literal["TargetReady", "Running", "ResultsStored", "Complete", "Failed"]
 Time = Annotated[str, Schema({"type": "string", "format": "date-time"})]
 
 
 class Condition(Section):
-    """One fact about the benchmark, as every Kubernetes resource tells them."""
+    """One condition of the benchmark, as in every Kubernetes resource."""
 
     type: ConditionType
     """TargetReady, Running, ResultsStored, Complete or Failed."""
     status: Literal["True", "False", "Unknown"]
-    """Whether it holds."""
+    """Whether the condition holds."""
     reason: str = Field(min_length=1, max_length=128)
-    """Why, in one CamelCase word."""
+    """Why, as a CamelCase reason."""
     message: str = Field("", max_length=2048)
     """Why, and what to do."""
     last_transition_time: Time
-    """Since when."""
+    """Since when it has had this status."""
     observed_generation: int = 0
-    """Generation of the spec it speaks of."""
+    """Generation of the spec that it refers to."""
 
 
 class RunProgress(Section):
     """How far the run is."""
 
     stage: str | None = None
-    """Name of the stage that runs."""
+    """Name of the stage under way."""
     stage_index: int = 0
     """Its position, from 0."""
     stage_count: int = 0
     """How many stages there are."""
     percent: int = 0
-    """Of the whole run."""
+    """Share of the whole run that is done, in percent."""
     done: str = "0%"
     """The same, for the column of `kubectl get`."""
     eta: str | None = None
-    """Time that is left, such as 90s."""
+    """Time left, such as 90s."""
 
 
-class Live(Section):
-    """Figures of the stage that runs; after the end those of the last stage."""
+class LiveFigures(Section):
+    """Figures of the stage under way; after the run, those of the last stage."""
 
     requests: int = 0
-    """Requests that ended."""
+    """Requests that have ended."""
     failed: int = 0
-    """Requests of them that failed."""
+    """Requests that have failed."""
     in_flight: int = 0
-    """Requests under way."""
+    """Requests in flight."""
     requests_per_second: float | None = None
     """Ended requests per second."""
     output_tokens_per_second: float | None = None
@@ -70,13 +71,13 @@ class Live(Section):
     """99th percentile of the time to first token."""
 
 
-class Client(Section):
-    """Whether the load generator itself was fast enough for its figures to be believed."""
+class ClientStatus(Section):
+    """Whether the load generator itself was fast enough for its figures to be trusted."""
 
     state: ClientState
     """valid, degraded or invalid."""
     reasons: list[str] = Field([], max_length=8)
-    """What limited it."""
+    """What slowed it down."""
 
 
 class ResultsStatus(Section):
@@ -108,18 +109,18 @@ class RunnerPod(Section):
 
 
 class Status(Section):
-    """What became of the benchmark."""
+    """State of the benchmark."""
 
     phase: Phase = "Pending"
     """Pending, Waiting (for the target), Running, Succeeded, Failed or Cancelled."""
     observed_generation: int = 0
-    """Generation of the spec that this status speaks of."""
+    """Generation of the spec that this status refers to."""
     message: str = Field("", max_length=2048)
-    """One sentence: what it does, or why it cannot, and what to do."""
+    """One sentence: what it is doing, or why it cannot, and what to do."""
     verdict: Verdict | None = None
-    """Whether the objectives were kept: Passed, Failed or Inconclusive; absent without objectives."""
+    """Whether the objectives were met: Passed, Failed or Inconclusive; absent without objectives."""
     start_time: Time | None = None
-    """When its Job was made."""
+    """When its Job was created."""
     completion_time: Time | None = None
     """When it ended."""
     conditions: Annotated[
@@ -128,16 +129,16 @@ class Status(Section):
             max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
         ),
     ] = []
-    """The facts by themselves, for `kubectl wait`."""
+    """The conditions, for `kubectl wait`."""
     job: str | None = None
     """Name of its Job."""
     progress: RunProgress | None = None
     """How far the run is."""
-    live: Live | None = None
+    live: LiveFigures | None = None
     """Figures of the run."""
     summary: FreeList | None = None
     """Figures of each stage: name, requests, throughputs, {mean, p50, p99} of the latencies, in seconds."""
-    client: Client | None = None
+    client: ClientStatus | None = None
     """Whether the load generator kept up."""
     results: ResultsStatus | None = None
     """Where the results file is."""
@@ -145,5 +146,5 @@ class Status(Section):
     """Its pods."""
 
     def dump(self) -> dict[str, Any]:
-        """The status as data for Kubernetes, without what is not known."""
+        """The status as data for Kubernetes; unknown values are left out."""
         return self.model_dump(by_alias=True, mode="json", exclude_none=True)

@@ -1,4 +1,4 @@
-"""The kinds of value that a manifest is written in: durations, quantities, limits; and the base of every section.
+"""The types of a manifest's values (durations, quantities, limits) and the base class of every section.
 
 Inside, a duration is a float of seconds; in YAML it is text such as `500ms`, `30s`, `1h30m`, or a whole number of seconds.
 """
@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema
 
 
 class Section(BaseModel):
-    """A part of the manifest: camelCase outside, snake_case inside, unknown fields are errors."""
+    """A part of the manifest: camelCase in YAML, snake_case in Python; unknown fields are errors."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -29,7 +29,7 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class Unit:
-    """What a number counts, for people: `perfbench explain` prints it."""
+    """The unit of a number, for people: `perfbench explain` prints it."""
 
     name: str
 
@@ -75,14 +75,14 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_limit(value: Any) -> Any:
-    """An objective's bound: a duration (`500ms`), a share (`1%`) or a plain number; seconds, a share of 1, or as it is."""
+    """An objective's bound: a duration (`500ms`), a share (`1%`) or a plain number; seconds, a share of 1, or unchanged."""
     if isinstance(value, str) and value.endswith("%"):
         if not re.fullmatch(r"[0-9]+(\.[0-9]+)?%", value):
             raise ValueError(f"{value!r} is not a share; write it as 1% or 0.01")
         return float(value[:-1]) / 100
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
-            raise ValueError(f"{value} is no number to compare with")
+            raise ValueError(f"{value} is not a number to compare with")
         return float(value)
     return parse_duration(value)
 
@@ -110,6 +110,7 @@ Limit = Annotated[
     Schema({"x-kubernetes-preserve-unknown-fields": True}),
     Unit("duration or number"),
 ]
+Tokens = Annotated[int, Unit("tokens")]
 Free = Annotated[dict[str, Any], Schema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
 FreeList = Annotated[
     list[dict[str, Any]],

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from perfbench_api.outcome import Outcome, Progress
 from perfbench_api.status import (
     FINAL,
-    Client,
+    ClientStatus,
     Condition,
     ConditionType,
-    Live,
+    LiveFigures,
     Phase,
     ResultsStatus,
     RunnerPod,
@@ -210,7 +210,7 @@ def _runs(draft: _Draft, seen: Observed) -> None:
     if progress.phase != "starting":
         status.progress, status.live = _progress(progress), _live(progress)
     if progress.client:
-        status.client = Client(state=progress.client)
+        status.client = ClientStatus(state=progress.client)
 
 
 def _progress(progress: Progress) -> RunProgress:
@@ -225,8 +225,8 @@ def _progress(progress: Progress) -> RunProgress:
     )
 
 
-def _live(progress: Progress) -> Live:
-    return Live(
+def _live(progress: Progress) -> LiveFigures:
+    return LiveFigures(
         requests=progress.requests,
         failed=progress.failed,
         in_flight=progress.in_flight,
@@ -323,7 +323,7 @@ def _take(draft: _Draft, word: Outcome, claim: str) -> None:
     status.verdict = word.verdict
     status.summary = [clean(stage) for stage in word.stages] or None
     if word.client:
-        status.client = Client(state=word.client, reasons=[reason[:300] for reason in word.client_reasons[:8]])
+        status.client = ClientStatus(state=word.client, reasons=[reason[:300] for reason in word.client_reasons[:8]])
     if status.summary:
         status.live = _final_live(status.summary[-1], status.live)
     if word.results:
@@ -346,10 +346,10 @@ def clean(value: Any) -> Any:
     return _rounded(value, 6) if isinstance(value, float) else value
 
 
-def _final_live(stage: Data, live: Live | None) -> Live:
+def _final_live(stage: Data, live: LiveFigures | None) -> LiveFigures:
     requests = stage.get("requests") or {}
     ttft = stage.get("ttft_s") or {}
-    return Live(
+    return LiveFigures(
         requests=requests.get("total", live.requests if live else 0),
         failed=requests.get("failed", live.failed if live else 0),
         requests_per_second=_rounded(stage.get("request_throughput_rps")),

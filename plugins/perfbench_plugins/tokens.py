@@ -8,10 +8,12 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from perfbench_plugins.content import message_text
+from perfbench_plugins.hub import HUGGINGFACE, HubError, fetch
 
 FILE, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 WORDS_AT_MOST = 20_000
@@ -40,7 +42,8 @@ class ChatTemplate:
 
         try:
             return str(self._compiled.render(messages=list(map(_plain, messages)), **{**self.special, **values}))
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+            # a template that adds texts fails on a list of parts as Python does
             raise TokenizerError(f"the chat template cannot render these messages: {error}") from None
 
     @cached_property
@@ -90,12 +93,18 @@ class Tokenizer:
         """Number of tokens of a text or of chat messages, those of the model's chat template included if it has one."""
         if isinstance(messages, str):
             return self.count(messages)
-        if self.template is not None:
-            try:
-                return self.count(self.template.render(messages, add_generation_prompt=True))
-            except TokenizerError:
-                pass  # a role or an image that the template does not know: the text alone is the better estimate
-        return sum(self.count(_text(message)) for message in messages)
+        for each in (messages, _without_images(messages)):
+            text = self._rendered(each)
+            if text is not None:
+                return self.count(text)
+        return sum(self.count(message_text(message)) for message in messages)
+
+    def _rendered(self, messages: Any) -> str | None:
+        """By the chat template; None without one, and for a role or an image that it does not know."""
+        try:
+            return self.template.render(messages, add_generation_prompt=True) if self.template else None
+        except TokenizerError:
+            return None
 
     def apply_chat_template(self, messages: list[dict[str, Any]], tokenize: bool = True, **values: Any) -> Any:
         """Token ids of chat messages, or their text; raises TokenizerError without a template."""
@@ -218,33 +227,13 @@ def load_tokenizer(path: str, source: str | None = None) -> Tokenizer:
 def _download(name: str, source: str | None) -> Path:
     if source == "local" or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise TokenizerError(f"tokenizer {name!r} cannot be loaded: there is no such file or folder")
-    fetch = _from_modelscope if source == "modelscope" else _from_huggingface
+    hub = source or HUGGINGFACE
     try:
-        return Path(fetch(name, [FILE, CONFIG, TEMPLATE]))
-    except ImportError:
-        extra = source or "huggingface"
+        return fetch(hub, "model", name, [FILE, CONFIG, TEMPLATE])
+    except HubError as error:
         raise TokenizerError(
-            f"tokenizer {name!r} of {extra} needs the extra `{extra}`; run pip install 'perfbench-operator[{extra}]',"
-            " or give a local folder"
+            f"tokenizer {name!r} is no local file, and of {hub} {error}, or give a local folder"
         ) from None
-    except Exception as error:  # noqa: BLE001  # the clients raise errors of many libraries: network, HTTP, disk
-        reason = " ".join(str(error).split())[:300]
-        raise TokenizerError(
-            f"tokenizer {name!r} cannot be loaded: it is no local file, and the hub says: {reason}"
-        ) from None
-
-
-def _from_modelscope(name: str, patterns: list[str]) -> str:
-    client = import_module("modelscope.hub.snapshot_download")  # no part of the type-checked environment
-    path: str = client.snapshot_download(name, allow_patterns=patterns)
-    return path
-
-
-def _from_huggingface(name: str, patterns: list[str]) -> str:
-    from huggingface_hub import snapshot_download
-
-    path: str = snapshot_download(name, allow_patterns=patterns)
-    return path
 
 
 def _template_beside(file: Path) -> ChatTemplate | None:
@@ -274,16 +263,13 @@ def _token(value: Any) -> Any:
     return value.get("content") if isinstance(value, dict) else value
 
 
+def _without_images(messages: list[Any]) -> list[Any]:
+    return [{**each, "content": message_text(each)} if isinstance(each, dict) else each for each in messages]
+
+
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
     """A message whose content is text, where all its parts are; most templates know no parts."""
     content = message.get("content")
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-        return {**message, "content": _text(message)}
+        return {**message, "content": message_text(message)}
     return message
-
-
-def _text(message: Any) -> str:
-    content = message.get("content") if isinstance(message, dict) else message
-    if isinstance(content, list):
-        return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
-    return content or ""

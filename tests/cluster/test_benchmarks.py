@@ -186,7 +186,7 @@ def test_cancel_keeps_what_was_measured(release: Release, namespace: Namespace) 
     assert condition(found, "Complete") == ("False", "Cancelled")
     assert condition(found, "ResultsStored")[0] == "True"
     assert results(namespace, found)["rows"] == found["results"]["rows"] > 5
-    with pytest.raises(CommandError, match="cannot be taken back"):
+    with pytest.raises(CommandError, match="cannot be undone"):
         namespace.kubectl("patch", "pb/stopped", "--type=merge", "-p", '{"spec": {"cancel": false}}')
 
 

@@ -5,9 +5,11 @@ from typing import Any, Literal
 import orjson
 
 from perfbench_plugins.api.base import BaseApiArgs
-from perfbench_plugins.api.chat import Message, as_messages, content_text, image_of, split_data_url
+from perfbench_plugins.api.chat import Message, as_messages, image_of
 from perfbench_plugins.api.default_api import NOTHING, UNKNOWN, DefaultApiPlugin, TokenCount, error_text
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.content import message_text
+from perfbench_plugins.images import split_data_url
 from perfbench_plugins.reading import Piece
 from perfbench_plugins.registry import register_api
 
@@ -57,7 +59,7 @@ class AnthropicPlugin(DefaultApiPlugin):
             body |= messages
         else:
             chat = as_messages(messages, "anthropic")
-            system = "\n\n".join(content_text(each.get("content")) for each in chat if each.get("role") == "system")
+            system = "\n\n".join(message_text(each) for each in chat if each.get("role") == "system")
             turns = [_turn(message) for message in chat if message.get("role") != "system"]
             body = {"messages": turns, **({"system": system} if system else {}), **body}
         if "max_tokens" not in body:

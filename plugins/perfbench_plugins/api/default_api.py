@@ -15,8 +15,10 @@ import orjson
 
 from perfbench_api.sections import Request
 from perfbench_plugins.api.base import ApiPluginBase
+from perfbench_plugins.api.chat import are_token_ids, image_tokens
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token
+from perfbench_plugins.content import content_text
 from perfbench_plugins.exchange import Exchange, FailureKind, Transport
 from perfbench_plugins.logger import get_logger
 from perfbench_plugins.reading import Piece, look_at_all, look_at_each, read
@@ -121,12 +123,14 @@ class DefaultApiPlugin(ApiPluginBase):
         prompt = self.count_prompt(self.tokenizer, orjson.loads(request) if request else {})
         return TokenCount(prompt, self.tokenizer.count(text), "tokenizer")
 
-    def count_prompt(self, tokenizer: Tokenizer, body: dict[str, Any]) -> int:
-        """Prompt tokens of a body, where the server does not say."""
+    def count_prompt(self, tokenizer: Tokenizer, body: dict[str, Any]) -> int | None:
+        """Prompt tokens of a body, where the server does not say; None where they cannot be known, as of images by URL."""
         prompt = body.get("prompt")
-        if isinstance(prompt, list) and prompt and isinstance(prompt[0], int):
-            return len(prompt)
-        return tokenizer.count_messages(body.get("messages") or prompt or "")
+        if are_token_ids(prompt):
+            return len(prompt or ())
+        messages = body.get("messages") or prompt or ""
+        images = image_tokens(messages, self.param.image_patch_size)
+        return None if images is None else tokenizer.count_messages(messages) + images
 
     def _count_tokens(self, data: BenchmarkData) -> None:
         try:
@@ -157,10 +161,7 @@ def _note_count(data: BenchmarkData, tokens: "TokenCount") -> None:
 
 
 def read_delta(delta: dict[str, Any], is_last: bool) -> Piece:
-    content = delta.get("content") or ""
-    if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
-    text = content + (delta.get("refusal") or "")
+    text = content_text(delta.get("content")) + (delta.get("refusal") or "")
     for call in delta.get("tool_calls") or ():
         function = call.get("function") or {}
         text += (function.get("name") or "") + (function.get("arguments") or "")

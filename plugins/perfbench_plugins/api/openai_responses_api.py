@@ -4,9 +4,10 @@ from typing import Any
 
 import orjson
 
-from perfbench_plugins.api.chat import Message, as_messages, content_text, image_of
+from perfbench_plugins.api.chat import Message, as_messages, image_of
 from perfbench_plugins.api.default_api import NOTHING, UNKNOWN, DefaultApiPlugin, TokenCount, error_text
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.content import content_text
 from perfbench_plugins.reading import Piece
 from perfbench_plugins.registry import register_api
 from perfbench_plugins.tokens import Tokenizer
@@ -89,7 +90,7 @@ def _items(message: Message) -> list[Message]:
     """A chat message as input items: its content, the calls it makes, or the output of a call."""
     role, content = message.get("role", "user"), message.get("content")
     if role == "tool":
-        output = content if isinstance(content, str) else content_text(content)
+        output = content_text(content)
         return [{"type": "function_call_output", "call_id": message.get("tool_call_id") or "", "output": output}]
     calls = [_call(call) for call in message.get("tool_calls") or ()]
     if content is None:

@@ -17,14 +17,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from perfbench_api.resource import problems
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.content import message_text
+from perfbench_plugins.datasets import hub
+from perfbench_plugins.datasets.errors import DatasetError as DatasetError  # plugins import it from here
 from perfbench_plugins.tokens import Tokenizer, load_tokenizer
 
 Message = dict[str, Any]
 Messages = list[Message]
-
-
-class DatasetError(ValueError):
-    """A dataset that cannot be read: says which file or field, and the way out."""
 
 
 class BaseDatasetArgs(BaseModel):
@@ -228,20 +227,8 @@ class DatasetPluginBase:
 
     def download_hub_file(self, dataset_id: str, file_name: str) -> str:
         """Path of a file of a dataset on the hub that `dataset.source` names (ModelScope if none), downloaded once."""
-        from perfbench_plugins.datasets import hub
-
         return str(hub.download(self.query_parameters.data_source, dataset_id, [file_name]) / file_name)
 
     def load_hub_dataset(self, dataset_id: str, split: str = "train", subset: str = "default") -> Any:
         """Rows (dicts) of a split of a dataset on the hub that `dataset.source` names (ModelScope if none)."""
-        from perfbench_plugins.datasets import hub
-
         return hub.rows(self.query_parameters.data_source, dataset_id, split, subset)
-
-
-def message_text(message: Message) -> str:
-    """The text of a chat message whose content is text or a list of parts."""
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text") or "" for part in content if isinstance(part, dict))

@@ -1,11 +1,11 @@
 """Turns out of chat messages, and what datasets of conversations share. No dataset itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from perfbench_plugins.datasets.base import Conversation, DatasetPluginBase, Item, Messages, Turn
-from perfbench_plugins.datasets.dataset_args import ConversationArgs
+from perfbench_plugins.datasets.dataset_args import ConversationArgs, EndArgs
 
 
 def turns_of(messages: Messages, most: int | None = None) -> Conversation:
@@ -20,8 +20,19 @@ def turns_of(messages: Messages, most: int | None = None) -> Conversation:
         elif message.get("content"):
             role = "user" if message.get("role") == "tool" else message.get("role", "user")
             found[-1].append({"role": role, "content": message["content"]})
-    found = [turn for turn in found if turn][:most]
-    return [Turn(turn, is_final=number == len(found)) for number, turn in enumerate(found, 1)]
+    return ended(Turn(turn) for turn in [turn for turn in found if turn][:most])
+
+
+def ended(turns: Iterable[Turn]) -> Conversation:
+    """A conversation of these turns, the last of them marked as final."""
+    conversation = list(turns)
+    last = len(conversation) - 1
+    return [replace(turn, is_final=index == last) for index, turn in enumerate(conversation)]
+
+
+def conversation_item(conversation: Conversation, args: EndArgs) -> Any:
+    """What to yield for a conversation: itself, or an Item around it where answers must not end early."""
+    return Item(conversation, extra=args.extra) if args.extra else conversation
 
 
 class ConversationDataset(DatasetPluginBase):
@@ -31,8 +42,7 @@ class ConversationDataset(DatasetPluginBase):
 
     def play(self, conversation: Conversation) -> Any:
         """What to yield for a conversation: itself, or an Item around it where answers must not end early."""
-        turns = list(self._with_times_and_lengths(conversation))
-        return Item(turns, extra={"ignore_eos": True}) if self.dataset_args.ignore_eos else turns
+        return conversation_item(ended(self._with_times_and_lengths(conversation)), self.dataset_args)
 
     def _with_times_and_lengths(self, conversation: Conversation) -> Iterator[Turn]:
         args = self.dataset_args
@@ -42,4 +52,4 @@ class ConversationDataset(DatasetPluginBase):
                 length = args.output_length.length(self.random)
             if pause is None and args.think_time and index:
                 pause = args.think_time.draw(self.random)
-            yield replace(turn, max_tokens=length, tool_call_latency=pause, is_final=index == len(conversation) - 1)
+            yield replace(turn, max_tokens=length, tool_call_latency=pause)

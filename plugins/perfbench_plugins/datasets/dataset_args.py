@@ -1,6 +1,6 @@
 """Options that several datasets share, under EvalScope's names. No dataset itself."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,11 @@ class EndArgs(BaseDatasetArgs):
 
     ignore_eos: bool = False
     """Send ignore_eos, so that answers get as long as they may; vLLM and SGLang know it, others may refuse it."""
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """Further fields of the body that this asks for."""
+        return {"ignore_eos": True} if self.ignore_eos else {}
 
 
 class OutputArgs(EndArgs):

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from perfbench_plugins.datasets.base import DatasetError, Item
+from perfbench_plugins.datasets.base import Item
 from perfbench_plugins.datasets.conversations import turns_of
 from perfbench_plugins.datasets.dataset_args import TextDatasetArgs, TraceArgs
+from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.datasets.images import folder_of, image_url
 from perfbench_plugins.datasets.rows import file_rows, folder_rows
 from perfbench_plugins.datasets.text import TextDataset

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from perfbench_plugins.datasets.base import BaseDatasetArgs, DatasetError, DatasetPluginBase
+from perfbench_plugins.datasets.base import BaseDatasetArgs, DatasetPluginBase
+from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.datasets.images import folder_of, image_url
 from perfbench_plugins.datasets.rows import rows_at
 from perfbench_plugins.registry import register_dataset

@@ -1,17 +1,16 @@
-"""Images as chat messages carry them: made here, or out of a row. No dataset itself."""
+"""Images of datasets: made here, or out of a row. No dataset itself."""
 
-import base64
 import struct
 import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from perfbench_plugins.datasets.base import DatasetError
+from perfbench_plugins.datasets.errors import DatasetError
+from perfbench_plugins.images import data_url, is_remote
 
 CHANNELS = {"L": (1, 0), "RGB": (3, 2), "RGBA": (4, 6)}
 """Pixel format: bytes of a pixel, PNG's number for it."""
-SIGNATURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 
 
 def random_png(width: int, height: int, pixels: str, random: Random) -> bytes:
@@ -30,12 +29,6 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def data_url(image: bytes) -> str:
-    """The bytes of an image file as a data: URL."""
-    kind = next((kind for start, kind in SIGNATURES.items() if image.startswith(start)), "jpeg")
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
-
-
 def folder_of(path: str | None) -> Path:
     """The folder that a dataset's images are relative to: its file's, or itself if it is one."""
     place = Path(path or "")
@@ -52,7 +45,7 @@ def image_url(value: Any, folder: Path) -> str:
         raise DatasetError(
             f"dataset.path: an image is {type(value).__name__}; it must be bytes, a URL or a file's path"
         )
-    if value.startswith(("http://", "https://", "data:")):
+    if is_remote(value):
         return value
     try:
         return data_url((folder / value).read_bytes())

@@ -21,7 +21,7 @@ NEEDS = {
 REDRAWS = 100
 
 
-class Distribution(BaseModel):
+class NumberDistribution(BaseModel):
     """A number that is drawn for each request. Short forms: a number is `fixed`, [min, max] is `uniform`."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -129,5 +129,5 @@ def _from_short_form(value: Any) -> Any:
     return value
 
 
-Drawn = Annotated[Distribution, BeforeValidator(_from_short_form)]
-"""An option that is a Distribution or one of its short forms."""
+Drawn = Annotated[NumberDistribution, BeforeValidator(_from_short_form)]
+"""An option that is a NumberDistribution or one of its short forms."""

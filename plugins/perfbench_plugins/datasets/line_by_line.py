@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from perfbench_plugins.datasets.base import DatasetError
+from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.datasets.text import TextDataset
 from perfbench_plugins.registry import register_dataset
 

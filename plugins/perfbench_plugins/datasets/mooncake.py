@@ -13,7 +13,7 @@ from perfbench_plugins.datasets.traces import Trace
 from perfbench_plugins.registry import register_dataset
 
 
-class Record(BaseModel):
+class MooncakeRecord(BaseModel):
     """One line of a trace; further fields are left alone."""
 
     timestamp: float = Field(validation_alias=AliasChoices("timestamp", "created_time"))
@@ -46,15 +46,14 @@ class MooncakeDatasetPlugin(RandomTextDataset):
     def build_messages(self) -> Iterator[Any]:
         """One Item for each line, in the order of time."""
         args = self.dataset_args
-        trace = Trace(self.query_parameters.dataset_path, Record, lambda record: record.timestamp / 1e3)
-        extra = {"ignore_eos": True} if args.ignore_eos else {}
+        trace = Trace(self.query_parameters.dataset_path, MooncakeRecord, lambda record: record.timestamp / 1e3)
         for at_s, record in trace.play(args.speed):
             if args.max_input_length is None or record.input_length <= args.max_input_length:
                 text = self._prompt(record)
                 messages = [self.create_message(text)] if self.sends_chat else text
-                yield Item(messages, at_s, max_tokens=max(1, record.output_length), extra=extra)
+                yield Item(messages, at_s, max_tokens=max(1, record.output_length), extra=args.extra)
 
-    def _prompt(self, record: Record) -> str:
+    def _prompt(self, record: MooncakeRecord) -> str:
         overhead = self.tokenizer.chat_overhead if self.tokenizer and self.sends_chat else 0
         left, parts = max(1, record.input_length - overhead), []
         for block in record.hash_ids:

@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from perfbench_plugins.datasets.base import Conversation, DatasetError, Turn
+from perfbench_plugins.datasets.base import Conversation, Turn
 from perfbench_plugins.datasets.conversations import ConversationDataset, turns_of
 from perfbench_plugins.datasets.dataset_args import MultiTurnDatasetArgs
-from perfbench_plugins.datasets.lengths import Distribution
+from perfbench_plugins.datasets.errors import DatasetError
+from perfbench_plugins.datasets.lengths import NumberDistribution
 from perfbench_plugins.datasets.random_text import RandomArgs, SharedPrefixDataset
 from perfbench_plugins.registry import register_dataset
 
@@ -44,7 +45,7 @@ class RandomMultiTurnDatasetPlugin(ConversationDataset, SharedPrefixDataset):
             conversation.append(Turn([self.create_message(self.text(length))], output))
         return conversation
 
-    def _lengths(self, given: Distribution | None) -> tuple[int, int | None]:
+    def _lengths(self, given: NumberDistribution | None) -> tuple[int, int | None]:
         return (given.length(self.random), None) if given else self.prompt_lengths()
 
 

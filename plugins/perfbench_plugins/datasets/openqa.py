@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from perfbench_plugins.datasets.base import DatasetError
+from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.datasets.hub import id_on
 from perfbench_plugins.datasets.text import TextDataset
 from perfbench_plugins.registry import register_dataset

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from perfbench_plugins.datasets.base import DatasetError
+from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.datasets.random_text import SharedPrefixDataset
 from perfbench_plugins.registry import register_dataset
 

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from perfbench_plugins.datasets.base import BaseDatasetArgs, DatasetError, DatasetPluginBase, Item
+from perfbench_plugins.datasets.base import BaseDatasetArgs, DatasetPluginBase, Item
 from perfbench_plugins.datasets.dataset_args import OutputArgs
-from perfbench_plugins.datasets.lengths import Distribution, Drawn
+from perfbench_plugins.datasets.errors import DatasetError
+from perfbench_plugins.datasets.lengths import Drawn, NumberDistribution
 from perfbench_plugins.datasets.rows import file_rows
 
 NO_LIMIT = 131072
@@ -68,8 +69,8 @@ class RandomTextDataset(DatasetPluginBase):
         return self._input_length.length(self.random)
 
     @cached_property
-    def _input_length(self) -> Distribution:
-        given: Distribution | None = self.dataset_args.input_length
+    def _input_length(self) -> NumberDistribution:
+        given: NumberDistribution | None = self.dataset_args.input_length
         return given or usual_lengths(self.query_parameters.min_prompt_length, self.query_parameters.max_prompt_length)
 
 
@@ -79,14 +80,14 @@ def words() -> list[str]:
     return WORDS.read_text(encoding="utf-8").split()
 
 
-def usual_lengths(low: int, high: int) -> Distribution:
+def usual_lengths(low: int, high: int) -> NumberDistribution:
     """Lengths between the run's limits; USUAL_LENGTH where neither is given. Raises DatasetError."""
     if low > high:
         raise DatasetError(f"dataset.minPromptLength: {low} is more than maxPromptLength, {high}")
     if high == NO_LIMIT:
         high = max(low, USUAL_LENGTH)
         low = low or high
-    return Distribution(distribution="uniform", min=max(1, low), max=max(1, high))
+    return NumberDistribution(distribution="uniform", min=max(1, low), max=max(1, high))
 
 
 class Prefixes:
@@ -118,10 +119,8 @@ class SharedPrefixDataset(RandomTextDataset):
 
     def item(self, messages: Any, output_length: int | None) -> Any:
         """What to yield: the messages themselves, or an Item around them where the answer's length is drawn."""
-        if output_length is None and not self.dataset_args.ignore_eos:
-            return messages
-        extra = {"ignore_eos": True} if self.dataset_args.ignore_eos else {}
-        return Item(messages, max_tokens=output_length, extra=extra)
+        extra = self.dataset_args.extra
+        return messages if output_length is None and not extra else Item(messages, None, output_length, extra=extra)
 
     @cached_property
     def _pairs(self) -> list[tuple[int, int | None]]:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from perfbench_plugins.datasets.images import data_url, random_png
+from perfbench_plugins.datasets.images import random_png
 from perfbench_plugins.datasets.random_text import SharedPrefixDataset
+from perfbench_plugins.images import data_url
 from perfbench_plugins.registry import register_dataset
 
 

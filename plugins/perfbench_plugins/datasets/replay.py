@@ -10,8 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item
+from perfbench_plugins.datasets.base import DatasetPluginBase, Item
 from perfbench_plugins.datasets.dataset_args import BodyArgs
+from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.plain import PlainUnpickler
 from perfbench_plugins.registry import register_dataset
 

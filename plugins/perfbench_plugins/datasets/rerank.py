@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase
+from perfbench_plugins.datasets.base import DatasetPluginBase
+from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.datasets.random_text import InputArgs, RandomTextDataset
 from perfbench_plugins.datasets.rows import kind_of, rows_at
 from perfbench_plugins.registry import register_dataset

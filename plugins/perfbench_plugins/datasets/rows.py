@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-from perfbench_plugins.datasets.base import DatasetError
+from perfbench_plugins.datasets.errors import DatasetError
 
 Row = dict[str, Any]
 TEXT_COLUMN = "text"

@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic import Field
 
-from perfbench_plugins.datasets.base import Conversation, DatasetError, Messages, Turn, message_text
+from perfbench_plugins.content import message_text
+from perfbench_plugins.datasets.base import Conversation, Messages, Turn
 from perfbench_plugins.datasets.conversations import ConversationDataset
 from perfbench_plugins.datasets.dataset_args import MultiTurnDatasetArgs
-from perfbench_plugins.datasets.lengths import Distribution
+from perfbench_plugins.datasets.errors import DatasetError
+from perfbench_plugins.datasets.lengths import NumberDistribution
 from perfbench_plugins.datasets.rows import readable, rows_at
 from perfbench_plugins.registry import register_dataset
 
@@ -60,8 +62,8 @@ class SweSmithDatasetPlugin(ConversationDataset):
         path = self.query_parameters.dataset_path
         rows = rows_at(path, SPLIT) if path else self.load_hub_dataset(HUB_ID, split=SPLIT)
         args = self.dataset_args
-        first = args.first_turn_length or Distribution(distribution="fixed", value=FIRST_TURN_LENGTH)
-        later = args.subsequent_turn_length or Distribution(distribution="fixed", value=SUBSEQUENT_TURN_LENGTH)
+        first = args.first_turn_length or NumberDistribution(distribution="fixed", value=FIRST_TURN_LENGTH)
+        later = args.subsequent_turn_length or NumberDistribution(distribution="fixed", value=SUBSEQUENT_TURN_LENGTH)
         for number, row in enumerate(rows, 1):
             spoken = _spoken(row.get("messages"), f"dataset.path: row {number}")
             count = self.get_sampled_multi_turn_params()["turns"]

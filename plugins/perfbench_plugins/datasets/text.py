@@ -4,8 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Messages
+from perfbench_plugins.datasets.base import DatasetPluginBase, Messages
 from perfbench_plugins.datasets.dataset_args import TextDatasetArgs
+from perfbench_plugins.datasets.errors import DatasetError
 
 
 class TextDataset(DatasetPluginBase):

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from perfbench_api.resource import problems
-from perfbench_plugins.datasets.base import DatasetError
+from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.datasets.rows import readable
 
 R = TypeVar("R", bound=BaseModel)

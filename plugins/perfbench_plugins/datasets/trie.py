@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from perfbench_api.resource import problems
-from perfbench_plugins.datasets.base import Conversation, DatasetError, Item, Turn
+from perfbench_plugins.datasets.base import Conversation, Turn
+from perfbench_plugins.datasets.conversations import conversation_item, ended
 from perfbench_plugins.datasets.dataset_args import EndArgs
+from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.datasets.hub import id_on
 from perfbench_plugins.datasets.random_text import RandomTextDataset
 from perfbench_plugins.registry import register_dataset
@@ -26,7 +28,7 @@ class TrieArgs(EndArgs):
     """Factor on the recorded time of tool calls; 0 leaves the pauses out."""
 
 
-class Trace(BaseModel):
+class AgentTrace(BaseModel):
     """One agent's work: lengths in tokens, times in seconds."""
 
     input_prompt_length: int = Field(ge=0)
@@ -37,7 +39,7 @@ class Trace(BaseModel):
     final_assistant_response_length: int = Field(ge=1)
 
     @model_validator(mode="after")
-    def _lists_fit(self) -> "Trace":
+    def _lists_fit(self) -> "AgentTrace":
         for name in ("assistant_response_length", "tool_call_output_length", "tool_call_latency"):
             if len(getattr(self, name)) != self.num_turns:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries, but num_turns is {self.num_turns}")
@@ -56,22 +58,20 @@ class TrieReplay(RandomTextDataset):
         path = self.query_parameters.dataset_path or self.download_hub_file(id_on(source, HUB_ID), self.FILE_NAME)
         for number, row in self.json_lines(path):
             try:
-                trace = Trace.model_validate(row)
+                trace = AgentTrace.model_validate(row)
             except ValidationError as error:
-                raise DatasetError(f"dataset.path: {path!r}, line {number}: {problems(error, Trace)[0]}") from None
-            conversation = self._conversation(trace)
-            yield Item(conversation, extra={"ignore_eos": True}) if self.dataset_args.ignore_eos else conversation
+                raise DatasetError(f"dataset.path: {path!r}, line {number}: {problems(error, AgentTrace)[0]}") from None
+            yield conversation_item(self._conversation(trace), self.dataset_args)
 
-    def _conversation(self, trace: Trace) -> Conversation:
+    def _conversation(self, trace: AgentTrace) -> Conversation:
         lengths = [trace.input_prompt_length, *trace.tool_call_output_length]
         answers = [*trace.assistant_response_length, trace.final_assistant_response_length]
         pauses = [None, *(latency * self.dataset_args.tool_time_scale for latency in trace.tool_call_latency)]
-        last = len(answers) - 1
-        return [
+        return ended(
             # some servers refuse an empty message and an answer of no token
-            Turn([self.create_message(self.text(max(1, length)))], max(1, answer), pause, is_final=index == last)
-            for index, (length, answer, pause) in enumerate(zip(lengths, answers, pauses, strict=True))
-        ]
+            Turn([self.create_message(self.text(max(1, length)))], max(1, answer), pause)
+            for length, answer, pause in zip(lengths, answers, pauses, strict=True)
+        )
 
 
 @register_dataset("trie_agentic_coding")

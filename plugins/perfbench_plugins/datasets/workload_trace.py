@@ -39,7 +39,7 @@ def _body(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-class Record(BaseModel):
+class TraceRecord(BaseModel):
     """One line of a trace."""
 
     model_config = ConfigDict(extra="forbid")
@@ -68,12 +68,12 @@ class WorkloadTraceDatasetPlugin(DatasetPluginBase):
 
     def build_messages(self) -> Iterator[Any]:
         """One Item for each line, in the order of time."""
-        trace = Trace(self.query_parameters.dataset_path, Record, lambda record: record.timestamp)
+        trace = Trace(self.query_parameters.dataset_path, TraceRecord, lambda record: record.timestamp)
         for at_s, record in trace.play(self.dataset_args.speed):
             headers = {name: value for name, value in (record.headers or {}).items() if _is_of_request(name)}
             yield Item(self._sent(record), at_s, headers=headers or None, request_id=record.request_id)
 
-    def _sent(self, record: Record) -> dict[str, Any]:
+    def _sent(self, record: TraceRecord) -> dict[str, Any]:
         body, args = dict(record.body), self.dataset_args
         model = args.send_to(body.get("model"))
         if model is not None:

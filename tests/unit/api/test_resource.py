@@ -59,7 +59,7 @@ def test_everything_but_the_target_has_a_default() -> None:
         ({"load": {"stages": []}}, "spec.load.stages: "),
         ({"load": {"maxFailedShare": 5}}, "spec.load.maxFailedShare: "),
         ({"request": {"maxTokens": 0}}, "spec.request: maxTokens must be at least 1"),
-        ({"request": {"maxTokens": [9, 2]}}, "spec.request: maxTokens [9, 2] is no range; write [min, max]"),
+        ({"request": {"maxTokens": [9, 2]}}, "spec.request: maxTokens [9, 2] is not a range; write [min, max]"),
         ({"request": {"maxTokens": "many"}}, "spec.request.maxTokens: "),
         ({"objectives": [{"metric": "ttft"}]}, "spec.objectives[0]: bounds nothing; give max or min"),
         ({"objectives": [{"metric": "tft", "max": 1}]}, "spec.objectives[0].metric: "),
@@ -98,7 +98,7 @@ def test_several_mistakes_are_all_told() -> None:
 def test_two_stages_of_one_name_are_refused() -> None:
     stages = [{"name": "a", "concurrency": load, "requests": 1} for load in (1, 2)]
     assert problems_of({"metadata": {"name": "a"}, "spec": {"target": TARGET, "load": {"stages": stages}}}) == [
-        "spec: load.stages: two stages are named 'a'; give each a name of its own"
+        "spec: load.stages: two stages are named 'a'; give each its own name"
     ]
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from perfbench_api.resource import SpecError
 from perfbench_plugins.api.base import ApiPluginBase
-from perfbench_plugins.api.chat import data_url, with_images
+from perfbench_plugins.api.chat import with_images
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.images import servable_url
 from perfbench_plugins.registry import ApiRegistry
 
 CHAT = [{"role": "system", "content": "be good"}, {"role": "user", "content": "hi there"}]
@@ -283,7 +284,7 @@ def test_images_in_files_become_data_urls_wherever_an_api_takes_images(tmp_path:
     encoded = b64encode(PNG).decode()
     inlined = f"data:image/png;base64,{encoded}"
     for url in (str(file), file.as_uri(), f"file:{file}", encoded):
-        assert data_url(url) == inlined
+        assert servable_url(url) == inlined
     chat = picture(str(file))
     sent = plugin("openai").build_request(chat)["messages"][0]["content"]
     assert sent == [
@@ -313,10 +314,10 @@ def test_urls_of_images_stay_as_they_are() -> None:
 @pytest.mark.parametrize("url", ["/no/such/file.png", "file:///no/such.png", "not base64!", "aGVsbG8gd29ybGQ="])
 def test_an_image_that_is_not_there_is_told(url: str) -> None:
     with pytest.raises(ValueError, match=r"^image '"):
-        data_url(url)
+        servable_url(url)
 
 
 def test_a_file_that_is_no_image_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("hello")
     with pytest.raises(ValueError, match="is no PNG"):
-        data_url(str(tmp_path / "a.png"))
+        servable_url(str(tmp_path / "a.png"))

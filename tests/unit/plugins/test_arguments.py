@@ -54,7 +54,7 @@ def test_levels_given_twice_get_names_of_their_own() -> None:
         ({"parallel": [1, 8, 16], "number": [1, 2]}, "number has 2 values and parallel has 3"),
         ({"open_loop": True}, "open_loop needs a rate above 0"),
         ({"paralel": 3}, "paralel: unknown argument; did you mean 'parallel'?"),
-        ({"max_tokens": [1, 2, 3]}, "no range"),
+        ({"max_tokens": [1, 2, 3]}, "not a range"),
         ({"temperature": -1}, "temperature: "),
         ({"max_prompt_length": "long"}, "max_prompt_length: "),
         ({"warmup_num": -1}, "warmup_num: "),

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from perfbench_plugins.datasets.lengths import Distribution, Drawn
+from perfbench_plugins.datasets.lengths import Drawn, NumberDistribution
 
-ADAPTER: TypeAdapter[Distribution] = TypeAdapter(Drawn)
+ADAPTER: TypeAdapter[NumberDistribution] = TypeAdapter(Drawn)
 
 
 def numbers(value: Any, count: int = 4000) -> list[float]:

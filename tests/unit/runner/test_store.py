@@ -179,7 +179,7 @@ def test_plain_data_comes_back(value: Any) -> None:
 
 
 def test_a_blank_and_an_old_database_reach_the_newest_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    def schema(db: sqlite3.Connection) -> list[Any]:
+    def tables_of(db: sqlite3.Connection) -> list[Any]:
         return db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
 
     def m999_more(db: sqlite3.Connection) -> None:
@@ -187,13 +187,13 @@ def test_a_blank_and_an_old_database_reach_the_newest_schema(monkeypatch: pytest
 
     old, blank = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
     migrate(old)
-    before = schema(old)
+    before = tables_of(old)
     migrate(old)
-    assert schema(old) == before
+    assert tables_of(old) == before
     monkeypatch.setattr(schema, "MIGRATIONS", [*MIGRATIONS, m999_more])
     migrate(old)
     migrate(blank)
-    assert schema(old) == schema(blank) != before
+    assert tables_of(old) == tables_of(blank) != before
     names = [row[0] for row in old.execute("SELECT name FROM migration ORDER BY name")]
     assert names == [*(function.__name__ for function in MIGRATIONS), "m999_more"]
     old.close()

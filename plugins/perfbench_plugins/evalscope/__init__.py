@@ -7,15 +7,18 @@ objects under both names.
 import importlib
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.metadata import entry_points
 from types import ModuleType
 
-OURS = {
+GROUP = "perfbench.evalscope"
+"""Entry points of this group name modules of packages above this one, which it does not know: the runner's, say."""
+OURS: dict[str, str | None] = {
     "evalscope": None,
     "evalscope.perf": None,
     "evalscope.perf.arguments": "perfbench_plugins.arguments",
-    "evalscope.perf.main": "perfbench_runner.main",
     "evalscope.perf.plugin": "perfbench_plugins.registry",
     "evalscope.perf.plugin.registry": "perfbench_plugins.registry",
     "evalscope.perf.plugin.api": None,
@@ -38,7 +41,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in OURS:
+        if name not in OURS and name not in registered():
             return None
         is_package = any(other.startswith(f"{name}.") for other in OURS)
         return ModuleSpec(name, _Loader(), is_package=is_package)
@@ -51,11 +54,17 @@ class _Loader(Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        ours = OURS[module.__name__]
+        ours = OURS.get(module.__name__) or registered().get(module.__name__)
         if ours is None:
             return
         names = vars(importlib.import_module(ours))
         vars(module).update({name: value for name, value in names.items() if not name.startswith("__")})
+
+
+@cache
+def registered() -> dict[str, str]:
+    """Modules of EvalScope that other packages provide, and theirs."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
 def install() -> None:

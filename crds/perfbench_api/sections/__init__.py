@@ -1,0 +1,40 @@
+"""The sections of a PerfBenchmark's spec, one file for each. A field is declared here once: manifest, flags, CRD and
+reference documentation are generated from it.
+
+`Endpoint`, `Prompts` and `Request` are also what plugins see: `perfbench_plugins.arguments.Arguments` inherits them flat,
+under the names of `evalscope perf`.
+"""
+
+from perfbench_api.sections.dataset import Dataset, Prompts
+from perfbench_api.sections.load import Load, Stage, Warmup
+from perfbench_api.sections.objectives import Objective
+from perfbench_api.sections.plugins import PluginSource
+from perfbench_api.sections.references import KeyRef, NameRef, ServiceRef
+from perfbench_api.sections.request import Request
+from perfbench_api.sections.results import Results
+from perfbench_api.sections.runner import Runner
+from perfbench_api.sections.target import ApiKey, Authority, Endpoint, Header, MetricsSource, MockTarget, Target, Tls
+
+__all__ = [
+    "ApiKey",
+    "Authority",
+    "Dataset",
+    "Endpoint",
+    "Header",
+    "KeyRef",
+    "Load",
+    "MetricsSource",
+    "MockTarget",
+    "NameRef",
+    "Objective",
+    "PluginSource",
+    "Prompts",
+    "Request",
+    "Results",
+    "Runner",
+    "ServiceRef",
+    "Stage",
+    "Target",
+    "Tls",
+    "Warmup",
+]

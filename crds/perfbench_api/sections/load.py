@@ -1,0 +1,67 @@
+"""`spec.load`: how hard and how long to load the target."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from perfbench_api.values import Duration, Section, Unit
+
+
+class Warmup(Section):
+    """Load before the first stage; it is not counted."""
+
+    requests: int = Field(0, ge=0)
+    """How many requests."""
+    concurrency: int | None = Field(None, ge=1)
+    """How many at a time; as many as in the first stage if not given."""
+
+
+class Stage(Section):
+    """One stage of the load: a closed loop (concurrency) or an open loop (rate), limited by count, by duration or by both."""
+
+    name: str | None = Field(None, min_length=1, max_length=63)
+    """Name in results; c8 or r5 if not given."""
+    concurrency: int | None = Field(None, ge=1)
+    """Closed loop: this many requests are always in flight."""
+    rate: Annotated[float, Unit("requests/s")] | None = Field(None, gt=0)
+    """Open loop: requests start at this rate, however slow the answers are."""
+    arrival: Literal["poisson", "constant"] = "poisson"
+    """Open loop: gaps between requests drawn from an exponential distribution, or all equal."""
+    max_concurrency: int | None = Field(None, ge=1)
+    """Open loop: at most this many requests in flight; later ones wait, and their wait is measured."""
+    requests: int | None = Field(None, ge=1)
+    """End after this many requests."""
+    duration: Duration | None = Field(None, gt=0)
+    """End after this time; with requests given too, whichever comes first."""
+
+    @model_validator(mode="after")
+    def _one_load(self) -> Self:
+        if (self.concurrency is None) == (self.rate is None):
+            raise ValueError("give exactly one of concurrency (closed loop) and rate (open loop)")
+        if self.requests is None and self.duration is None:
+            raise ValueError("has no end; give requests or duration")
+        if self.max_concurrency is not None and self.rate is None:
+            raise ValueError("maxConcurrency belongs to rate; concurrency is its own limit")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The stage's name, given or derived."""
+        return self.name or (f"c{self.concurrency}" if self.concurrency else f"r{self.rate:g}")
+
+
+class Load(Section):
+    """How hard and how long to load the target."""
+
+    warmup: Warmup = Warmup()
+    """Load that is not counted, before the first stage."""
+    stages: list[Stage] = Field([Stage(concurrency=8, requests=200)], min_length=1, max_length=64)
+    """Stages of the load, one after the other."""
+    pause: Duration = 0.0
+    """Rest between stages."""
+    grace_period: Duration = 30.0
+    """How long requests in flight may take to finish when a stage's duration is over or the run is stopped."""
+    max_failed_share: float = Field(0.05, ge=0, le=1)
+    """The run fails when more than this share of a stage's requests fail."""
+    random_seed: int = 0
+    """Seed of prompts, their order, arrivals and drawn lengths."""

@@ -1,0 +1,61 @@
+"""`spec.runner`: the processes and pods that generate the load."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from perfbench_api.sections.references import NameRef
+from perfbench_api.values import Duration, Free, FreeList, Section
+
+
+class Runner(Section):
+    """The processes and pods that generate the load."""
+
+    workers: int | None = Field(None, ge=1, le=256)
+    """Load-generating processes of a runner; if not given, one per CPU except for one CPU that stores the results."""
+    replicas: int = Field(1, ge=1, le=1)
+    """Runner pods that share the load; only 1 is supported so far."""
+    image: str | None = None
+    """Image of the runner; the operator's default if not given."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """When to pull the image."""
+    image_pull_secrets: list[NameRef] = []
+    """Secrets to pull it with."""
+    resources: Free | None = None
+    """CPU and memory, as in a pod."""
+    node_selector: dict[str, str] | None = None
+    """Labels of the nodes to run on."""
+    affinity: Free | None = None
+    """Affinity, as in a pod."""
+    tolerations: FreeList | None = None
+    """Tolerations, as in a pod."""
+    topology_spread_constraints: FreeList | None = None
+    """Spread over the nodes, as in a pod."""
+    priority_class_name: str | None = None
+    """Priority class of the pods."""
+    runtime_class_name: str | None = None
+    """Runtime class of the pods."""
+    service_account_name: str | None = None
+    """Service account of the pods; its token is never mounted."""
+    annotations: dict[str, str] | None = None
+    """Annotations of the pods."""
+    labels: dict[str, str] | None = None
+    """Labels of the pods."""
+    env: FreeList | None = None
+    """Environment variables, as in a container."""
+    env_from: FreeList | None = None
+    """Environment from Secrets or ConfigMaps, as in a container."""
+    volumes: FreeList | None = None
+    """Additional volumes, as in a pod."""
+    volume_mounts: FreeList | None = None
+    """Their mounts, as in a container."""
+    pod_security_context: Free | None = None
+    """Replaces the pod's security context."""
+    security_context: Free | None = None
+    """Replaces the container's security context."""
+    active_deadline: Duration | None = None
+    """The run is stopped after this time, and fails."""
+    backoff_limit: int = Field(0, ge=0, le=10)
+    """How often a lost runner is restarted, from the beginning; 0, because a measurement cannot be resumed."""
+    linger: Duration | None = None
+    """How long the pod stays after the run, for a last scrape of its metrics; the operator's default if not given."""

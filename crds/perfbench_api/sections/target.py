@@ -1,0 +1,158 @@
+"""`spec.target`: the endpoint to measure, and how to reach it."""
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from perfbench_api.sections.references import KeyRef, ServiceRef
+from perfbench_api.values import Duration, Free, Section, Tokens
+
+
+class ApiKey(Section):
+    """Where the API key is. It reaches the runner as an environment variable and is written nowhere."""
+
+    secret_key_ref: KeyRef | None = None
+    """In the cluster: the Secret that holds it. On a laptop the variable PERFBENCH_API_KEY is read instead."""
+    env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """On a laptop: the environment variable (or name in .env) that holds it; PERFBENCH_API_KEY if not given."""
+
+
+class Header(Section):
+    """One HTTP header of every request."""
+
+    name: str = Field(min_length=1, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+    """Name of the header."""
+    value: str | None = Field(None, pattern=r"^[^\r\n\x00]*$")
+    """Its value, if it is no secret."""
+    secret_key_ref: KeyRef | None = None
+    """The Secret that holds its value. On a laptop the variable PERFBENCH_HEADER_<NAME> is read instead."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.value is None) == (self.secret_key_ref is None):
+            raise ValueError("give either value or secretKeyRef")
+        return self
+
+    @property
+    def env(self) -> str:
+        """The environment variable that carries a secret value: X-Auth -> PERFBENCH_HEADER_X_AUTH."""
+        return "PERFBENCH_HEADER_" + "".join(c if c.isalnum() else "_" for c in self.name).upper()
+
+
+class Authority(Section):
+    """Certificates (PEM) of the authority that signed the target's certificate."""
+
+    file: str | None = None
+    """A file, on a laptop or in the image."""
+    secret_key_ref: KeyRef | None = None
+    """A key of a Secret."""
+    config_map_key_ref: KeyRef | None = None
+    """A key of a ConfigMap."""
+
+
+class Tls(Section):
+    """How the target's certificate is verified, and which client certificate is presented."""
+
+    ca: Authority | None = None
+    """Trust this authority instead of the system's."""
+    cert_file: str | None = None
+    """Client certificate to present (PEM file)."""
+    key_file: str | None = None
+    """Its private key (PEM file); read from certFile if not given."""
+    insecure_skip_verify: bool = False
+    """Accept any certificate. Only for tests."""
+
+
+class MockTarget(Section):
+    """A bundled mock endpoint that the run starts by itself: no model needed."""
+
+    ttft: Duration = 0.05
+    """Time from request to first token."""
+    itl: Duration = 0.01
+    """Time between tokens."""
+    ttft_jitter: Duration = 0.0
+    """Uniform jitter of ttft, in both directions."""
+    itl_jitter: Duration = 0.0
+    """Uniform jitter of itl, in both directions."""
+    output_tokens: Tokens = Field(64, ge=0)
+    """Length of an answer, unless the request asks for fewer tokens."""
+    error_rate: float = Field(0.0, ge=0, le=1)
+    """Share of requests answered with HTTP 500."""
+    stall_rate: float = Field(0.0, ge=0, le=1)
+    """Share of streams that pause in the middle."""
+    stall: Duration = 1.0
+    """How long they pause."""
+    broken_rate: float = Field(0.0, ge=0, le=1)
+    """Share of streams whose connection is cut in the middle."""
+
+
+class MetricsSource(Section):
+    """One Prometheus endpoint of the server, read during the run."""
+
+    url: str | None = None
+    """Address of its metrics page."""
+    service: ServiceRef | None = None
+    """Or the Service whose pods serve it."""
+    include: list[str] = []
+    """Metrics to keep, by name, with `*` as wildcard; those that perfbench knows if empty."""
+
+
+class Endpoint(Section):
+    """The fields of target that plugins also see."""
+
+    url: str | None = None
+    """Address of the endpoint: http://host:8000/v1/chat/completions; the API's usual path is added to a host or /v1."""
+    model: str | None = None
+    """Name of the model, as the endpoint serves it."""
+    api: str = "openai"
+    """API plugin that speaks to the endpoint."""
+    api_args: Free | None = None
+    """The API plugin's own options; `perfbench plugins` lists them."""
+    connect_timeout: Duration | None = 10.0
+    """Maximum time to connect, TLS included."""
+    read_timeout: Duration | None = 300.0
+    """Maximum time without data from the endpoint within a request."""
+    total_timeout: Duration | None = 3600.0
+    """Maximum time of a request."""
+
+
+class Target(Endpoint):
+    """The model endpoint to measure: exactly one of url, service and mock."""
+
+    service: ServiceRef | None = None
+    """A Kubernetes Service instead of a URL."""
+    mock: MockTarget | None = None
+    """A mock endpoint that the run starts by itself."""
+    api_key: ApiKey | None = None
+    """Where the API key is; sent as the API expects it, usually as `Authorization: Bearer`."""
+    headers: list[Header] = []
+    """HTTP headers of every request."""
+    tls: Tls = Tls()
+    """How the endpoint's certificate is verified."""
+    wait_for: Duration | None = None
+    """How long to wait for the target to answer; if not given, 5m in a cluster and no wait on a laptop."""
+    connection_test: bool = True
+    """Send one short request first, so that a wrong URL, key or model is reported at once."""
+    metrics: Literal["auto", "off"] | list[MetricsSource] = Field(
+        "auto", json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
+    )
+    """The server's own Prometheus metrics: auto (its /metrics, if there is one), off, or a list of sources."""
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _accept_bare_off(cls, value: object) -> object:
+        """YAML reads a bare off as false, and on as true."""
+        return {False: "off", True: "auto"}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        given = [name for name in ("url", "service", "mock") if getattr(self, name) is not None]
+        if not given:
+            raise ValueError("nothing to measure; give url, service or mock")
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
+        if self.url is not None and not self.url.lower().startswith(("http://", "https://")):
+            raise ValueError(f"url {self.url!r} has no scheme; write http://{self.url} or https://{self.url}")
+        if self.mock is not None and self.model is None:
+            self.model = "mock"
+        return self

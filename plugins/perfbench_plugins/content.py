@@ -1,0 +1,15 @@
+"""The text of chat messages, whose content is text or a list of parts."""
+
+from typing import Any
+
+
+def content_text(content: Any) -> str:
+    """The text of a message's content; parts that are no text, such as images, have none."""
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+    return content or ""
+
+
+def message_text(message: Any) -> str:
+    """The text of one chat message, or of a bare text."""
+    return content_text(message.get("content") if isinstance(message, dict) else message)
