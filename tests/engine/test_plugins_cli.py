@@ -12,7 +12,7 @@ import pytest
 
 from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError
-from perfbench_runner.cli import plugin_check
+from perfbench_runner.cli import plugin_bench, plugin_check
 from perfbench_runner.cli import plugins as plugins_cli
 from perfbench_runner.cli.plugin_scaffold import write_start
 
@@ -240,7 +240,7 @@ def test_a_builtin_api_passes_its_own_check() -> None:
     entries = [ApiRegistry.entries[name] for name in ("openai", "openai_embedding", "anthropic")]
     found = [
         finding.text
-        for _, findings in plugin_check.check(entries, plugin_check.Options())
+        for _, findings in plugin_check.check(entries, plugin_bench.Options())
         for finding in findings
         if finding.state == "wrong"
     ]

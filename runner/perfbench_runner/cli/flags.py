@@ -154,7 +154,7 @@ def _value(text: str) -> Any:
 
 
 def _mapping(values: tuple[str, ...], is_text: bool) -> dict[str, Any]:
-    """One JSON object, or `name=value` as often as there are names; what is no text is read as JSON where it is some."""
+    """One JSON object, or `name=value` as often as there are names; values are read as JSON where they are JSON, else as text."""
     if values[0].lstrip().startswith("{"):
         return dict(_json(" ".join(values)))
     pairs = [value.partition("=") for value in values]

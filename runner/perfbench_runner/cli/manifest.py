@@ -63,7 +63,7 @@ def _read(path: Path) -> Any:
 
 
 def assign(data: Any, override: str) -> None:
-    """Apply `spec.load.stages[0].concurrency=8`; the value is YAML. Raises SpecError for what is no such thing."""
+    """Apply `spec.load.stages[0].concurrency=8`; the value is YAML. Raises SpecError for anything else."""
     path, equals, text = override.partition("=")
     keys = re.findall(r"[^.\[\]]+|\[\d+\]", path)
     if not equals or not re.fullmatch(rf"{STEP}(\.{STEP})*", path):

@@ -208,7 +208,7 @@ def check(source: str, **given: Any) -> None:
     \b
     Exit codes: 0 nothing is wrong, 1 something is, 2 the command cannot be understood.
     """
-    from perfbench_runner.cli import plugin_check
+    from perfbench_runner.cli import plugin_bench, plugin_check
 
     try:
         entries = plugin_check.plugins_of(source)
@@ -216,7 +216,7 @@ def check(source: str, **given: Any) -> None:
         _say("wrong", str(error))
         raise SystemExit(1) from None
     wrong = 0
-    for title, findings in plugin_check.check(entries, plugin_check.Options(**given)):
+    for title, findings in plugin_check.check(entries, plugin_bench.Options(**given)):
         click.echo(title)
         for finding in findings:
             _say(finding.state, finding.text)

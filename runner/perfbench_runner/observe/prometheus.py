@@ -122,7 +122,7 @@ class Metrics(Observer):
         """The exposition, and its content type, in the format that the scraper prefers."""
         try:
             encoder, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a version that is none
+        except (TypeError, ValueError):  # the header holds no valid version
             encoder, content_type = choose_encoder("")
         return encoder(self.registry), content_type
 

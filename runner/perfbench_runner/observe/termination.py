@@ -1,4 +1,4 @@
-"""The termination message of a runner's pod: how the run ended, for an operator that reads no logs and no volumes.
+"""The termination message of a runner's pod: how the run ended, for an operator that reads neither logs nor volumes.
 
 It is written as soon as the files of the run are: whoever kills the pod after that, while it pushes its metrics or
 lingers for a last scrape, loses nothing.

@@ -1,4 +1,4 @@
-"""One look at a Prometheus endpoint: fetch the text, keep the lines that are asked for, read them.
+"""Reading a Prometheus endpoint once: fetch the text, keep the lines that are asked for, read them.
 
 Plain asyncio and llhttp, both here already: a run that watches its server needs no HTTP client library, and one whose
 server has no metrics pays a single small request. prometheus_client is imported with the first text to read.
