@@ -7,7 +7,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from perfbench_operator.metrics import Metrics as OperatorMetrics
+from perfbench_operator.metrics import OperatorMetrics
 from perfbench_runner.observe.families import FAMILIES, RUN
 from perfbench_runner.server.names import FIGURES, RATIOS, Name
 

@@ -1,6 +1,6 @@
-"""All the operator says to Kubernetes and to runners. Objects are plain data, as Kubernetes has them.
+"""Every request that the operator makes, to Kubernetes and to runners.
 
-RIGHTS lists every call; the chart's RBAC is tested to grant these and nothing else.
+RIGHTS lists the calls to Kubernetes; a test ensures that the chart's RBAC grants exactly these.
 """
 
 import json
@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from perfbench_api import GROUP, PLURAL, VERSION
 from perfbench_api.outcome import Progress
-from perfbench_operator.objects import PORT, SELECTOR, UID_LABEL, Identity
-
-Data = dict[str, Any]
+from perfbench_operator.kube import Data, Resource
+from perfbench_operator.objects.identity import SELECTOR, UID_LABEL, Identity
+from perfbench_operator.objects.layout import PORT
 
 RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
     (GROUP, PLURAL): ("delete", "get", "list", "watch"),
@@ -27,13 +27,17 @@ RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "persistentvolumeclaims"): ("create", "get"),
     ("", "events"): ("create", "list"),
 }
-"""API group and resource, and what is done to them. No right on secrets: the operator never reads one."""
+"""Verbs by API group and resource. No right on secrets: the operator never reads one."""
 REQUEST_S = 15.0
-"""Longest time of a request to the API server."""
+"""Timeout of a request to the API server."""
 PROGRESS_S = 2.0
-"""Longest time to ask a runner for its progress: it must not keep anybody waiting."""
+"""Timeout of asking a runner for its progress: a slow runner must not delay other benchmarks."""
 _PROGRESS_BYTES = 64 * 1024
 _MERGE = "application/merge-patch+json"
+
+
+class ApiError(Exception):
+    """The API server failed or cannot be reached; a retry may help."""
 
 
 class NotFoundError(Exception):
@@ -41,20 +45,20 @@ class NotFoundError(Exception):
 
 
 class ConflictError(Exception):
-    """The object exists already, or has changed since it was read."""
+    """The object already exists, or has changed since it was read."""
 
 
 class RefusedError(Exception):
-    """The API server does not take an object (HTTP 403 or 422); the message says why. Trying again may help after 403."""
+    """The API server rejects an object (HTTP 400, 403 or 422); the message says why. Only after 403 may a retry help."""
 
     def __init__(self, message: str, is_invalid: bool) -> None:
         super().__init__(message)
         self.is_invalid = is_invalid
-        """The object itself is wrong."""
+        """The object itself is invalid."""
 
 
 class Cluster:
-    """A connection to Kubernetes; close it after use."""
+    """A connection to Kubernetes. Belongs to one event loop; close it after use."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
@@ -70,62 +74,62 @@ class Cluster:
         return cls(client.ApiClient())
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._runners.close()
         await self._api.close()  # type: ignore[no-untyped-call]
 
     # Benchmarks
 
-    async def benchmark(self, namespace: str, name: str) -> Data:
+    async def benchmark(self, namespace: str, name: str) -> Resource:
         """Read a PerfBenchmark; raises NotFoundError."""
         return await self._call("GET", _benchmarks(namespace, name))
 
-    async def benchmarks(self, namespace: str | None) -> list[Data]:
+    async def benchmarks(self, namespace: str | None) -> list[Resource]:
         """All PerfBenchmarks of a namespace, or of all."""
         return await self._list(_benchmarks(namespace))
 
-    async def patch_status(self, body: Data, patch: Data) -> Data:
+    async def patch_status(self, body: Data, patch: Data) -> Resource:
         """Change a PerfBenchmark's status if it is still as it was read; raises ConflictError, NotFoundError."""
         meta = body["metadata"]
         fenced = {"metadata": {"resourceVersion": meta["resourceVersion"], "uid": meta["uid"]}, "status": patch}
         return await self._call("PATCH", f"{_benchmarks(meta['namespace'], meta['name'])}/status", fenced, kind=_MERGE)
 
     async def delete_benchmark(self, body: Data) -> None:
-        """Delete this very PerfBenchmark, not a later one of its name."""
+        """Delete exactly this PerfBenchmark, not a later one of the same name."""
         meta = body["metadata"]
         options = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
         await self._call("DELETE", _benchmarks(meta["namespace"], meta["name"]), options)
 
-    # Its objects
+    # Objects of a benchmark
 
-    async def create(self, item: Data) -> Data:
+    async def create(self, item: Resource) -> Resource:
         """Create a ConfigMap, PersistentVolumeClaim, Job or Event; raises ConflictError, RefusedError."""
         return await self._call("POST", _COLLECTIONS[item["kind"]].format(item["metadata"]["namespace"]), item)
 
-    async def read(self, kind: str, namespace: str, name: str) -> Data:
+    async def read(self, kind: str, namespace: str, name: str) -> Resource:
         """Read a ConfigMap, PersistentVolumeClaim or Job; raises NotFoundError."""
         return await self._call("GET", f"{_COLLECTIONS[kind].format(namespace)}/{name}")
 
-    async def pods(self, identity: Identity) -> list[Data]:
-        """The benchmark's pods, the youngest last."""
+    async def pods(self, identity: Identity) -> list[Resource]:
+        """The benchmark's pods, the newest last."""
         query = [("labelSelector", f"{SELECTOR},{UID_LABEL}={identity.uid}")]
         pods = await self._list(_COLLECTIONS["Pod"].format(identity.namespace), query)
         return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 
-    async def events(self, namespace: str, uids: Sequence[str]) -> list[Data]:
-        """What Kubernetes said of some objects."""
+    async def events(self, namespace: str, uids: Sequence[str]) -> list[Resource]:
+        """Events about some objects."""
         path = _COLLECTIONS["Event"].format(namespace)
         found = [await self._list(path, [("fieldSelector", f"involvedObject.uid={uid}")]) for uid in uids]
         return [event for events in found for event in events]
 
     async def suspend(self, job: Data) -> None:
-        """End a Job whose runner has not begun: Kubernetes deletes its pods and makes no more."""
+        """Stop a Job whose runner has not started: Kubernetes deletes its pods and creates no more."""
         meta = job["metadata"]
         path = f"{_COLLECTIONS['Job'].format(meta['namespace'])}/{meta['name']}"
         await self._call("PATCH", path, {"metadata": {"uid": meta["uid"]}, "spec": {"suspend": True}}, kind=_MERGE)
 
     async def end_gracefully(self, pod: Data) -> None:
-        """Have the kubelet stop a pod with its grace period; unlike a deleted pod it stays, and with it its last word."""
+        """Have the kubelet stop a pod within its grace period; unlike a deleted pod it keeps its termination message."""
         meta = pod["metadata"]
         path = f"{_COLLECTIONS['Pod'].format(meta['namespace'])}/{meta['name']}"
         patch = {"metadata": {"uid": meta["uid"]}, "spec": {"activeDeadlineSeconds": 1}}
@@ -134,7 +138,7 @@ class Cluster:
     # Runners
 
     async def progress(self, pod: Data) -> Progress | None:
-        """What a runner says of itself; None when it does not answer at once."""
+        """A runner's progress; None if it does not answer promptly."""
         address = pod.get("status", {}).get("podIP")
         if not address:
             return None
@@ -148,8 +152,8 @@ class Cluster:
 
     # Requests
 
-    async def _list(self, path: str, query: list[tuple[str, str]] | None = None) -> list[Data]:
-        items: list[Data] = (await self._call("GET", path, query=query or []))["items"]
+    async def _list(self, path: str, query: list[tuple[str, str]] | None = None) -> list[Resource]:
+        items: list[Resource] = (await self._call("GET", path, query=query or []))["items"]
         return items
 
     async def _call(
@@ -160,7 +164,7 @@ class Cluster:
         *,
         query: list[tuple[str, str]] | None = None,
         kind: str = "application/json",
-    ) -> Data:
+    ) -> Resource:
         headers = {"Accept": "application/json", "Content-Type": kind}
         request = await self._api.param_serialize(
             method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
@@ -169,7 +173,7 @@ class Cluster:
         data: bytes = await response.read()  # type: ignore[no-untyped-call]
         if response.status >= 400:
             _raise(response.status, f"{method} {path}", data)
-        answer: Data = json.loads(data)
+        answer: Resource = json.loads(data)
         return answer
 
 
@@ -185,10 +189,6 @@ _COLLECTIONS = {
 def _benchmarks(namespace: str | None, name: str = "") -> str:
     inside = f"namespaces/{namespace}/" if namespace else ""
     return f"/apis/{GROUP}/{VERSION}/{inside}{PLURAL}" + (f"/{name}" if name else "")
-
-
-class ApiError(Exception):
-    """The API server failed, or is not there; trying again helps."""
 
 
 def _raise(status: int, what: str, data: bytes) -> None:

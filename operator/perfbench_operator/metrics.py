@@ -1,7 +1,7 @@
-"""The operator's own Prometheus metrics: how it works, and what became of the benchmarks that exist.
+"""The operator's Prometheus metrics: about its own work, and about the benchmarks that exist.
 
-Benchmarks are read from their status when Prometheus asks, so nothing is kept that a restart would lose, and the
-figures of a benchmark go with it. What cannot be read of one benchmark is left out: the page is that of all of them.
+Benchmarks are read from their status at every scrape, so a restart loses nothing, and a benchmark's figures disappear
+with it. Whatever cannot be read of one benchmark is left out, so that it does not hide the others.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,20 +21,17 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from perfbench_api.status import Phase
+from perfbench_api.outcome import CLIENT_STATES, LATENCIES, VERDICTS
+from perfbench_api.status import PHASES
+from perfbench_operator.kube import Data, namespaced_name
 
-Data = Mapping[str, Any]
-PHASES: tuple[Phase, ...] = ("Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled")
-VERDICTS = ("Passed", "Failed", "Inconclusive")
-CLIENT_STATES = ("valid", "degraded", "invalid")
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_KEY = ("namespace", "benchmark")
-_LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
+BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_KEY_LABELS = ("namespace", "benchmark")
 _STATISTICS = ("mean", "p50", "p99")
 
 
-class Metrics:
-    """One registry with all of it."""
+class OperatorMetrics:
+    """All metrics in one registry. The event loop writes them, Prometheus' thread reads them."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -42,14 +39,14 @@ class Metrics:
             collector(registry=self.registry)
         self.reconciles = Counter(
             "perfbench_operator_reconciles",
-            "Looks at a benchmark, by outcome: ok, conflict or error.",
+            "Reconciles of benchmarks, by outcome: ok, conflict or error.",
             ["outcome"],
             registry=self.registry,
         )
         self.reconcile_seconds = Histogram(
             "perfbench_operator_reconcile_duration_seconds",
-            "Time of one look at a benchmark.",
-            buckets=SECONDS,
+            "Duration of one reconcile of a benchmark.",
+            buckets=BUCKETS_S,
             registry=self.registry,
         )
         self.errors = Counter(
@@ -60,53 +57,54 @@ class Metrics:
         )
         self.watch_events = Counter(
             "perfbench_operator_watch_events",
-            "What the watches told, by resource.",
+            "Events that the watches have reported, by resource.",
             ["resource"],
             registry=self.registry,
         )
         self.queue_depth = Gauge(
-            "perfbench_operator_queue_depth", "Benchmarks that wait to be looked at.", registry=self.registry
+            "perfbench_operator_queue_depth", "Benchmarks that wait to be reconciled.", registry=self.registry
         )
         self.queue_delayed = Gauge(
             "perfbench_operator_queue_delayed",
-            "Benchmarks that are to be looked at later: those under way, and those to try again.",
+            "Benchmarks that are scheduled for a later reconcile: those under way, and those to be retried.",
             registry=self.registry,
         )
         self.queue_wait_seconds = Histogram(
             "perfbench_operator_queue_wait_seconds",
-            "How long benchmarks waited to be looked at.",
-            buckets=SECONDS,
+            "How long benchmarks waited to be reconciled.",
+            buckets=BUCKETS_S,
             registry=self.registry,
         )
-        self.benchmarks = Benchmarks()
+        self.benchmarks = BenchmarkCollector()
         self.registry.register(self.benchmarks)
 
 
-class Benchmarks:
-    """Gauges of all benchmarks that exist."""
+class BenchmarkCollector:
+    """Gauges of all benchmarks that exist. The event loop sets its attributes, Prometheus' thread calls `collect`."""
 
     def __init__(self) -> None:
         self.known: dict[str, Data] = {}
         """Benchmarks by uid."""
         self.watch_lag_s = 0.0
-        """For how long the watch owes a change."""
+        """For how long the watch has not reported a change that a list showed, in seconds."""
         self.listed_at_s = 0.0
-        """When all benchmarks were listed last; seconds since the epoch."""
+        """When all benchmarks were last listed, in seconds since the epoch."""
 
     def describe(self) -> list[Metric]:
         """Nothing is collected at registration."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Called by Prometheus, in a thread of its own."""
+        """Called at every scrape, in Prometheus' thread."""
         bodies = list(self.known.values())
         lag = GaugeMetricFamily(
-            "perfbench_operator_watch_lag_seconds", "For how long the watch has owed a change that a list showed."
+            "perfbench_operator_watch_lag_seconds",
+            "For how long the watch has not reported a change that a list showed.",
         )
         lag.add_metric([], self.watch_lag_s)
         yield lag
         listed = GaugeMetricFamily(
-            "perfbench_operator_last_list_timestamp_seconds", "When all benchmarks were listed last; 0 for never."
+            "perfbench_operator_last_list_timestamp_seconds", "When all benchmarks were last listed; 0 for never."
         )
         listed.add_metric([], self.listed_at_s)
         yield listed
@@ -116,7 +114,7 @@ class Benchmarks:
 
 
 def _mapping(value: Any) -> Data:
-    """A part of a benchmark; empty for one that is missing, null or something else."""
+    """A mapping; empty for anything else, such as null."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -130,10 +128,6 @@ def _status(body: Data) -> Data:
 
 def _spec(body: Data, section: str) -> Data:
     return _mapping(_mapping(body.get("spec")).get(section))
-
-
-def _key(body: Data) -> list[str]:
-    return [body["metadata"]["namespace"], body["metadata"]["name"]]
 
 
 def _model(body: Data) -> str:
@@ -152,17 +146,17 @@ Values = Iterable[tuple[Sequence[str], float]]
 
 
 def _facts(bodies: list[Data]) -> Iterator[Metric]:
-    """What is known of a benchmark as a whole."""
+    """Facts about each benchmark as a whole."""
     yield _of_each(bodies, "info", "1 for every benchmark.", ["model", "workload"], _info)
-    text = "1 for every label of a benchmark, as name=value; empty for one that has none."
+    text = "1 for every label of a benchmark, as name=value; empty if it has none."
     yield _of_each(bodies, "label", text, ["label"], _labels)
-    text = "Phase of a benchmark: 1 for the one that it is in."
+    text = "Phase of a benchmark: 1 for the current one."
     yield _of_each(
         bodies, "phase", text, ["phase"], lambda body: _one_of(PHASES, _status(body).get("phase", "Pending"))
     )
-    text = "Verdict of a benchmark: 1 for the one that it got."
+    text = "Verdict of a benchmark: 1 for the one that it has."
     yield _of_each(bodies, "verdict", text, ["verdict"], lambda body: _one_of(VERDICTS, _status(body).get("verdict")))
-    text = "State of the load generator in a benchmark: 1 for the one that it was in."
+    text = "State of the load generator in a benchmark: 1 for the current one."
     yield _of_each(bodies, "client_state", text, ["state"], lambda body: _one_of(CLIENT_STATES, _client(body)))
     for event in ("start", "completion"):
         text = f"{event.capitalize()} of a benchmark's run; seconds since the epoch."
@@ -172,10 +166,10 @@ def _facts(bodies: list[Data]) -> Iterator[Metric]:
 def _of_each(
     bodies: list[Data], name: str, text: str, labels: Sequence[str], values: Callable[[Data], Values]
 ) -> Metric:
-    family = GaugeMetricFamily(f"perfbench_benchmark_{name}", text, labels=[*_KEY, *labels])
+    family = GaugeMetricFamily(f"perfbench_benchmark_{name}", text, labels=[*_KEY_LABELS, *labels])
     for body in bodies:
         for own, value in values(body):
-            family.add_metric([*_key(body), *own], value)
+            family.add_metric([*namespaced_name(body), *own], value)
     return family
 
 
@@ -199,12 +193,12 @@ def _client(body: Data) -> Any:
 def _time(key: str, body: Data) -> Values:
     try:
         return [((), datetime.fromisoformat(_status(body).get(key, "")).timestamp())]
-    except (TypeError, ValueError, OverflowError):  # no text, no time, or one before all clocks
+    except (TypeError, ValueError, OverflowError):  # not a string, not a time, or one before the epoch's range
         return []
 
 
 def _figures(bodies: list[Data]) -> Iterator[Metric]:
-    stage = [*_KEY, "model", "stage"]
+    stage = [*_KEY_LABELS, "model", "stage"]
     rates = {
         "request_throughput_rps": ("requests_per_second", "Succeeded requests per second of a stage."),
         "output_token_throughput_tps": ("output_tokens_per_second", "Output tokens per second of a stage."),
@@ -226,7 +220,7 @@ def _figures(bodies: list[Data]) -> Iterator[Metric]:
             _add(family, labels, figures.get(key))
         for outcome in ("succeeded", "failed"):
             _add(requests, [*labels, outcome], _mapping(figures.get("requests")).get(outcome))
-        for metric in _LATENCIES:
+        for metric in LATENCIES:
             for statistic in _STATISTICS:
                 _add(latency, [*labels, metric, statistic], _mapping(figures.get(f"{metric}_s")).get(statistic))
     yield from (*families.values(), requests, latency)
@@ -236,10 +230,10 @@ def _stages(bodies: list[Data]) -> Iterator[tuple[list[str], Data]]:
     for body in bodies:
         for stage in _list(_status(body).get("summary")):
             figures = _mapping(stage)
-            yield [*_key(body), _model(body), str(figures.get("name", ""))], figures
+            yield [*namespaced_name(body), _model(body), str(figures.get("name", ""))], figures
 
 
 def _add(family: GaugeMetricFamily, labels: list[str], value: Any) -> None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        with suppress(OverflowError):  # JSON has integers that no float can hold
+        with suppress(OverflowError):  # JSON has integers that are too large for a float
             family.add_metric(labels, float(value))

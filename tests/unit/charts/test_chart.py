@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from perfbench_operator.cluster import RIGHTS
-from perfbench_operator.settings import PREFIX, READERS, Settings
+from perfbench_operator.settings import PARSERS, PREFIX, Settings
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "perfbench"
 Render = Callable[..., list[dict[str, Any]]]
@@ -125,7 +125,7 @@ def test_operator_reads_all_that_the_chart_tells_it(render: Render) -> None:
     assert (found.runner_image, found.runner_labels, found.runner_linger_s) == (
         "perfbench-runner:0.1.0", {"team": "search"}, 20.0
     )  # fmt: skip
-    assert {name.removeprefix(PREFIX) for name in told} <= set(READERS)
+    assert {name.removeprefix(PREFIX) for name in told} <= set(PARSERS)
 
 
 def test_scrape_annotations_reach_runners_and_give_way_to_the_user_s(render: Render) -> None:

@@ -332,12 +332,13 @@ def test_monitors_find_runners_everywhere_or_where_they_are_served(render: Rende
 
 def test_monitors_name_the_port_and_labels_that_pods_have(render: Render) -> None:
     from perfbench_api.resource import PerfBenchmark
-    from perfbench_operator.objects import Identity, Sources, job
+    from perfbench_operator.objects.identity import Identity
+    from perfbench_operator.objects.job import build_job
     from perfbench_operator.settings import Settings
 
     found = named(render(monitoring=ON))
     benchmark = PerfBenchmark.read({"metadata": {"name": "b"}, "spec": {"target": {"mock": {}}}})
-    pod = job(benchmark, Identity("n", "b", "0123456789"), Sources(), Settings())["spec"]["template"]
+    pod = build_job(benchmark, Identity("n", "b", "0123456789"), {}, Settings())["spec"]["template"]
     spec = found["PodMonitor", "perfbench-runners"]["spec"]
     assert spec["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     ports = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}

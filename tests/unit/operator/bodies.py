@@ -1,9 +1,9 @@
-"""Kubernetes objects as the API server gives them, as short as the tests need."""
+"""Kubernetes objects as the API server sends them, as short as the tests allow."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from perfbench_operator.state import Observed
+from perfbench_operator.status.compute import Observed
 
 UID = "0a1b2c3d-0000-4000-8000-000000000000"
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -30,7 +30,7 @@ def body(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = Non
 
 
 def job(*conditions: str, suspend: bool = False, reason: str = "") -> dict[str, Any]:
-    """A Job with conditions that hold."""
+    """A Job with conditions that are true."""
     return {
         "metadata": {"name": "chat-0a1b2c3d", "namespace": "models", "uid": "j", "creationTimestamp": EARLIER},
         "spec": {"suspend": suspend},
@@ -53,10 +53,10 @@ def running() -> dict[str, Any]:
     return pod({"running": {}}, phase="Running")
 
 
-def ended(said: str = "", code: int = 1, why: str = "Error", **status: Any) -> dict[str, Any]:
+def ended(text: str = "", code: int = 1, why: str = "Error", **status: Any) -> dict[str, Any]:
     """A pod whose runner has ended."""
     return pod(
-        {"terminated": {"exitCode": code, "reason": why, "message": said}},
+        {"terminated": {"exitCode": code, "reason": why, "message": text}},
         phase="Succeeded" if code == 0 else "Failed",
         **status,
     )
@@ -78,7 +78,7 @@ def event(reason: str, message: str, at: str = EARLIER) -> dict[str, Any]:
     return {"reason": reason, "message": message, "lastTimestamp": at}
 
 
-def seen(*, pods: list[dict[str, Any]] | None = None, **given: Any) -> Observed:
-    """What was observed: a Job, and what is given."""
+def observed(*, pods: list[dict[str, Any]] | None = None, **given: Any) -> Observed:
+    """An observation of a Job and of whatever is given."""
     options = {"body": body(), "now": NOW, "job": job(), "claim": "chat-results", "pods": pods or [], **given}
     return Observed(**options)

@@ -1,10 +1,11 @@
-"""The docs name what the operator says."""
+"""The docs name everything that the operator reports."""
 
 import re
 from pathlib import Path
 
-from perfbench_operator import reconciler, state, troubles
-from perfbench_operator.metrics import Metrics
+from perfbench_operator import creator
+from perfbench_operator.metrics import OperatorMetrics
+from perfbench_operator.status import compute, troubles
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = (ROOT / "docs" / "kubernetes.md").read_text()
@@ -12,7 +13,7 @@ DOCS = (ROOT / "docs" / "kubernetes.md").read_text()
 
 def test_every_reason_is_documented() -> None:
     found: set[str] = set()
-    for module in (troubles, state, reconciler):
+    for module in (troubles, compute, creator):
         found |= set(re.findall(r'Trouble\(\s*"([A-Z]\w+)"', Path(module.__file__).read_text()))
     for table in (troubles._SCHEDULING, troubles._MOUNTING, troubles._CREATING, troubles._CONFIG):
         found |= {reason for _, reason, _ in table}
@@ -22,6 +23,6 @@ def test_every_reason_is_documented() -> None:
 
 def test_every_metric_of_ours_is_documented() -> None:
     page = (ROOT / "docs" / "monitoring.md").read_text()
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     names = {family.name for family in metrics.registry.collect() if family.name.startswith("perfbench")}
     assert [name for name in sorted(names) if name not in page] == []

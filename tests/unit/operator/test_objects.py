@@ -1,4 +1,4 @@
-"""From a spec to Kubernetes objects, as tables of what is written and what comes of it."""
+"""From a spec to Kubernetes objects, as tables of specs and what is made of them."""
 
 from typing import Any
 
@@ -7,8 +7,10 @@ import yaml
 from bodies import UID, body
 
 from perfbench_api.resource import PerfBenchmark
-from perfbench_operator import objects
-from perfbench_operator.objects import Identity, ObjectsError, Sources
+from perfbench_operator.objects.claim import build_claim, is_ours
+from perfbench_operator.objects.config_map import ObjectsError, build_config_map
+from perfbench_operator.objects.identity import UID_LABEL, Identity
+from perfbench_operator.objects.job import build_job
 from perfbench_operator.settings import Settings
 
 NAME = "chat-0a1b2c3d"
@@ -20,7 +22,7 @@ SETTINGS = Settings(
     runner_labels={"team": "search", "a": "of the operator"},
     runner_linger_s=10.0,
 )
-KEYS = Sources({"mine": ("api.py", "words.txt"), "one": ("prompts.jsonl",), "two": ("a", "b"), "none": ()})
+KEYS = {"mine": ("api.py", "words.txt"), "one": ("prompts.jsonl",), "two": ("a", "b"), "none": ()}
 
 
 def read(spec: dict[str, Any] | None = None) -> tuple[PerfBenchmark, Identity]:
@@ -29,13 +31,13 @@ def read(spec: dict[str, Any] | None = None) -> tuple[PerfBenchmark, Identity]:
 
 
 def manifest(spec: dict[str, Any]) -> dict[str, Any]:
-    text = objects.config_map(*read(spec), KEYS, SETTINGS)["data"]["manifest.yaml"]
+    text = build_config_map(*read(spec), KEYS, SETTINGS)["data"]["manifest.yaml"]
     found: dict[str, Any] = yaml.safe_load(text)["spec"]
     return found
 
 
 def job(spec: dict[str, Any] | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = objects.job(*read(spec), KEYS, SETTINGS)["spec"]
+    found: dict[str, Any] = build_job(*read(spec), KEYS, SETTINGS)["spec"]
     return found
 
 
@@ -78,7 +80,7 @@ def test_service_with_metrics_becomes_a_url() -> None:
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, "5m"), ({"waitFor": "10s"}, "10s"), ({"waitFor": "0s"}, "0s")])
-def test_in_a_cluster_a_target_is_waited_for(given: dict[str, Any], expected: str) -> None:
+def test_runners_in_a_cluster_wait_for_their_target(given: dict[str, Any], expected: str) -> None:
     assert manifest(target(**given))["target"]["waitFor"] == expected
 
 
@@ -118,7 +120,7 @@ def test_dataset_becomes_a_path(dataset: dict[str, Any], path: str) -> None:
         ({"dataset": {"configMap": {"name": "two"}, "claim": {"name": "c"}}}, "configMap and claim exclude each other"),
     ],
 )
-def test_what_cannot_be_run_says_why(spec: dict[str, Any], message: str) -> None:
+def test_a_spec_that_cannot_be_run_says_why(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ObjectsError, match=message):
         manifest(spec)
 
@@ -149,7 +151,7 @@ def test_manifest_says_nothing_of_pods() -> None:
 
 
 def test_manifest_is_one_that_the_runner_reads() -> None:
-    text = objects.config_map(*read({"plugins": [{"configMap": {"name": "mine"}}]}), KEYS, SETTINGS)["data"][
+    text = build_config_map(*read({"plugins": [{"configMap": {"name": "mine"}}]}), KEYS, SETTINGS)["data"][
         "manifest.yaml"
     ]
     assert PerfBenchmark.read(yaml.safe_load(text)).metadata.name == "chat"
@@ -193,9 +195,7 @@ def test_scheduling_is_the_user_s(field: str, value: Any) -> None:
 
 
 def test_labels_of_the_user_never_hide_ours() -> None:
-    meta = job({"runner": {"labels": {"a": "b", objects.UID_LABEL: "x"}, "annotations": {"c": "d"}}})["template"][
-        "metadata"
-    ]
+    meta = job({"runner": {"labels": {"a": "b", UID_LABEL: "x"}, "annotations": {"c": "d"}}})["template"]["metadata"]
     assert meta["labels"] == {"team": "search", "a": "b"} | Identity("models", "chat", UID).labels()
     assert meta["annotations"]["c"] == "d"
     assert meta["annotations"]["prometheus.io/scrape"] == "true"
@@ -211,7 +211,7 @@ def test_grace_period_is_enough_to_store_results() -> None:
 
 
 def test_deadline_of_the_pod_comes_before_that_of_the_job() -> None:
-    """A pod that the Job deletes has no last word; one that the kubelet ends has."""
+    """A pod that the Job deletes leaves no termination message; one that the kubelet stops does."""
     found = job({"runner": {"activeDeadline": "10m"}, "load": {"gracePeriod": "10s"}})
     assert found["template"]["spec"]["activeDeadlineSeconds"] == 600
     assert found["activeDeadlineSeconds"] == 700
@@ -225,19 +225,19 @@ def test_runner_that_ended_by_itself_is_not_started_again() -> None:
     assert (found["parallelism"], found["podReplacementPolicy"]) == (1, "Failed")
 
 
-def test_objects_go_with_their_benchmark_but_the_claim_stays() -> None:
+def test_objects_are_deleted_with_their_benchmark_but_the_claim_stays() -> None:
     benchmark, identity = read()
     for item in (
-        objects.config_map(benchmark, identity, KEYS, SETTINGS),
-        objects.job(benchmark, identity, KEYS, SETTINGS),
+        build_config_map(benchmark, identity, KEYS, SETTINGS),
+        build_job(benchmark, identity, KEYS, SETTINGS),
     ):
         assert identity.owns(item)
         assert item["metadata"]["name"] == NAME
         assert "annotations" not in item["metadata"]
-    claim = objects.claim(benchmark, identity)
+    claim = build_claim(benchmark, identity)
     assert claim is not None
     assert not identity.owns(claim)
-    assert objects.made_by_us(claim, identity)
+    assert is_ours(claim, identity)
     assert not identity.owns({"metadata": {"ownerReferences": [{"uid": "of an earlier one"}]}})
 
 
@@ -252,14 +252,14 @@ def test_objects_go_with_their_benchmark_but_the_claim_stays() -> None:
     ],
 )
 def test_claim_is_as_asked_for(results: dict[str, Any], expected: dict[str, Any]) -> None:
-    claim = objects.claim(*read({"results": results}))
+    claim = build_claim(*read({"results": results}))
     assert claim is not None
     assert claim["spec"] == expected
 
 
 def test_given_claim_is_used() -> None:
     spec = {"results": {"claim": {"name": "shared"}}}
-    assert objects.claim(*read(spec)) is None
+    assert build_claim(*read(spec)) is None
     assert pod(spec)["volumes"][1] == {"name": "results", "persistentVolumeClaim": {"claimName": "shared"}}
 
 

@@ -1,4 +1,4 @@
-"""The small parts that keep the operator going: queue, health, metrics, settings, events."""
+"""The parts around the reconciler: controller, work queue, health, metrics, settings, events."""
 
 import asyncio
 import subprocess
@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from bodies import NOW, UID, body
+from perfbench_operator.metrics import OperatorMetrics
 from prometheus_client import generate_latest
 
-from perfbench_operator.handlers import Operator, serve_metrics
+from perfbench_operator.controller import Controller
+from perfbench_operator.events import phase_event
+from perfbench_operator.handlers import serve_metrics
 from perfbench_operator.health import MISSED_S, STALLED_S, UNREACHABLE_S, Health
-from perfbench_operator.metrics import Metrics
-from perfbench_operator.reconciler import news
 from perfbench_operator.settings import Settings, SettingsError
 from perfbench_operator.workqueue import WorkQueue
 
@@ -46,11 +47,11 @@ async def test_the_earlier_of_two_delays_holds() -> None:
     queue.add_after("a", 60)
     queue.add("a")
     assert await asyncio.wait_for(queue.get(), 1) == "a"
-    assert not queue._timers, "a key that is looked at now need not be later"
+    assert not queue._timers, "a key that is queued now is no longer due later"
     queue.close()
 
 
-async def test_the_queue_tells_how_many_wait_and_how_long() -> None:
+async def test_the_queue_reports_how_many_keys_wait_and_how_long() -> None:
     now_s, waits = 10.0, list[float]()
     queue: WorkQueue[str] = WorkQueue(waits.append, lambda: now_s)
     queue.add("a")
@@ -70,49 +71,49 @@ def version(number: int) -> dict[str, Any]:
     return body(resourceVersion=str(number))
 
 
-def test_watch_that_tells_in_time_is_well() -> None:
+def test_watch_that_reports_in_time_is_healthy() -> None:
     health = Health(0)
     health.listed([version(7)], 1)
-    health.tell(version(8))
+    health.saw(version(8))
     health.listed([version(8)], 100)
     assert health.problem(101) is None
 
 
-def test_watch_that_owes_a_change_is_dead() -> None:
+def test_watch_that_misses_a_change_is_dead() -> None:
     health = Health(0)
-    health.tell(version(7))
+    health.saw(version(7))
     health.listed([version(9)], 10)
     health.listed([version(9)], 10 + MISSED_S)
     assert health.problem(10 + MISSED_S) is None
     problem = health.problem(11 + MISSED_S)
     assert problem is not None
     assert "watch" in problem
-    health.tell(version(9))
+    health.saw(version(9))
     assert health.problem(11 + MISSED_S) is None
 
 
-def test_deleted_benchmarks_are_owed_nothing() -> None:
+def test_deleted_benchmarks_are_not_missed() -> None:
     health = Health(0)
     health.listed([version(9)], 0)
-    health.tell(version(9), is_gone=True)
+    health.saw(version(9), is_gone=True)
     health.listed([], 1)
     assert health.problem(2 * MISSED_S) is None
 
 
-def test_stalled_operator_is_told_from_an_api_server_that_is_away() -> None:
+def test_stalled_operator_is_distinguished_from_an_unreachable_api_server() -> None:
     health = Health(0)
-    assert "not looked" in (health.problem(STALLED_S + 1) or "")
+    assert "not listed" in (health.problem(STALLED_S + 1) or "")
     now_s = 0.0
     while now_s < UNREACHABLE_S:
-        health.tried(now_s)
+        health.list_failed(now_s)
         assert health.problem(now_s) is None
         now_s += 30
-    health.tried(now_s)
+    health.list_failed(now_s)
     assert "API server" in (health.problem(now_s + 1) or "")
 
 
-def test_metrics_tell_of_benchmarks_that_exist() -> None:
-    metrics = Metrics()
+def test_metrics_show_the_benchmarks_that_exist() -> None:
+    metrics = OperatorMetrics()
     stage = {
         "name": "c8",
         "requests": {"succeeded": 9, "failed": 1},
@@ -151,8 +152,8 @@ def test_metrics_tell_of_benchmarks_that_exist() -> None:
     assert "chat" not in generate_latest(metrics.registry).decode()
 
 
-def test_metrics_tell_of_a_benchmark_that_nothing_is_known_of_yet() -> None:
-    metrics = Metrics()
+def test_metrics_show_a_benchmark_without_a_status() -> None:
+    metrics = OperatorMetrics()
     metrics.benchmarks.known[UID] = body()
     text = generate_latest(metrics.registry).decode()
     assert 'perfbench_benchmark_label{benchmark="chat",label="",namespace="models"} 1.0' in text
@@ -203,8 +204,8 @@ def test_a_spec_that_cannot_be_read_has_no_model_and_no_workload(spec: dict[str,
 
 
 def page(benchmark: dict[str, Any]) -> str:
-    """What /metrics says of a benchmark, beside a sound one."""
-    metrics = Metrics()
+    """The metrics of a benchmark, beside an ordinary one."""
+    metrics = OperatorMetrics()
     stage = {"name": "c8", "request_throughput_rps": 1.5}
     metrics.benchmarks.known = {"other": body(status={"summary": [stage]}, name="sound"), UID: benchmark}
     text = generate_latest(metrics.registry).decode()
@@ -216,7 +217,7 @@ def page(benchmark: dict[str, Any]) -> str:
 
 
 class ListedLate:
-    """A cluster that lists benchmarks as they were before what happens meanwhile."""
+    """A cluster that lists benchmarks as they were before `meanwhile` was called."""
 
     def __init__(self, *bodies: dict[str, Any]) -> None:
         self.bodies = list(bodies)
@@ -229,43 +230,45 @@ class ListedLate:
 
 async def test_a_benchmark_that_is_deleted_while_all_are_listed_does_not_come_back() -> None:
     cluster = ListedLate(body(), body(uid="other", name="other"))
-    operator = Operator(Settings(), cluster)  # type: ignore[arg-type]
-    operator.saw_benchmark(body(), is_gone=False)
-    cluster.meanwhile = lambda: operator.saw_benchmark(body(), is_gone=True)
-    await operator._list()
-    assert list(operator.metrics.benchmarks.known) == ["other"]
-    assert list(operator.health.missed) == ["other"], "the watch owes nothing of what is gone"
+    controller = Controller(Settings(), cluster)  # type: ignore[arg-type]
+    controller.saw_benchmark(body(), is_gone=False)
+    cluster.meanwhile = lambda: controller.saw_benchmark(body(), is_gone=True)
+    await controller._list()
+    assert list(controller.metrics.benchmarks.known) == ["other"]
+    assert list(controller.health.missed) == ["other"], "what is deleted is not missed"
     cluster.meanwhile = lambda: None
-    await operator._list()
-    assert set(operator.metrics.benchmarks.known) == {UID, "other"}, "only what the watch told since the list began"
+    await controller._list()
+    assert set(controller.metrics.benchmarks.known) == {UID, "other"}, (
+        "only what the watch reported since the list began"
+    )
 
 
-async def test_a_benchmark_that_is_made_or_changes_while_all_are_listed_stays_as_it_was_told() -> None:
+async def test_a_benchmark_that_is_created_or_changed_while_all_are_listed_stays_as_the_watch_reported_it() -> None:
     changed, made = body(status={"phase": "Succeeded"}, resourceVersion="8"), body(uid="made", name="made")
     cluster = ListedLate(body())
-    operator = Operator(Settings(), cluster)  # type: ignore[arg-type]
+    controller = Controller(Settings(), cluster)  # type: ignore[arg-type]
 
-    def tell() -> None:
-        operator.saw_benchmark(changed, is_gone=False)
-        operator.saw_benchmark(made, is_gone=False)
+    def change() -> None:
+        controller.saw_benchmark(changed, is_gone=False)
+        controller.saw_benchmark(made, is_gone=False)
 
-    cluster.meanwhile = tell
-    await operator._list()
-    assert operator.metrics.benchmarks.known == {UID: changed, "made": made}
-    assert set(operator.health.told) == {UID, "made"}
+    cluster.meanwhile = change
+    await controller._list()
+    assert controller.metrics.benchmarks.known == {UID: changed, "made": made}
+    assert set(controller.health.watched) == {UID, "made"}
 
 
-def test_a_benchmark_that_is_gone_leaves_the_metrics_even_if_it_was_never_there() -> None:
-    operator = Operator(Settings(), ListedLate())  # type: ignore[arg-type]
-    operator.saw_benchmark(body(), is_gone=True)
-    operator.saw_benchmark(body(), is_gone=False)
-    operator.saw_benchmark(body(), is_gone=True)
-    assert operator.metrics.benchmarks.known == {}
+def test_a_deleted_benchmark_leaves_the_metrics_even_if_it_was_never_known() -> None:
+    controller = Controller(Settings(), ListedLate())  # type: ignore[arg-type]
+    controller.saw_benchmark(body(), is_gone=True)
+    controller.saw_benchmark(body(), is_gone=False)
+    controller.saw_benchmark(body(), is_gone=True)
+    assert controller.metrics.benchmarks.known == {}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_metrics_are_served_to_both_families(host: str, has_ipv6: bool) -> None:
-    server = serve_metrics(0, Metrics().registry)
+    server = serve_metrics(0, OperatorMetrics().registry)
     try:
         if host == "[::1]" and not has_ipv6:
             pytest.skip("this machine has no IPv6")
@@ -276,8 +279,8 @@ def test_metrics_are_served_to_both_families(host: str, has_ipv6: bool) -> None:
         server.server_close()
 
 
-def test_promtool_finds_nothing_to_complain_about(promtool: str) -> None:
-    metrics = Metrics()
+def test_promtool_accepts_the_metrics(promtool: str) -> None:
+    metrics = OperatorMetrics()
     metrics.benchmarks.known[UID] = body(status={"phase": "Succeeded", "completionTime": "2026-11-24T12:01:00Z"})
     text = generate_latest(metrics.registry)
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
@@ -306,7 +309,7 @@ def test_settings_are_read_from_the_environment() -> None:
     ("name", "text"),
     [("START_TIMEOUT", "soon"), ("RUNNER_RESOURCES", "[]"), ("RUNNER_LABELS", '{"a": 1}'), ("METRICS_PORT", "x")],
 )
-def test_wrong_setting_is_named(name: str, text: str) -> None:
+def test_invalid_setting_is_named(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"PERFBENCH_{name}"):
         Settings.read({f"PERFBENCH_{name}": text})
 
@@ -326,8 +329,10 @@ def status(phase: str, kind: str, reason: str, **more: Any) -> dict[str, Any]:
         (status("Running", "Running", "Running"), status("Running", "Running", "Running", live={}), None),
     ],
 )
-def test_news_are_told_once(old: dict[str, Any], new: dict[str, Any], expected: tuple[str, str] | None) -> None:
-    event = news(body(), old, new, NOW)
+def test_a_change_of_phase_is_reported_once(
+    old: dict[str, Any], new: dict[str, Any], expected: tuple[str, str] | None
+) -> None:
+    event = phase_event(body(), old, new, NOW)
     assert (event and (event["type"], event["reason"])) == expected
     if event:
-        assert event["metadata"]["name"] == (news(body(), old, new, NOW) or {})["metadata"]["name"]
+        assert event["metadata"]["name"] == (phase_event(body(), old, new, NOW) or {})["metadata"]["name"]

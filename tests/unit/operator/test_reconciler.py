@@ -1,4 +1,4 @@
-"""The operator may die after any call: whoever looks next goes on, and nothing is made twice."""
+"""The operator may die after any call: the next process carries on, and nothing is created twice."""
 
 import copy
 from datetime import UTC, datetime, timedelta
@@ -9,12 +9,12 @@ from bodies import NOW, body, ended, running
 
 from perfbench_api.outcome import Outcome, Progress
 from perfbench_operator.cluster import ConflictError, NotFoundError, RefusedError
-from perfbench_operator.objects import Identity
+from perfbench_operator.objects.identity import Identity
 from perfbench_operator.reconciler import Reconciler
 from perfbench_operator.settings import Settings
 
 Data = dict[str, Any]
-KEY = ("models", "chat")
+NAME = ("models", "chat")
 
 
 class DiedError(Exception):
@@ -22,7 +22,7 @@ class DiedError(Exception):
 
 
 class Memory:
-    """A cluster in memory, which lets the operator die after some calls that change something."""
+    """A cluster in memory that makes the operator die after some number of changes."""
 
     def __init__(self, benchmark: Data, lives: int = 999) -> None:
         self.body = benchmark
@@ -105,9 +105,9 @@ def reconciler(cluster: Memory, now: datetime = NOW) -> Reconciler:
     return Reconciler(cluster, Settings(), clock=lambda: now)  # type: ignore[arg-type]
 
 
-async def look(cluster: Memory, now: datetime = NOW) -> float | None:
-    """One look by a fresh process."""
-    return await reconciler(cluster, now).look(KEY)
+async def reconcile(cluster: Memory, now: datetime = NOW) -> float | None:
+    """One reconcile by a new process."""
+    return await reconciler(cluster, now).reconcile(NAME)
 
 
 def job_of(cluster: Memory) -> Data:
@@ -115,50 +115,50 @@ def job_of(cluster: Memory) -> Data:
     return found
 
 
-LAST_WORD = Outcome(outcome="succeeded").model_dump_json()
+TERMINATION_MESSAGE = Outcome(outcome="succeeded").model_dump_json()
 
 
 @pytest.mark.parametrize("lives", range(1, 10))
-async def test_operator_that_dies_anywhere_makes_everything_once(lives: int) -> None:
+async def test_operator_that_dies_anywhere_creates_everything_once(lives: int) -> None:
     cluster = Memory(body(), lives)
-    for step in (None, running(), ended(LAST_WORD, 0)):
+    for step in (None, running(), ended(TERMINATION_MESSAGE, 0)):
         cluster.runner = step
         for _ in range(3):
             try:
-                await look(cluster)
+                await reconcile(cluster)
             except DiedError:
                 continue
     assert [kind for kind in cluster.created if kind != "Event"] == ["ConfigMap", "PersistentVolumeClaim", "Job"]
     assert cluster.body["status"]["phase"] == "Succeeded"
 
 
-async def test_a_second_look_changes_nothing() -> None:
+async def test_a_second_reconcile_changes_nothing() -> None:
     cluster = Memory(body())
-    await look(cluster)
+    await reconcile(cluster)
     calls = list(cluster.calls)
-    await look(cluster)
+    await reconcile(cluster)
     assert cluster.calls == calls
 
 
-async def test_objects_of_an_earlier_benchmark_of_the_name_are_not_taken_for_ours() -> None:
+async def test_objects_of_an_earlier_benchmark_of_the_same_name_are_not_adopted() -> None:
     cluster = Memory(body())
     cluster.objects["Job", "chat-0a1b2c3d"] = {"metadata": {"ownerReferences": [{"uid": "other"}]}}
-    await look(cluster)
+    await reconcile(cluster)
     assert cluster.body["status"]["conditions"][0]["reason"] == "NameTaken"
 
 
-async def test_claim_of_an_earlier_benchmark_of_the_name_is_used_again_but_nobody_else_s() -> None:
+async def test_claim_of_an_earlier_benchmark_of_the_same_name_is_reused_but_no_other_claim() -> None:
     cluster = Memory(body())
-    await look(cluster)
+    await reconcile(cluster)
     again = Memory(body(uid="ffffffff-0000"))
     claim = cluster.objects["PersistentVolumeClaim", "chat-results"]
     again.objects["PersistentVolumeClaim", "chat-results"] = claim
-    await look(again)
+    await reconcile(again)
     assert again.created == ["ConfigMap", "Job", "Event"]
     claim["metadata"]["labels"] = {}
     third = Memory(body(uid="eeeeeeee-0000"))
     third.objects["PersistentVolumeClaim", "chat-results"] = claim
-    await look(third)
+    await reconcile(third)
     assert third.body["status"]["conditions"][0]["reason"] == "ClaimTaken"
 
 
@@ -174,78 +174,78 @@ async def test_claim_of_an_earlier_benchmark_of_the_name_is_used_again_but_nobod
         (RefusedError("cannot create resource jobs", is_invalid=False), "Pending", "OperatorForbidden"),
     ],
 )
-async def test_what_the_api_server_refuses_is_told(refusal: RefusedError, phase: str, reason: str) -> None:
+async def test_what_the_api_server_rejects_is_reported(refusal: RefusedError, phase: str, reason: str) -> None:
     cluster = Memory(body())
     cluster.refuses = refusal
-    await look(cluster)
+    await reconcile(cluster)
     status = cluster.body["status"]
     assert (status["phase"], reason in [item["reason"] for item in status["conditions"]]) == (phase, True)
 
 
 async def test_cancel_ends_a_running_pod_once_and_gracefully() -> None:
     cluster = Memory(body())
-    await look(cluster)
+    await reconcile(cluster)
     cluster.runner = running()
     cluster.body["spec"]["cancel"] = True
-    await look(cluster)
-    await look(cluster)
+    await reconcile(cluster)
+    await reconcile(cluster)
     assert cluster.calls.count("end") == 1
     assert "suspend" not in cluster.calls
 
 
 async def test_cancel_before_the_runner_runs_suspends_the_job() -> None:
     cluster = Memory(body())
-    await look(cluster)
+    await reconcile(cluster)
     cluster.body["spec"]["cancel"] = True
-    await look(cluster)
-    await look(cluster)
+    await reconcile(cluster)
+    await reconcile(cluster)
     assert cluster.body["status"]["phase"] == "Cancelled"
     assert cluster.calls.count("suspend") == 1
 
 
-async def test_what_failed_before_it_began_does_not_begin_later() -> None:
-    """Even if the operator died between saying so and doing so."""
+async def test_a_run_that_failed_before_it_began_does_not_begin_later() -> None:
+    """Even if the operator died after writing the status and before stopping the Job."""
     cluster = Memory(body())
-    await look(cluster)
+    await reconcile(cluster)
     cluster.body["status"] |= {"phase": "Failed", "completionTime": "2026-11-24T12:00:00Z"}
-    await look(cluster)
+    await reconcile(cluster)
     assert job_of(cluster)["spec"]["suspend"] is True
 
 
-async def test_deleted_job_is_not_made_again() -> None:
+async def test_deleted_job_is_not_created_again() -> None:
     cluster = Memory(body())
-    await look(cluster)
+    await reconcile(cluster)
     cluster.objects = {key: item for key, item in cluster.objects.items() if key[0] != "Job"}
-    await look(cluster)
+    await reconcile(cluster)
     assert cluster.body["status"]["conditions"][-1]["reason"] == "JobGone"
     assert cluster.created.count("Job") == 1
 
 
-async def test_last_word_of_a_pod_that_is_gone_is_known() -> None:
+async def test_termination_message_of_a_deleted_pod_is_kept() -> None:
     cluster = Memory(body())
-    await look(cluster)
+    await reconcile(cluster)
     cluster.runner = running()
-    await look(cluster)
+    await reconcile(cluster)
     job_of(cluster)["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
-    leaving = ended(Outcome(outcome="interrupted").model_dump_json(), 130)
-    leaving["metadata"] |= {"deletionTimestamp": "x", "labels": Identity.of(cluster.body).labels()}
+    terminating = ended(Outcome(outcome="interrupted").model_dump_json(), 130)
+    terminating["metadata"] |= {"deletionTimestamp": "x", "labels": Identity.of(cluster.body).labels()}
     cluster.runner = None
     own = reconciler(cluster)
-    own.saw_pod(leaving)
-    await own.look(KEY)
+    own.saw_pod(terminating)
+    await own.reconcile(NAME)
     assert cluster.body["status"]["conditions"][-1]["reason"] == "Interrupted"
-    assert own.leaving == {}
+    assert own.terminating == {}
 
 
 async def test_ttl_counts_from_the_end() -> None:
     status = {"phase": "Succeeded", "completionTime": "2026-11-24T12:00:00Z"}
     cluster = Memory(body({"ttlSecondsAfterFinished": 60}, status))
-    assert await look(cluster, NOW + timedelta(seconds=10)) == pytest.approx(50.5)
+    assert await reconcile(cluster, NOW + timedelta(seconds=10)) == pytest.approx(50.5)
     assert cluster.body
-    assert await look(cluster, datetime(2026, 11, 24, 12, 1, 1, tzinfo=UTC)) is None
+    assert await reconcile(cluster, datetime(2026, 11, 24, 12, 1, 1, tzinfo=UTC)) is None
     assert not cluster.body
 
 
 async def test_benchmark_that_is_gone_needs_nothing() -> None:
-    assert await look(Memory({})) is None
-    assert await look(Memory(body(deletionTimestamp="2026-11-24T12:00:00Z"))) is None
+    assert await reconcile(Memory({})) is None
+    assert await reconcile(Memory(body(deletionTimestamp="2026-11-24T12:00:00Z"))) is None

@@ -1,0 +1,175 @@
+"""The Job of a runner, and its pod."""
+
+import math
+
+from perfbench_api.resource import PerfBenchmark
+from perfbench_api.sections import Target
+from perfbench_operator.kube import Resource
+from perfbench_operator.objects.claim import claim_name
+from perfbench_operator.objects.config_map import ConfigMapKeys
+from perfbench_operator.objects.identity import Identity
+from perfbench_operator.objects.layout import CONFIG, CONTAINER, DATA, PORT, RESULTS, TERMINATION_LOG
+from perfbench_operator.settings import Settings
+
+STORING_S = 30
+"""How long a runner may take to store its results after the last requests have ended."""
+USER = 65532
+_OWN_EXIT_CODES = (1, 2, 130)
+"""Exit codes of a runner that ended by its own decision: starting it again would not help."""
+_DO_NOT_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+"""A run whose load generator is moved to another node is lost."""
+
+
+def build_job(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
+    """The Job of one runner. It never runs two pods at once: they would load the target twice."""
+    runner = benchmark.spec.runner
+    template = _pod(benchmark, identity, keys, settings)
+    policy = {
+        "rules": [
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": list(_OWN_EXIT_CODES)},
+            }
+        ]
+    }
+    spec: Resource = {
+        "parallelism": 1,
+        "completions": 1,
+        "backoffLimit": runner.backoff_limit,
+        "podFailurePolicy": policy,
+        "podReplacementPolicy": "Failed",
+        "template": template,
+    }
+    if runner.active_deadline is not None:
+        # The pod's own deadline comes first: the pod then stays, and with it its termination message. The Job's deadline
+        # is for pods that never start.
+        deadline_s = math.ceil(runner.active_deadline)
+        template["spec"]["activeDeadlineSeconds"] = deadline_s
+        spec["activeDeadlineSeconds"] = deadline_s + template["spec"]["terminationGracePeriodSeconds"] + 60
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": identity.metadata(), "spec": spec}
+
+
+def _pod(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
+    runner = benchmark.spec.runner
+    secrets = [secret.name for secret in runner.image_pull_secrets] or settings.runner_pull_secrets
+    spec: Resource = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": math.ceil(benchmark.spec.load.grace_period) + STORING_S,
+        "securityContext": runner.pod_security_context or _pod_security(),
+        "imagePullSecrets": [{"name": name} for name in secrets] or None,
+        "nodeSelector": runner.node_selector,
+        "affinity": runner.affinity,
+        "tolerations": runner.tolerations,
+        "topologySpreadConstraints": runner.topology_spread_constraints,
+        "priorityClassName": runner.priority_class_name,
+        "runtimeClassName": runner.runtime_class_name,
+        "serviceAccountName": runner.service_account_name,
+        "containers": [_container(benchmark, identity, settings)],
+        "volumes": [*_volumes(benchmark, identity, keys), *(runner.volumes or [])],
+    }
+    return {
+        "metadata": {
+            "labels": {**settings.runner_labels, **(runner.labels or {}), **identity.labels()},
+            "annotations": {**_DO_NOT_EVICT, **settings.runner_annotations, **(runner.annotations or {})},
+        },
+        "spec": {key: value for key, value in spec.items() if value is not None},
+    }
+
+
+def _pod_security() -> Resource:
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _container_security() -> Resource:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _container(benchmark: PerfBenchmark, identity: Identity, settings: Settings) -> Resource:
+    runner = benchmark.spec.runner
+    command = [
+        *("perfbench", "run", f"{CONFIG}/manifest.yaml", "--results-dir", f"{RESULTS}/{identity.folder}"),
+        *("--listen", f":{PORT}", "--termination-message", TERMINATION_LOG),
+    ]
+    container = {
+        "name": CONTAINER,
+        "image": runner.image or settings.runner_image,
+        "imagePullPolicy": runner.image_pull_policy or settings.runner_pull_policy,
+        "command": command,
+        "env": [*_secret_env(benchmark.spec.target), *(runner.env or [])],
+        "envFrom": runner.env_from,
+        "ports": [{"name": "metrics", "containerPort": PORT}],
+        "resources": runner.resources or dict(settings.runner_resources),
+        "securityContext": runner.security_context or _container_security(),
+        "terminationMessagePath": TERMINATION_LOG,
+        # Without a termination message of the runner, Kubernetes puts the end of its log there.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*_mounts(benchmark), *(runner.volume_mounts or [])],
+    }
+    return {key: value for key, value in container.items() if value is not None}
+
+
+def _secret_env(target: Target) -> list[Resource]:
+    """Secrets become environment variables of the container by reference: the operator never reads them."""
+    found = {header.env: header.secret_key_ref for header in target.headers}
+    key = target.api_key
+    if key and key.secret_key_ref:
+        found = {key.env or "PERFBENCH_API_KEY": key.secret_key_ref, **found}
+    return [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.name, "key": ref.key}}}
+        for name, ref in found.items()
+        if ref
+    ]
+
+
+def _mounts(benchmark: PerfBenchmark) -> list[Resource]:
+    mounts: list[Resource] = [
+        {"name": "config", "mountPath": CONFIG, "readOnly": True},
+        {"name": "results", "mountPath": RESULTS},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 an emptyDir of the pod
+    ]
+    if benchmark.spec.dataset.config_map or benchmark.spec.dataset.claim:
+        mounts.append({"name": "dataset", "mountPath": DATA, "readOnly": True})
+    return mounts
+
+
+def _volumes(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys) -> list[Resource]:
+    dataset = benchmark.spec.dataset
+    volumes: list[Resource] = [
+        # One projected volume, because nothing can be mounted inside a read-only mount.
+        {"name": "config", "projected": {"sources": _config_sources(benchmark, identity, keys)}},
+        {"name": "results", "persistentVolumeClaim": {"claimName": claim_name(benchmark, identity)}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    if dataset.config_map:
+        volumes.append({"name": "dataset", "configMap": {"name": dataset.config_map.name}})
+    elif dataset.claim:
+        volumes.append({"name": "dataset", "persistentVolumeClaim": {"claimName": dataset.claim.name}})
+    return volumes
+
+
+def _config_sources(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys) -> list[Resource]:
+    found: list[Resource] = [{"configMap": {"name": identity.child}}]
+    for index, plugin in enumerate(benchmark.spec.plugins):
+        if plugin.config_map:
+            name = plugin.config_map.name
+            items = [{"key": key, "path": f"plugins/{index}/{key}"} for key in keys[name]]
+            found.append({"configMap": {"name": name, "items": items}})
+    authority = benchmark.spec.target.tls.ca
+    if authority:
+        for kind, ref in (("secret", authority.secret_key_ref), ("configMap", authority.config_map_key_ref)):
+            if ref:
+                found.append({kind: {"name": ref.name, "items": [{"key": ref.key, "path": "ca/ca.crt"}]}})
+    return found

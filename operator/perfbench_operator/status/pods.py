@@ -1,0 +1,49 @@
+"""Reading a runner's pod and its Job: container state, conditions, termination message. Pure."""
+
+import json
+
+from perfbench_api.outcome import Outcome
+from perfbench_operator.kube import Data
+from perfbench_operator.objects.layout import CONTAINER
+
+
+def condition(resource: Data, kind: str) -> Data:
+    """A condition of a pod or Job; empty if it has none of this type."""
+    conditions = resource.get("status", {}).get("conditions") or []
+    return next((one for one in conditions if one.get("type") == kind), {})
+
+
+def is_true(resource: Data, kind: str) -> bool:
+    """Whether a condition of a pod or Job is true."""
+    return condition(resource, kind).get("status") == "True"
+
+
+def is_running(pod: Data) -> bool:
+    """Whether the runner's container is running."""
+    return "running" in _state(pod)
+
+
+def waiting(pod: Data) -> Data:
+    """Why the runner's container waits; empty if it does not."""
+    return _state(pod).get("waiting") or {}
+
+
+def terminated(pod: Data) -> Data:
+    """How the runner's container ended; empty if it has not."""
+    return _state(pod).get("terminated") or {}
+
+
+def outcome_of(pod: Data) -> Outcome | None:
+    """What the runner's termination message says; None if there is no message or it is not an outcome."""
+    text = terminated(pod).get("message", "")
+    try:
+        return Outcome.model_validate(json.loads(text, parse_constant=lambda _: None))
+    except ValueError:  # not JSON, or not an outcome: the end of a log
+        return None
+
+
+def _state(pod: Data) -> Data:
+    containers = pod.get("status", {}).get("containerStatuses") or []
+    found: Data = next((status for status in containers if status.get("name") == CONTAINER), {})
+    state: Data = found.get("state", {})
+    return state

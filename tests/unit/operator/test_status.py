@@ -1,0 +1,315 @@
+"""The status of a benchmark, as a table of observations and what follows from them."""
+
+import json
+from typing import Any
+
+import pytest
+from bodies import EARLIER, NOW, body, ended, event, job, observed, pod, running, unscheduled, waiting
+
+from perfbench_api.outcome import Outcome, Progress, StoredResults
+from perfbench_api.status import Status
+from perfbench_operator.kube import merge_patch, timestamp
+from perfbench_operator.status.compute import Observed, compute, invalid
+from perfbench_operator.status.draft import previous_status
+from perfbench_operator.status.troubles import Trouble
+
+STORED = StoredResults(path="/results/models/chat/0a1b/benchmark.db", bytes=4096, sha256="ab", rows=80)
+STAGE = {
+    "name": "c8",
+    "requests": {"total": 80, "succeeded": 79, "failed": 1},
+    "request_throughput_rps": 12.345678,
+    "output_token_throughput_tps": 789.1234,
+    "ttft_s": {"mean": 0.05, "p50": 0.0512345, "p99": 1.2345},
+}
+
+
+def message(kind: str = "succeeded", **given: Any) -> str:
+    """A termination message."""
+    return Outcome.model_validate({"outcome": kind, "stages": [STAGE], "results": STORED, **given}).model_dump_json()
+
+
+def conditions(status: Status) -> dict[str, tuple[str, str]]:
+    return {condition.type: (condition.status, condition.reason) for condition in status.conditions}
+
+
+CANCELLED = body({"cancel": True})
+STARTED = body(status={"phase": "Running", "startTime": EARLIER, "job": "chat-0a1b2c3d"})
+LATE = {"now": NOW.replace(hour=13)}
+
+UNDER_WAY: list[tuple[str, Observed, str, tuple[str, str]]] = [
+    ("nothing there yet", observed(job=None), "Pending", ("False", "Starting")),
+    ("Job without a pod", observed(), "Pending", ("False", "Starting")),
+    ("pod is being started", observed(pods=[waiting("ContainerCreating")]), "Pending", ("False", "Starting")),
+    (
+        "ConfigMap missing",
+        observed(job=None, blocked=Trouble("ConfigMapMissing", "x")),
+        "Pending",
+        ("False", "ConfigMapMissing"),
+    ),
+    ("image", observed(pods=[waiting("ErrImagePull", "no such host")]), "Pending", ("False", "ImageCannotBePulled")),
+    (
+        "secret",
+        observed(pods=[waiting("CreateContainerConfigError", 'secret "k" not found')]),
+        "Pending",
+        ("False", "SecretMissing"),
+    ),
+    (
+        "no node",
+        observed(pods=[unscheduled("0/1 nodes are available: Insufficient cpu")]),
+        "Pending",
+        ("False", "Unschedulable"),
+    ),
+    (
+        "claim missing",
+        observed(pods=[unscheduled('0/1 nodes: persistentvolumeclaim "x" not found')]),
+        "Pending",
+        ("False", "ClaimMissing"),
+    ),
+    (
+        "claim unbound",
+        observed(pods=[unscheduled("0/1 nodes: pod has unbound immediate PersistentVolumeClaims")]),
+        "Pending",
+        ("False", "ClaimNotBound"),
+    ),
+    (
+        "quota",
+        observed(events=[event("FailedCreate", "pods is forbidden: exceeded quota: q, requested: cpu=1")]),
+        "Pending",
+        ("False", "QuotaExceeded"),
+    ),
+    (
+        "pod security",
+        observed(events=[event("FailedCreate", 'pods "x" is forbidden: violates PodSecurity "restricted"')]),
+        "Pending",
+        ("False", "PodSecurityViolation"),
+    ),
+    (
+        "dataset ConfigMap missing",
+        observed(
+            pods=[waiting("ContainerCreating")],
+            events=[event("FailedMount", 'MountVolume.SetUp failed: configmap "d" not found')],
+        ),
+        "Pending",
+        ("False", "ConfigMapMissing"),
+    ),
+    ("runner does not answer yet", observed(pods=[running()]), "Pending", ("False", "Starting")),
+    ("runner starts", observed(pods=[running()], progress=Progress()), "Pending", ("False", "Starting")),
+    (
+        "target is down",
+        observed(pods=[running()], progress=Progress(phase="waiting", message="connection refused")),
+        "Waiting",
+        ("False", "WaitingForTarget"),
+    ),
+    ("warm-up", observed(pods=[running()], progress=Progress(phase="warmup")), "Running", ("True", "Running")),
+    (
+        "load",
+        observed(pods=[running()], progress=Progress(phase="running", stage="c8")),
+        "Running",
+        ("True", "Running"),
+    ),
+    ("busy for a moment", observed(body=STARTED, pods=[running()]), "Running", ("", "")),
+    ("termination message not read yet", observed(body=STARTED, pods=[ended(code=137)]), "Running", ("", "")),
+]
+
+
+@pytest.mark.parametrize(
+    ("observation", "phase", "reason"), [row[1:] for row in UNDER_WAY], ids=[row[0] for row in UNDER_WAY]
+)
+def test_under_way(observation: Observed, phase: str, reason: tuple[str, str]) -> None:
+    status = compute(observation)
+    assert status.phase == phase
+    assert conditions(status).get("Running", ("", "")) == reason
+    assert not {"Complete", "Failed"} & conditions(status).keys()
+
+
+FAILED = job("Failed")
+OVER: list[tuple[str, Observed, str, str]] = [
+    ("succeeded", observed(pods=[ended(message(), 0)], job=job("Complete")), "Succeeded", "Completed"),
+    ("succeeded, Job not there yet", observed(pods=[ended(message(), 0)]), "Succeeded", "Completed"),
+    ("succeeded before the cancel", observed(body=CANCELLED, pods=[ended(message(), 0)]), "Succeeded", "Completed"),
+    (
+        "too many failed",
+        observed(pods=[ended(message("failed", reason="TooManyFailures"))]),
+        "Failed",
+        "TooManyFailures",
+    ),
+    (
+        "target down",
+        observed(pods=[ended(message("failed", reason="TargetUnreachable"))]),
+        "Failed",
+        "TargetUnreachable",
+    ),
+    ("out of memory", observed(job=FAILED, pods=[ended("", 137, "OOMKilled")]), "Failed", "RunnerOutOfMemory"),
+    ("killed", observed(job=FAILED, pods=[ended("", 137)]), "Failed", "RunnerKilled"),
+    ("crashed", observed(job=FAILED, pods=[ended("Traceback\nKeyError: 'x'", 1)]), "Failed", "RunnerFailed"),
+    ("refused", observed(job=FAILED, pods=[ended("", 2)]), "Failed", "InvalidSpec"),
+    ("pod is gone", observed(job=FAILED), "Failed", "RunnerLost"),
+    ("never scheduled in time", observed(job=job("Failed", reason="DeadlineExceeded")), "Failed", "DeadlineExceeded"),
+    ("told to stop", observed(pods=[ended(message("interrupted"), 130)]), "Failed", "Interrupted"),
+    (
+        "cancelled in mid-run",
+        observed(body=CANCELLED, pods=[ended(message("interrupted"), 130)]),
+        "Cancelled",
+        "Cancelled",
+    ),
+    ("cancelled before the runner ran", observed(body=CANCELLED, job=job(suspend=True)), "Cancelled", "Cancelled"),
+    ("cancelled before anything", observed(body=CANCELLED, job=None), "Cancelled", "Cancelled"),
+    ("Job deleted by someone", observed(body=STARTED, job=None), "Failed", "JobGone"),
+    ("image for too long", observed(pods=[waiting("ImagePullBackOff")], **LATE), "Failed", "ImageCannotBePulled"),
+    ("impossible image name", observed(pods=[waiting("InvalidImageName")]), "Failed", "ImageCannotBePulled"),
+    ("no node for too long", observed(pods=[unscheduled("Insufficient cpu")], **LATE), "Failed", "Unschedulable"),
+    (
+        "blocked for ever",
+        observed(job=None, blocked=Trouble("InvalidSpec", "x", is_final=True)),
+        "Failed",
+        "InvalidSpec",
+    ),
+    (
+        "blocked for too long",
+        observed(job=None, blocked=Trouble("ConfigMapMissing", "x"), **LATE),
+        "Failed",
+        "ConfigMapMissing",
+    ),
+]
+
+
+@pytest.mark.parametrize(("observation", "phase", "reason"), [row[1:] for row in OVER], ids=[row[0] for row in OVER])
+def test_over(observation: Observed, phase: str, reason: str) -> None:
+    status = compute(observation)
+    assert status.phase == phase
+    facts = conditions(status)
+    assert facts["Complete"] == ("True" if phase == "Succeeded" else "False", reason)
+    assert facts["Failed"][0] == ("True" if phase == "Failed" else "False")
+    assert facts["Running"] == ("False", reason)
+    assert status.completion_time == timestamp(observation.now)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ({"reason": "Evicted", "message": "The node was low on resource: memory."}, "RunnerEvicted"),
+        ({"reason": "DeadlineExceeded"}, "DeadlineExceeded"),
+        (
+            {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]},
+            "RunnerDisrupted",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "text", ["", message("interrupted")], ids=["without termination message", "with partial results"]
+)
+def test_what_kubernetes_did_is_reported_as_the_reason(status: dict[str, Any], reason: str, text: str) -> None:
+    found = compute(observed(job=FAILED, pods=[ended(text, 130, **status)]))
+    assert conditions(found)["Failed"] == ("True", reason)
+    assert (found.results is not None) == bool(text), "a failed run keeps what it measured"
+
+
+def test_final_figures_are_rounded_and_readable() -> None:
+    status = compute(observed(pods=[ended(message(verdict="Passed", client="valid"), 0)])).dump()
+    assert status["verdict"] == "Passed"
+    assert status["live"] == {
+        "requests": 80,
+        "failed": 1,
+        "inFlight": 0,
+        "requestsPerSecond": 12.35,
+        "outputTokensPerSecond": 789.1,
+        "ttftP50": "51.2ms",
+        "ttftP99": "1.23s",
+    }
+    assert status["summary"][0]["request_throughput_rps"] == 12.3457
+    assert status["progress"]["done"] == "100%"
+    assert status["client"] == {"state": "valid", "reasons": []}
+    assert status["results"] == {
+        "claim": "chat-results",
+        "path": "models/chat/0a1b/benchmark.db",
+        "bytes": 4096,
+        "sha256": "ab",
+        "rows": 80,
+    }
+
+
+def test_nan_never_gets_into_a_status() -> None:
+    text = json.dumps({"outcome": "succeeded", "stages": [{"name": "a", "ttft_s": {"p99": float("nan")}}]})
+    status = compute(observed(pods=[ended(text, 0)])).dump()
+    assert status["summary"] == [{"name": "a", "ttft_s": {}}]
+    json.dumps(status, allow_nan=False)
+
+
+def test_live_figures_follow_the_runner() -> None:
+    progress = Progress(
+        phase="running",
+        stage="c8",
+        stage_index=1,
+        stage_count=3,
+        percent=41.7,
+        eta_s=92.4,
+        requests=40,
+        request_throughput_rps=9.87654,
+        ttft_p99_s=0.0314159,
+        client="degraded",
+    )
+    status = compute(observed(pods=[running()], progress=progress))
+    assert status.progress is not None
+    assert (status.progress.done, status.progress.eta, status.message) == ("41%", "92s", "stage 2 of 3: c8")
+    assert status.live is not None
+    assert (status.live.requests_per_second, status.live.ttft_p99) == (9.877, "31.4ms")
+    assert status.client is not None
+    assert status.client.state == "degraded"
+
+
+def test_transition_time_of_a_condition_changes_only_with_its_state() -> None:
+    first = compute(observed(pods=[waiting("ErrImagePull")])).dump()
+    later = {"body": body(status=first), "now": NOW.replace(minute=5)}
+    second = compute(observed(pods=[waiting("ImagePullBackOff")], **later)).dump()
+    third = compute(observed(pods=[running()], progress=Progress(phase="running"), **later)).dump()
+    assert second["conditions"][0]["lastTransitionTime"] == "2026-11-24T12:00:00Z"
+    assert {item["type"]: item["lastTransitionTime"] for item in third["conditions"]}[
+        "Running"
+    ] == "2026-11-24T12:05:00Z"
+
+
+def test_the_same_observation_gives_the_same_status() -> None:
+    first_observation = observed(pods=[running()], progress=Progress(phase="running", stage="c8"))
+    first = compute(first_observation).dump()
+    again = compute(
+        observed(pods=first_observation.pods, progress=first_observation.progress, body=body(status=first))
+    ).dump()
+    assert merge_patch(first, again) == {}
+
+
+def test_invalid_spec_names_every_problem() -> None:
+    status = invalid(body(), NOW, ["load.stages[0]: has no end", "request.maxTokens: 0"])
+    assert status.phase == "Failed"
+    assert conditions(status)["Failed"] == ("True", "InvalidSpec")
+    assert status.message == "load.stages[0]: has no end; request.maxTokens: 0"
+
+
+def test_log_of_a_crash_gives_one_line_at_most() -> None:
+    log = "a header with a secret\n" + "KeyError: " + "x" * 5000
+    status = compute(observed(job=FAILED, pods=[ended(log)]))
+    assert "secret" not in status.message
+    assert len(status.message) < 600
+
+
+def test_a_status_that_cannot_be_read_starts_empty() -> None:
+    assert previous_status(body(status={"phase": "Unheard", "old": 1})) == Status()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "patch"),
+    [
+        ({}, {"a": 1}, {"a": 1}),
+        ({"a": 1}, {}, {"a": None}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, {"a": {"c": 3}}),
+        ({"a": [1]}, {"a": [1]}, {}),
+        ({"a": {"b": 1}}, {"a": {"b": 1}}, {}),
+    ],
+)
+def test_patch_contains_only_what_changed(old: dict[str, Any], new: dict[str, Any], patch: dict[str, Any]) -> None:
+    assert merge_patch(old, new) == patch
+
+
+def test_pods_are_named() -> None:
+    status = compute(observed(pods=[pod()]))
+    assert status.runners is not None
+    assert (status.runners[0].name, status.runners[0].node) == ("chat-0a1b2c3d-x", "node")
