@@ -1,4 +1,4 @@
-"""The tables of all metrics in docs/monitoring.md, made from where the metrics are declared."""
+"""The tables of all metrics in docs/monitoring.md, generated from where the metrics are declared."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -22,14 +22,14 @@ class Line(NamedTuple):
 
 
 def runner() -> Iterator[Line]:
-    """Metrics of a run; the labels that all have are left out."""
+    """Metrics of a run; the labels that all of them have are left out."""
     for family in FAMILIES.values():
         name = f"{family.name}_total" if family.kind == "counter" else family.name
         yield Line(name, family.kind, tuple(label for label in family.labels if label not in RUN), family.text)
 
 
 def operator() -> Iterator[Line]:
-    """Metrics of the operator, those of every Python process left out."""
+    """Metrics of the operator, without those that every Python process has."""
     registry = OperatorMetrics().registry
     labels = dict(_labels(registry))
     for metric in registry.collect():
@@ -40,7 +40,7 @@ def operator() -> Iterator[Line]:
 
 
 def _labels(registry: CollectorRegistry) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Labels of counters and histograms: prometheus_client tells of them nowhere else."""
+    """Labels of counters and histograms; prometheus_client exposes them nowhere else."""
     for collector in registry._collector_to_names:
         if isinstance(collector, MetricWrapperBase):
             yield from ((metric.name, tuple(collector._labelnames)) for metric in collector.describe())
@@ -56,7 +56,7 @@ def table(lines: Iterable[Line]) -> str:
 
 
 def names() -> str:
-    """Which of the servers' own names are behind which of ours."""
+    """Which of the servers' own metrics each of our figures is made from."""
     rows = ["| figure | in the summary | made from |", "| --- | --- | --- |"]
     kinds = {
         "sum": "mean, min, max; added over replicas",
@@ -74,14 +74,14 @@ def names() -> str:
 
 
 def _named(name: Name) -> str:
-    """A server's metric as PromQL has it; where only the beginning of a label's value matters, with dots."""
+    """A server's metric in PromQL notation; an ellipsis where only the beginning of a label's value matters."""
     label, _, value = name.label.replace('"', "").partition(": ")
     rest = "" if name.label.endswith('"') else "…"
     return f'`{name.name}{{{label}="{value}{rest}"}}`' if label else f"`{name.name}`"
 
 
 def fill(text: str) -> str:
-    """A page with the tables between its markers `<!-- NAME -->` and `<!-- /NAME -->` renewed."""
+    """A page with the tables between the markers `<!-- NAME -->` and `<!-- /NAME -->` regenerated."""
     made = {"runner": table(runner()), "operator": table(operator()), "server": names()}
     for name, content in made.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)

@@ -1,7 +1,6 @@
-"""The pieces that Grafana dashboards are built of, as plain data: panels, queries, variables, rows.
+"""Panels of Grafana dashboards and the overrides of their fields, as plain data in Grafana's classic JSON model.
 
-A dashboard is Grafana's classic JSON model, as files and the sidecar of its chart load it. Every panel has a title, a
-description and a unit; `board` lays panels out from left to right, 24 columns a row, and numbers them.
+Every panel has a title, a description and a unit. board.py places them on a dashboard.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,25 +9,16 @@ from typing import Any
 
 Data = dict[str, Any]
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-SCHEMA_VERSION = 39
-"""Of Grafana 11; 10 reads it, later ones bring it up to date."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """A PromQL query and how its series are called."""
+    """A PromQL query and the name of its series."""
 
     expr: str
     legend: str = ""
     is_instant: bool = False
     format: str = "time_series"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A heading."""
-
-    title: str
 
 
 def panel(
@@ -82,7 +72,7 @@ def lines(
     stacked: bool = False,
     points: bool = False,
 ) -> Data:
-    """Values over time; the legend tells mean and maximum. `points`: few and far between, joined up."""
+    """Values over time; the legend shows mean and maximum. `points`: few values far apart, joined by lines."""
     custom: Data = {
         "drawStyle": "line",
         "lineWidth": 1 if points else 2,
@@ -120,7 +110,7 @@ def stat(
     mappings: Sequence[Data] = (),
     decimals: int | None = None,
 ) -> Data:
-    """One number; `steps` are colours and from where on they hold."""
+    """One number; `steps` are colours and the values from which on they apply."""
     defaults: Data = {
         "mappings": list(mappings),
         "thresholds": {"mode": "absolute", "steps": [{"color": color, "value": value} for color, value in steps]},
@@ -141,7 +131,7 @@ def stat(
 
 
 def heatmap(title: str, description: str, query: Query, size: tuple[int, int] = (12, 9)) -> Data:
-    """How a histogram's values are spread over time."""
+    """The distribution of a histogram's values over time."""
     options = {
         "calculate": False,
         "cellGap": 1,
@@ -160,7 +150,7 @@ def heatmap(title: str, description: str, query: Query, size: tuple[int, int] = 
 def timeline(
     title: str, description: str, *queries: Query, size: tuple[int, int] = (24, 4), mappings: Sequence[Data] = ()
 ) -> Data:
-    """Which of several states holds when."""
+    """Which of several states is active when."""
     options = {
         "showValue": "never",
         "mergeValues": True,
@@ -196,7 +186,7 @@ def table(
 ) -> Data:
     """Instant queries as the columns of one table, sorted `by` one of them.
 
-    Columns of queries are called `Value #A`, `Value #B`, … until `rename` gives them names; `units` go by those names.
+    Grafana calls the columns `Value #A`, `Value #B`, …; `rename` gives them names, and `units` refers to these names.
     """
     excluded = dict.fromkeys(["Time", *hide], True)
     transformations: list[Data] = [
@@ -223,13 +213,13 @@ def _unit_of(name: str, unit: str) -> Data:
 
 
 def words(of: Sequence[tuple[str, str]]) -> list[Data]:
-    """Mappings that show numbers as words with colours, by their position."""
+    """Mappings that show a number as the coloured word at that position."""
     options = {str(number): {"text": text, "color": color, "index": number} for number, (text, color) in enumerate(of)}
     return [{"type": "value", "options": options}]
 
 
 def states(column: str, of: Sequence[tuple[str, str]]) -> Data:
-    """Show the numbers of a column as words with colours."""
+    """Show the numbers of a column as coloured words."""
     return {
         "matcher": {"id": "byName", "options": column},
         "properties": [
@@ -240,7 +230,7 @@ def states(column: str, of: Sequence[tuple[str, str]]) -> Data:
 
 
 def linked(column: str, title: str, url: str) -> Data:
-    """Make a column's cells links."""
+    """Turn a column's cells into links."""
     return {
         "matcher": {"id": "byName", "options": column},
         "properties": [{"id": "links", "value": [{"title": title, "url": url, "targetBlank": False}]}],
@@ -248,7 +238,7 @@ def linked(column: str, title: str, url: str) -> Data:
 
 
 def dashed(pattern: str, color: str = "red") -> Data:
-    """Draw series whose name matches as a dashed line without filling: bounds, and what was asked for."""
+    """Draw series whose name matches as a dashed line without filling: for limits and targets."""
     return {
         "matcher": {"id": "byRegexp", "options": pattern},
         "properties": [
@@ -262,149 +252,8 @@ def dashed(pattern: str, color: str = "red") -> Data:
 
 
 def colored(name: str, color: str) -> Data:
-    """A series' own colour."""
+    """Give a series a fixed colour."""
     return {
         "matcher": {"id": "byName", "options": name},
         "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
     }
-
-
-def datasource() -> Data:
-    """The variable that picks the Prometheus."""
-    return {
-        "name": "datasource",
-        "label": "Data source",
-        "type": "datasource",
-        "query": "prometheus",
-        "refresh": 1,
-        "regex": "",
-        "multi": False,
-        "includeAll": False,
-        "hide": 0,
-        "current": {},
-        "options": [],
-    }
-
-
-def variable(
-    name: str,
-    label: str,
-    query: str,
-    *,
-    multi: bool = True,
-    description: str = "",
-    sort: int = 1,
-    all_values: str = ".*",
-) -> Data:
-    """A variable whose values are found by a query; those that may have several may have all."""
-    everything = {"selected": True, "text": ["All"], "value": ["$__all"]}
-    return {
-        "name": name,
-        "label": label,
-        "description": description,
-        "type": "query",
-        "datasource": DATASOURCE,
-        "query": {"query": query, "refId": f"{name}-variable"},
-        "refresh": 2,  # with the time range
-        "sort": sort,
-        "regex": "",
-        "multi": multi,
-        "includeAll": multi,
-        **({"allValue": all_values} if multi else {}),
-        "hide": 0,
-        "current": everything if multi else {},
-        "options": [],
-    }
-
-
-def board(
-    uid: str,
-    title: str,
-    description: str,
-    variables: Sequence[Data],
-    content: Sequence[Data | Row],
-    refresh: str,
-    since: str,
-    interval: str = "",
-) -> Data:
-    """A whole dashboard. `interval`: between scrapes, where it is not the data source's own."""
-    built_in = {
-        "builtIn": 1,
-        "name": "Annotations & Alerts",
-        "type": "dashboard",
-        "datasource": {"type": "grafana", "uid": "-- Grafana --"},
-        "enable": True,
-        "hide": True,
-        "iconColor": "rgba(0, 211, 255, 1)",
-    }
-    return {
-        "uid": uid,
-        "title": title,
-        "description": description,
-        "tags": ["perfbench"],
-        "editable": False,
-        "graphTooltip": 1,
-        "refresh": refresh,
-        "time": {"from": since, "to": "now"},
-        "timezone": "browser",
-        "schemaVersion": SCHEMA_VERSION,
-        "version": 1,
-        "links": [_link()],
-        "annotations": {"list": [built_in]},
-        "templating": {"list": [datasource(), *variables]},
-        "panels": [_paced(one, interval) if interval else one for one in _laid_out(content)],
-    }
-
-
-def _link() -> Data:
-    """The menu of all our dashboards, keeping variables; what one looks at in Run is minutes, in Results days."""
-    return {
-        "type": "dashboards",
-        "title": "perfbench",
-        "tags": ["perfbench"],
-        "asDropdown": False,
-        "includeVars": True,
-        "keepTime": False,
-        "targetBlank": False,
-        "icon": "external link",
-        "tooltip": "",
-        "url": "",
-    }
-
-
-def _paced(one: Data, interval: str) -> Data:
-    """A panel whose steps and rates are by a scrape interval: both the panel and its queries must say so."""
-    targets = [{**target, "interval": interval} for target in one.get("targets", [])]
-    return {**one, "interval": interval, "targets": targets} if targets else one
-
-
-class _Grid:
-    """Places panels from left to right, 24 columns wide."""
-
-    def __init__(self) -> None:
-        self.x = self.y = self.height = self.number = 0
-
-    def place(self, made: Data) -> Data:
-        size = made["gridPos"]
-        if self.x + size["w"] > 24:
-            self.line()
-        self.number += 1
-        placed = {"id": self.number, **made, "gridPos": {**size, "x": self.x, "y": self.y}}
-        self.x, self.height = self.x + size["w"], max(self.height, size["h"])
-        return placed
-
-    def line(self) -> None:
-        self.x, self.y, self.height = 0, self.y + self.height, 0
-
-
-def _laid_out(content: Sequence[Data | Row]) -> list[Data]:
-    grid, placed = _Grid(), []
-    for item in content:
-        if not isinstance(item, Row):
-            placed.append(grid.place(item))
-            continue
-        grid.line()
-        heading = {"type": "row", "title": item.title, "gridPos": {"w": 24, "h": 1, "x": 0, "y": 0}}
-        placed.append(grid.place({**heading, "collapsed": False, "panels": []}))
-        grid.line()
-    return placed

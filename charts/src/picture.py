@@ -1,6 +1,6 @@
-"""Draws a dashboard as SVG from what Prometheus answers: pictures for the docs, where no Grafana is at hand.
+"""Draws a dashboard as SVG from Prometheus' answers: pictures for the docs where no Grafana is available.
 
-It looks like Grafana as far as it helps to recognise a panel: same places, titles, units, legends and colours.
+They resemble Grafana as far as that helps to recognise a panel: same positions, titles, units, legends and colours.
 """
 
 import math
@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from colorsys import hls_to_rgb
 from html import escape
-from typing import Any
 
-Data = dict[str, Any]
+from panels import Data
+
 Ask = Callable[[str, bool], list[Data]]
-"""Answers a query: series (or, for one moment, samples) as Prometheus' API gives them."""
+"""Answers a query (PromQL, whether instant) with series or samples as Prometheus' API returns them."""
 COLUMN, LINE, GAP = 52, 30, 6
 COLORS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#b877d9", "#f2495c", "#8ab8ff", "#96d98d", "#ffb357", "#ca95e5")
 NAMED = {
@@ -25,7 +25,7 @@ NAMED = {
     "text": "#d8d9da",
 }
 LEGEND = 15
-"""Height of a line of the legend."""
+"""Height of a line of the legend, in pixels."""
 Points = list[tuple[float, float]]
 
 
@@ -80,7 +80,7 @@ def shown(value: float, unit: str) -> str:
     if unit == "s":
         size, name = next((one for one in ((1, "s"), (1e-3, "ms")) if abs(value) >= one[0]), (1e-6, "µs"))
         return f"{value / size:.3g} {name}"
-    if unit == "dateTimeFromNow":  # the picture is of no day in particular
+    if unit == "dateTimeFromNow":  # the picture does not show a particular day
         return "a minute ago"
     if unit == "bytes":
         return f"{value / 2**20:.3g} MiB"
@@ -158,7 +158,7 @@ def _stat(panel: Data, ask: Ask, w: float, h: float) -> str:
 
 
 def _word(mappings: Sequence[Data], value: float) -> tuple[str, str] | None:
-    """What a number stands for, and its colour."""
+    """The word that a number stands for, and its colour."""
     for mapping in mappings:
         found = mapping["options"].get(f"{value:g}")
         if found:
@@ -204,7 +204,7 @@ def _heatmap(panel: Data, ask: Ask, w: float, h: float) -> str:
 
 
 def _heat(share: float) -> str:
-    """From dark blue over green and yellow to red."""
+    """A colour from dark blue through green and yellow to red, for a share from 0 to 1."""
     red, green, blue = hls_to_rgb((240 - 240 * share) / 360, 0.3 + 0.22 * share, 0.75)
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 

@@ -1,35 +1,36 @@
-"""What the queries of all dashboards have in common: selectors, variables, quantiles, states as numbers."""
+"""What the queries of several dashboards share: selectors, variables, rates, quantiles, states as numbers."""
 
 from collections.abc import Sequence
 
-from panels import Data, variable
+from board import variable
+from panels import Data
 
-RUN = 'job=~"$job", namespace=~"$namespace", benchmark=~"$benchmark", model=~"$model"'
-"""Selects benchmarks by metrics that know the model."""
-SOME = 'job=~"$job", namespace=~"$namespace", benchmark=~"$benchmark"'
-"""Selects benchmarks by metrics that do not."""
-SELF = 'job=~"$job"'
-"""Selects the operator."""
+SELECTED = 'job=~"$job", namespace=~"$namespace", benchmark=~"$benchmark", model=~"$model"'
+"""Selector for metrics that have a model label."""
+SELECTED_BY_NAME = 'job=~"$job", namespace=~"$namespace", benchmark=~"$benchmark"'
+"""Selector for metrics that have no model label."""
+OPERATOR = 'job=~"$job"'
+"""Selector for metrics of the operator."""
 RATE = "[$__rate_interval]"
 QUANTILES = (("p50", 0.5, "green"), ("p90", 0.9, "yellow"), ("p99", 0.99, "orange"))
-JOBS = "Jobs of the scrape configuration."
-CLIENT = (("valid", "green"), ("degraded", "yellow"), ("invalid", "red"))
+JOBS = "Scrape jobs of Prometheus."
+CLIENT_STATES = (("valid", "green"), ("degraded", "yellow"), ("invalid", "red"))
 States = Sequence[tuple[str, str]]
-"""Words and their colours, by number."""
+"""States and their colours; the position is the number that stands for a state."""
 
 
 def variables(metric: str, *, stage: bool = False, several: bool = True) -> list[Data]:
-    """Job, namespace, model and benchmark, each by the ones before; `several`: whether benchmarks may be more than one.
+    """Job, namespace, model and benchmark, each filtered by the ones before; `several`: whether to allow several benchmarks.
 
     All but the job may be empty: a run on a laptop has no namespace, a replayed one no model.
     """
     chain = [
         ("namespace", "Namespace", 'job=~"$job"', "Namespaces of the PerfBenchmarks."),
-        ("model", "Model", 'job=~"$job", namespace=~"$namespace"', "Models that were measured."),
+        ("model", "Model", 'job=~"$job", namespace=~"$namespace"', "Models that were benchmarked."),
         ("benchmark", "Benchmark", 'job=~"$job", namespace=~"$namespace", model=~"$model"', "PerfBenchmarks by name."),
     ]
     if stage:
-        chain.append(("stage", "Stage", RUN, "Load levels."))
+        chain.append(("stage", "Stage", SELECTED, "Stages of the load."))
     job = variable("job", "Job", f"label_values({metric}, job)", description=JOBS, all_values=".+")
     return [
         job,
@@ -46,12 +47,18 @@ def variables(metric: str, *, stage: bool = False, several: bool = True) -> list
     ]
 
 
-def quantile(metric: str, q: float, selector: str = RUN) -> str:
-    """A quantile of a histogram over all that is selected."""
-    return f"histogram_quantile({q}, sum by (le) (rate({metric}_bucket{{{selector}}}{RATE})))"
+def rate(metric: str, selector: str = SELECTED, by: str = "") -> str:
+    """Increase of a counter per second, summed over all that is selected, or for each value of the label `by`."""
+    total = f"sum by ({by}) " if by else "sum"
+    return f"{total}(rate({metric}{{{selector}}}{RATE}))"
+
+
+def quantile(metric: str, q: float, selector: str = SELECTED) -> str:
+    """A quantile of a histogram, over everything that is selected."""
+    return f"histogram_quantile({q}, {rate(f'{metric}_bucket', selector, by='le')})"
 
 
 def numbered(metric: str, selector: str, label: str, of: States) -> str:
-    """Which of several states holds, as its number; to be aggregated by max, and mapped to words."""
+    """The number of the current state; to be aggregated by max and mapped to words."""
     each = [f'{number} * {metric}{{{selector}, {label}="{state}"}}' for number, (state, _) in enumerate(of) if number]
     return " or ".join(each)

@@ -1,21 +1,22 @@
-"""The dashboard of what came of benchmarks. Its metrics come from perfbench_operator/metrics.py.
+"""The dashboard of benchmarks and their results. Its metrics come from perfbench_operator/metrics.py.
 
-The operator tells of a benchmark for as long as it exists: tables show those, history and comparison also what
-Prometheus remembers. Several operators' series of one benchmark, as after a restart, are one: the largest counts.
+The operator exports a benchmark for as long as it exists: the tables show those, history and comparison also what
+Prometheus remembers. Series of one benchmark from several operator pods, as after a restart, are merged: the largest counts.
 """
 
 from collections.abc import Sequence
 
-from panels import Data, Query, Row, board, lines, linked, states, table, variable
-from queries import CLIENT, RATE, RUN, SOME, States, numbered, variables
+from board import Row, board, variable
+from panels import Data, Query, lines, linked, states, table
+from queries import CLIENT_STATES, RATE, SELECTED, SELECTED_BY_NAME, States, numbered, variables
 
-OF_STAGE = f'{RUN}, stage=~"$stage"'
+OF_STAGE = f'{SELECTED}, stage=~"$stage"'
 LABEL = 'perfbench_benchmark_label{job=~"$job", namespace=~"$namespace", label=~"$label"}'
-LABELED = f"and on (namespace, benchmark) {LABEL}"
-"""Keeps benchmarks with one of the chosen labels; every benchmark has at least an empty one."""
-EACH = "namespace, benchmark, model, workload"
-BY = "namespace, benchmark, model, stage"
-PHASES = (
+WITH_LABEL = f"and on (namespace, benchmark) {LABEL}"
+"""Keeps benchmarks that have one of the selected labels; every benchmark has at least an empty one."""
+BENCHMARK_LABELS = "namespace, benchmark, model, workload"
+STAGE_LABELS = "namespace, benchmark, model, stage"
+BENCHMARK_PHASES = (
     ("Pending", "text"),
     ("Waiting", "yellow"),
     ("Running", "blue"),
@@ -27,13 +28,13 @@ VERDICTS = (("Failed", "red"), ("Passed", "green"), ("Inconclusive", "yellow"))
 
 
 def results() -> Data:
-    """What came of all benchmarks that exist."""
+    """All benchmarks that exist, their history, and two runs compared."""
     some = 'job=~"$job", namespace=~"$namespace"'
     label = variable(
         "label",
         "Label",
         f"label_values(perfbench_benchmark_label{{{some}}}, label)",
-        description="Labels of the PerfBenchmarks, as name=value: those that have one of them.",
+        description="Labels of PerfBenchmarks, as name=value; keeps those that have one of the selected labels.",
     )
     runs = [
         variable(
@@ -41,7 +42,7 @@ def results() -> Data:
             title,
             f'label_values(perfbench_benchmark_requests{{{some}, model=~"$model"}}, benchmark)',
             multi=False,
-            description="One of two runs to compare.",
+            description="One of the two runs to compare.",
             sort=sort,
         )
         for name, title, sort in (("a", "Run A", 1), ("b", "Run B", 2))
@@ -50,7 +51,7 @@ def results() -> Data:
     return board(
         "perfbench-results",
         "perfbench / Results",
-        "All benchmarks that exist and their figures, read from their status; history of a model; two runs compared.",
+        "All benchmarks that exist with their figures, read from their status; the history of a model; two runs compared.",
         [*first, label, second, *runs],
         [_benchmark_table(), _stage_table(), Row("History"), *_history(), Row("Run A and run B"), *_compared()],
         refresh="1m",
@@ -68,44 +69,46 @@ def _column(by: str, expr: str) -> Query:
 
 
 def _names(columns: Sequence[str]) -> dict[str, str]:
-    """Names of the columns that queries make."""
+    """Names for the columns of the queries, in their order."""
     return {f"Value #{chr(ord('A') + number)}": name for number, name in enumerate(columns)}
 
 
 def _fact(expr: str) -> Query:
-    """A column of what is known of a benchmark by namespace and name: model and workload come from its info."""
-    info = f"0 * perfbench_benchmark_info{{{RUN}}} {LABELED}"
-    return _column(EACH, f"({info}) + on (namespace, benchmark) group_left () max by (namespace, benchmark) ({expr})")
+    """A column of facts that have no model label: model and workload are joined from the benchmark's info."""
+    info = f"0 * perfbench_benchmark_info{{{SELECTED}}} {WITH_LABEL}"
+    return _column(
+        BENCHMARK_LABELS, f"({info}) + on (namespace, benchmark) group_left () max by (namespace, benchmark) ({expr})"
+    )
 
 
 def _state(metric: str, label: str, of: States) -> str:
-    return numbered(f"perfbench_benchmark_{metric}", SOME, label, of)
+    return numbered(f"perfbench_benchmark_{metric}", SELECTED_BY_NAME, label, of)
 
 
 def _benchmark_table() -> Data:
     start, completion = (
-        f"perfbench_benchmark_{event}_timestamp_seconds{{{SOME}}}" for event in ("start", "completion")
+        f"perfbench_benchmark_{event}_timestamp_seconds{{{SELECTED_BY_NAME}}}" for event in ("start", "completion")
     )
     columns = {
-        "phase": _state("phase", "phase", PHASES),
+        "phase": _state("phase", "phase", BENCHMARK_PHASES),
         "verdict": _state("verdict", "verdict", VERDICTS),
-        "load generator": _state("client_state", "state", CLIENT),
-        # One that never started still leads to when it ended.
+        "load generator": _state("client_state", "state", CLIENT_STATES),
+        # A benchmark that never started still links to when it ended.
         "started": f"1000 * {start} or on (namespace, benchmark) 1000 * {completion}",
         "finished": f"1000 * {completion}",
     }
     return table(
         "Benchmarks",
-        "All benchmarks that exist, the latest first. The name leads to what was seen while it ran.",
+        "All benchmarks that exist, the latest first. The name links to what was recorded while it ran.",
         *(_fact(expr) for expr in columns.values()),
         rename=_names(list(columns)),
         units={"started": "dateTimeFromNow", "finished": "dateTimeFromNow"},
         by="started",
         descending=True,
         overrides=[
-            states("phase", PHASES),
+            states("phase", BENCHMARK_PHASES),
             states("verdict", VERDICTS),
-            states("load generator", CLIENT),
+            states("load generator", CLIENT_STATES),
             linked(
                 "benchmark",
                 "Watch the run",
@@ -133,8 +136,8 @@ def _stage_table() -> Data:
     ]
     return table(
         "Stages",
-        "A row for each stage of each benchmark; exact figures, from its summary.",
-        *(_column(BY, f"{expr} {LABELED}") for _, _, expr in columns),
+        "One row for each stage of each benchmark; exact figures from its summary.",
+        *(_column(STAGE_LABELS, f"{expr} {WITH_LABEL}") for _, _, expr in columns),
         rename=_names([name for name, _, _ in columns]),
         units={name: unit for name, unit, _ in columns},
     )
@@ -143,23 +146,23 @@ def _stage_table() -> Data:
 # History
 
 
-def _lately(selector: str) -> str:
-    """What was there within the step: also of benchmarks that were deleted before the next."""
+def _within_step(selector: str) -> str:
+    """The last value within a step, so that benchmarks deleted before the next step are included."""
     return f"last_over_time({selector}{RATE})"
 
 
-COMPLETION = _lately(f"perfbench_benchmark_completion_timestamp_seconds{{{SOME}}}")
+COMPLETION = _within_step(f"perfbench_benchmark_completion_timestamp_seconds{{{SELECTED_BY_NAME}}}")
 JUST_ENDED = (
-    f"and on (namespace, benchmark) {_lately(LABEL)}"
+    f"and on (namespace, benchmark) {_within_step(LABEL)}"
     f" and on (namespace, benchmark) (time() - {COMPLETION} < 60 + $__rate_interval_ms / 1000)"
 )
-"""Keeps what is a benchmark's that has just finished: a point in the history for each."""
+"""Keeps benchmarks that have just finished: one point in the history for each."""
 
 
 def _history() -> list[Data]:
     text = (
-        "A point for each run, where it finished, joined up by model and stage; they stay when runs are deleted."
-        " Of runs of one model and stage that finish within a step, the largest is shown: filter them by label."
+        "One point for each run, at the time it finished, joined by model and stage; points stay when runs are deleted."
+        " If several runs of a model and stage finish within a step, the largest is shown: filter by label."
     )
     figures = [
         (
@@ -191,7 +194,7 @@ def _history() -> list[Data]:
                 f"{description} {text}",
                 unit,
                 Query(
-                    f"max by (namespace, model, stage) ({_lately(expr)} {JUST_ENDED})",
+                    f"max by (namespace, model, stage) ({_within_step(expr)} {JUST_ENDED})",
                     "{{namespace}} {{model}} {{stage}}",
                 ),
                 points=True,
@@ -203,15 +206,16 @@ def _history() -> list[Data]:
 
 def _verdicts() -> Data:
     passed, inconclusive = (
-        _lately(f'perfbench_benchmark_verdict{{{SOME}, verdict="{verdict}"}}') for verdict in ("Passed", "Inconclusive")
+        _within_step(f'perfbench_benchmark_verdict{{{SELECTED_BY_NAME}, verdict="{verdict}"}}')
+        for verdict in ("Passed", "Inconclusive")
     )
-    info = f"max by (namespace, benchmark, model) ({_lately(f'perfbench_benchmark_info{{{RUN}}}')})"
+    info = f"max by (namespace, benchmark, model) ({_within_step(f'perfbench_benchmark_info{{{SELECTED}}}')})"
     judged = f"{passed} unless on (namespace, benchmark) {inconclusive} == 1"
     of_model = f"max by (namespace, benchmark) ({judged}) * on (namespace, benchmark) group_left (model) {info}"
     return lines(
         "Verdicts",
-        "Whether the objectives were kept: 1 passed, 0 failed. A point for each run, where it finished, joined up by model;"
-        " of several within a step one that failed. Inconclusive ones are left out.",
+        "Whether the objectives were met: 1 passed, 0 failed. One point for each run, at the time it finished, joined by model;"
+        " if several finish within a step, a failed one is shown. Inconclusive runs are left out.",
         "short",
         Query(f"min by (namespace, model) ({of_model} {JUST_ENDED})", "{{namespace}} {{model}}"),
         maximum=1,
@@ -223,7 +227,7 @@ def _verdicts() -> Data:
 
 
 def _compared() -> list[Data]:
-    """The two runs side by side, and how B differs from A."""
+    """Both runs side by side, and the difference of B from A."""
     figures = [
         ("Output tokens per second", "short", "perfbench_benchmark_output_tokens_per_second{%s}"),
         ("Requests per second", "reqps", "perfbench_benchmark_requests_per_second{%s}"),
@@ -244,8 +248,8 @@ def _side_by_side(name: str, unit: str, expr: str) -> Data:
     columns = {"A": a, "B": b, "B vs. A": f"{b} / {a} - 1"}
     return table(
         name,
-        f"{name} of run A and run B by stage, and how B differs from A. Stages are matched by name."
-        " Choose a namespace where several have runs of these names.",
+        f"{name} of run A and run B by stage, and the difference of B from A. Stages are matched by name."
+        " Select a namespace if several have runs with these names.",
         *(Query(query, is_instant=True, format="table") for query in columns.values()),
         rename=_names(list(columns)),
         units={"A": unit, "B": unit, "B vs. A": "percentunit"},

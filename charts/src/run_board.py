@@ -1,15 +1,16 @@
-"""The dashboard of a benchmark while it runs. Its metrics come from perfbench_runner/prometheus.py."""
+"""The dashboard of a benchmark while it runs. Its metrics come from perfbench_runner/observe/prometheus.py."""
 
-from panels import Data, Query, Row, board, colored, dashed, heatmap, lines, stat, timeline, words
-from queries import CLIENT, QUANTILES, RATE, RUN, numbered, quantile, variables
+from board import Row, board
+from panels import Data, Query, colored, dashed, heatmap, lines, stat, timeline, words
+from queries import CLIENT_STATES, QUANTILES, SELECTED, numbered, quantile, rate, variables
 
 INTERVAL = "5s"
-"""How often runners are scraped; the chart puts the PodMonitor's interval here.
+"""How often runners are scraped; the chart replaces it with the PodMonitor's interval.
 
-Grafana's $__rate_interval is four of these. By the data source's own interval, which is half a minute in
-kube-prometheus-stack, rates of a stage of a minute would never reach their height.
+Grafana's $__rate_interval is four times this. With the data source's own interval, which is 30 seconds in
+kube-prometheus-stack, the rates of a one-minute stage would never reach their true height.
 """
-PHASES = (
+RUN_PHASES = (
     ("starting", "text"),
     ("waiting", "yellow"),
     ("warmup", "blue"),
@@ -17,22 +18,23 @@ PHASES = (
     ("storing", "green"),
     ("done", "green"),
 )
-SUCCEEDED = f'sum(rate(perfbench_requests_total{{{RUN}, outcome="success"}}{RATE}))'
-ENDED = f"sum(rate(perfbench_dispatch_lag_seconds_count{{{RUN}}}{RATE}))"
-"""All that ended, whatever its outcome. Outcomes may appear late and with a value, which a rate does not see."""
+SUCCEEDED = rate("perfbench_requests_total", f'{SELECTED}, outcome="success"')
+ENDED = rate("perfbench_dispatch_lag_seconds_count")
+"""All requests that ended, whatever their outcome. The series of an outcome may appear late and already with a value, which
+a rate does not see."""
 
 
 def latency(metric: str, title: str, description: str, objective: str) -> Data:
-    """Quantiles of a latency over time, its mean, and its objectives as dashed lines."""
+    """Quantiles and mean of a latency over time, with its objectives as dashed lines."""
     name = f"perfbench_{metric}_seconds"
-    mean = f"sum(rate({name}_sum{{{RUN}}}{RATE})) / sum(rate({name}_count{{{RUN}}}{RATE}))"
+    mean = f"{rate(f'{name}_sum')} / {rate(f'{name}_count')}"
     bounds = (
-        f'max by (statistic, bound) (perfbench_objective_threshold{{{RUN}, metric="{objective}"}}'
-        f" and on (namespace, benchmark, stage) perfbench_stage_active{{{RUN}}} == 1)"
+        f'max by (statistic, bound) (perfbench_objective_threshold{{{SELECTED}, metric="{objective}"}}'
+        f" and on (namespace, benchmark, stage) perfbench_stage_active{{{SELECTED}}} == 1)"
     )
     return lines(
         title,
-        f"{description} Quantiles are interpolated within the histogram's buckets; summary.json has the exact ones."
+        f"{description} Quantiles are interpolated within the histogram's buckets; summary.json has exact ones."
         " Dashed: objectives of the stage under way.",
         "s",
         *(Query(quantile(name, q), label) for label, q, _ in QUANTILES),
@@ -48,7 +50,7 @@ def latency(metric: str, title: str, description: str, objective: str) -> Data:
 
 
 def run() -> Data:
-    """One run while it goes on."""
+    """One run while it is under way."""
     return board(
         "perfbench-run",
         "perfbench / Run",
@@ -66,19 +68,24 @@ def _run_head() -> list[Data]:
     return [
         stat(
             "Phase",
-            "What the run is doing; of several selected runs, what the furthest is doing.",
+            "Phase of the run; if several runs are selected, of the most advanced one.",
             "short",
-            Query(f"max({numbered('perfbench_phase', RUN, 'phase', PHASES)})"),
-            mappings=words(PHASES),
+            Query(f"max({numbered('perfbench_phase', SELECTED, 'phase', RUN_PHASES)})"),
+            mappings=words(RUN_PHASES),
         ),
         stat(
             "Done",
             "Share of the run that is done.",
             "percentunit",
-            Query(f"avg(perfbench_progress_ratio{{{RUN}}})"),
+            Query(f"avg(perfbench_progress_ratio{{{SELECTED}}})"),
             decimals=0,
         ),
-        stat("In flight", "Requests under way.", "short", Query(f"sum(perfbench_requests_in_flight{{{RUN}}})")),
+        stat(
+            "In flight",
+            "Requests in flight.",
+            "short",
+            Query(f"sum(perfbench_requests_in_flight{{{SELECTED}}})"),
+        ),
         stat(
             "Requests",
             "Requests per second that succeeded.",
@@ -88,9 +95,9 @@ def _run_head() -> list[Data]:
         ),
         stat(
             "Output",
-            "Output tokens per second; they are counted when a request ends.",
+            "Output tokens per second, counted when a request ends.",
             "short",
-            Query(f"sum(rate(perfbench_output_tokens_total{{{RUN}}}{RATE}))"),
+            Query(rate("perfbench_output_tokens_total")),
         ),
         stat(
             "Failed",
@@ -108,31 +115,34 @@ def _run_head() -> list[Data]:
         ),
         stat(
             "Load generator",
-            "Whether the load generator itself is the bottleneck: then these figures are not the server's.",
+            "Whether the load generator itself is the bottleneck; then these figures do not describe the server.",
             "short",
-            Query(f"max({numbered('perfbench_client_state', RUN, 'state', CLIENT)})"),
-            mappings=words(CLIENT),
+            Query(f"max({numbered('perfbench_client_state', SELECTED, 'state', CLIENT_STATES)})"),
+            mappings=words(CLIENT_STATES),
         ),
         timeline(
             "Stages",
-            "Which load level is under way.",
-            Query(f"max by (namespace, stage) (perfbench_stage_active{{{RUN}}})", "{{namespace}} {{stage}}"),
+            "Which stage is under way.",
+            Query(
+                f"max by (namespace, stage) (perfbench_stage_active{{{SELECTED}}})",
+                "{{namespace}} {{stage}}",
+            ),
             size=(24, 5),
         ),
     ]
 
 
 def _run_load() -> list[Data]:
-    active = f"and on (namespace, benchmark, stage) perfbench_stage_active{{{RUN}}} == 1"
-    asked = f"sum(perfbench_stage_requests_per_second{{{RUN}}} {active})"
-    limit = f"sum(perfbench_stage_concurrency{{{RUN}}} {active})"
+    active = f"and on (namespace, benchmark, stage) perfbench_stage_active{{{SELECTED}}} == 1"
+    asked = f"sum(perfbench_stage_requests_per_second{{{SELECTED}}} {active})"
+    limit = f"sum(perfbench_stage_concurrency{{{SELECTED}}} {active})"
     return [
         lines(
             "Requests",
-            "Requests per second that were due, were sent, and ended. Due above sent: the load generator holds requests back.",
+            "Requests per second that were due, sent, and ended. If due is above sent, the load generator holds requests back.",
             "reqps",
-            Query(f"sum(rate(perfbench_requests_scheduled_total{{{RUN}}}{RATE}))", "due"),
-            Query(f"sum(rate(perfbench_requests_sent_total{{{RUN}}}{RATE}))", "sent"),
+            Query(rate("perfbench_requests_scheduled_total"), "due"),
+            Query(rate("perfbench_requests_sent_total"), "sent"),
             Query(SUCCEEDED, "succeeded"),
             Query(asked, "asked for"),
             overrides=[dashed("asked for", "#8e8e8e")],
@@ -141,32 +151,32 @@ def _run_load() -> list[Data]:
             "Tokens",
             "Tokens per second of requests that ended.",
             "short",
-            Query(f"sum(rate(perfbench_output_tokens_total{{{RUN}}}{RATE}))", "output"),
-            Query(f"sum(rate(perfbench_prompt_tokens_total{{{RUN}}}{RATE}))", "prompt"),
+            Query(rate("perfbench_output_tokens_total"), "output"),
+            Query(rate("perfbench_prompt_tokens_total"), "prompt"),
         ),
         lines(
             "Requests in flight",
-            "Requests under way, and how many at most the stage asks for.",
+            "Requests in flight, and the maximum that the stage asks for.",
             "short",
-            Query(f"sum(perfbench_requests_in_flight{{{RUN}}})", "in flight"),
+            Query(f"sum(perfbench_requests_in_flight{{{SELECTED}}})", "in flight"),
             Query(limit, "limit"),
             overrides=[dashed("limit", "#8e8e8e")],
         ),
         lines(
             "Outcomes",
-            "Ended requests per second by outcome; all but success are failures, by kind.",
+            "Requests that ended per second, by outcome; everything except success is a kind of failure.",
             "reqps",
-            Query(f"sum by (outcome) (rate(perfbench_requests_total{{{RUN}}}{RATE})) > 0", "{{outcome}}"),
+            Query(rate("perfbench_requests_total", by="outcome") + " > 0", "{{outcome}}"),
             overrides=[colored("success", "green")],
             stacked=True,
             size=(12, 8),
         ),
         lines(
             "Failures",
-            "Failed requests per second by kind. Empty while nothing fails.",
+            "Failed requests per second, by kind. Empty while nothing fails.",
             "reqps",
             Query(
-                f'sum by (outcome) (rate(perfbench_requests_total{{{RUN}, outcome!="success"}}{RATE})) > 0',
+                rate("perfbench_requests_total", f'{SELECTED}, outcome!="success"', by="outcome") + " > 0",
                 "{{outcome}}",
             ),
             size=(12, 8),
@@ -183,74 +193,79 @@ def _run_latency() -> list[Data]:
         latency(
             "scheduled_latency",
             "Latency from schedule",
-            "From when a request was due to the end of its answer: what a user who came then had to wait.",
+            "From when a request was due to the end of its answer: how long a user arriving then would have waited.",
             "scheduled_latency",
         ),
-        heatmap(
-            "Time to first token, spread",
-            "How many requests per second had which time to first token.",
-            Query(f"sum by (le) (rate(perfbench_ttft_seconds_bucket{{{RUN}}}{RATE}))", "{{le}}", format="heatmap"),
+        _distribution(
+            "ttft",
+            "Time to first token",
+            "Distribution of the time to first token: requests per second in each bucket.",
         ),
-        heatmap(
-            "Inter-token latency, spread",
-            "How many gaps between tokens, per second, were how long.",
-            Query(f"sum by (le) (rate(perfbench_itl_seconds_bucket{{{RUN}}}{RATE}))", "{{le}}", format="heatmap"),
+        _distribution(
+            "itl", "Inter-token latency", "Distribution of the gaps between tokens: gaps per second in each bucket."
         ),
-        heatmap(
-            "End-to-end latency, spread",
-            "How many requests per second took how long.",
-            Query(
-                f"sum by (le) (rate(perfbench_e2e_latency_seconds_bucket{{{RUN}}}{RATE}))",
-                "{{le}}",
-                format="heatmap",
-            ),
+        _distribution(
+            "e2e_latency",
+            "End-to-end latency",
+            "Distribution of the end-to-end latency: requests per second in each bucket.",
         ),
     ]
+
+
+def _distribution(metric: str, title: str, description: str) -> Data:
+    buckets = rate(f"perfbench_{metric}_seconds_bucket", by="le")
+    return heatmap(f"{title}, spread", description, Query(buckets, "{{le}}", format="heatmap"))
 
 
 def _run_server() -> list[Data]:
     return [
         lines(
             "Requests in the server",
-            "Requests that the server works on and that wait in it, by its own metrics; all replicas together.",
+            "Requests that the server is processing and requests waiting in it, from its own metrics; all replicas together.",
             "short",
-            Query(f"sum(perfbench_server_requests_running{{{RUN}}})", "running"),
-            Query(f"sum(perfbench_server_requests_waiting{{{RUN}}})", "waiting"),
-            Query(f"sum(perfbench_requests_in_flight{{{RUN}}})", "in flight (client)"),
+            Query(f"sum(perfbench_server_requests_running{{{SELECTED}}})", "running"),
+            Query(f"sum(perfbench_server_requests_waiting{{{SELECTED}}})", "waiting"),
+            Query(f"sum(perfbench_requests_in_flight{{{SELECTED}}})", "in flight (client)"),
         ),
         lines(
             "Caches",
-            "Use of the KV cache, prefix cache hits and accepted draft tokens, by the server's own metrics.",
+            "KV cache usage, prefix cache hits and accepted draft tokens, from the server's own metrics.",
             "percentunit",
-            Query(f"avg(perfbench_server_kv_cache_usage_ratio{{{RUN}}})", "KV cache in use"),
-            Query(f"avg(perfbench_server_prefix_cache_hit_ratio{{{RUN}}})", "prefix cache hits since start"),
-            Query(f"avg(perfbench_server_spec_decode_acceptance_ratio{{{RUN}}})", "drafts accepted since start"),
+            Query(f"avg(perfbench_server_kv_cache_usage_ratio{{{SELECTED}}})", "KV cache in use"),
+            Query(
+                f"avg(perfbench_server_prefix_cache_hit_ratio{{{SELECTED}}})",
+                "prefix cache hits since start",
+            ),
+            Query(
+                f"avg(perfbench_server_spec_decode_acceptance_ratio{{{SELECTED}}})",
+                "drafts accepted since start",
+            ),
         ),
         lines(
             "Tokens in the server",
-            "Tokens per second by the server's own metrics: counted as they are made, not when a request ends.",
+            "Tokens per second from the server's own metrics: counted when they are generated, not when a request ends.",
             "short",
-            Query(f"sum(rate(perfbench_server_generation_tokens_total{{{RUN}}}{RATE}))", "generated"),
-            Query(f"sum(rate(perfbench_server_prompt_tokens_total{{{RUN}}}{RATE}))", "prompt"),
+            Query(rate("perfbench_server_generation_tokens_total"), "generated"),
+            Query(rate("perfbench_server_prompt_tokens_total"), "prompt"),
         ),
         lines(
             "Preemptions",
-            "Requests per second that the server put back for lack of room.",
+            "Requests per second that the server preempted for lack of memory.",
             "reqps",
-            Query(f"sum(rate(perfbench_server_preemptions_total{{{RUN}}}{RATE}))", "preempted"),
+            Query(rate("perfbench_server_preemptions_total"), "preempted"),
         ),
         lines(
             "GPU utilization",
             "Mean of all GPUs; needs an exporter such as DCGM in target.metrics.",
             "percentunit",
-            Query(f"avg(perfbench_server_gpu_utilization_ratio{{{RUN}}})", "utilization"),
+            Query(f"avg(perfbench_server_gpu_utilization_ratio{{{SELECTED}}})", "utilization"),
             maximum=1,
         ),
         lines(
             "GPU power",
             "All GPUs together; needs an exporter such as DCGM in target.metrics.",
             "watt",
-            Query(f"sum(perfbench_server_gpu_power_watts{{{RUN}}})", "power"),
+            Query(f"sum(perfbench_server_gpu_power_watts{{{SELECTED}}})", "power"),
         ),
     ]
 
@@ -260,28 +275,29 @@ def _run_client() -> list[Data]:
     return [
         lines(
             "Own delay",
-            "How late the load generator sends, and how late its event loop is. It should stay far below the latencies.",
+            "How late the load generator sends, and how late its event loop is. Both should stay far below the latencies.",
             "s",
             Query(quantile(lag, 0.5), "dispatch lag p50"),
             Query(quantile(lag, 0.99), "dispatch lag p99"),
-            Query(f"max(perfbench_client_loop_lag_seconds{{{RUN}}})", "loop lag"),
-            Query(f"max(perfbench_client_loop_lag_max_seconds{{{RUN}}})", "loop lag, worst"),
+            Query(f"max(perfbench_client_loop_lag_seconds{{{SELECTED}}})", "loop lag"),
+            Query(f"max(perfbench_client_loop_lag_max_seconds{{{SELECTED}}})", "loop lag, worst"),
         ),
         lines(
             "Own time",
-            "Of one CPU, the busiest or slowest process: working, waiting for a CPU, stopped by a quota, collecting garbage.",
+            "Share of one CPU, for the busiest or slowest process: working, waiting for a CPU, throttled by a quota,"
+            " collecting garbage.",
             "percentunit",
-            Query(f"max(perfbench_client_cpu_ratio{{{RUN}}})", "CPU"),
-            Query(f"max(perfbench_client_cpu_wait_ratio{{{RUN}}})", "waited for CPU"),
-            Query(f"max(perfbench_client_throttled_ratio{{{RUN}}})", "throttled"),
-            Query(f"max(perfbench_client_gc_ratio{{{RUN}}})", "garbage collection"),
+            Query(f"max(perfbench_client_cpu_ratio{{{SELECTED}}})", "CPU"),
+            Query(f"max(perfbench_client_cpu_wait_ratio{{{SELECTED}}})", "waited for CPU"),
+            Query(f"max(perfbench_client_throttled_ratio{{{SELECTED}}})", "throttled"),
+            Query(f"max(perfbench_client_gc_ratio{{{SELECTED}}})", "garbage collection"),
         ),
         lines(
             "Head-room",
-            "Open files and ephemeral ports in use, of what there is.",
+            "Open files and ephemeral ports in use, as a share of the limit.",
             "percentunit",
-            Query(f"max(perfbench_client_open_files_ratio{{{RUN}}})", "open files"),
-            Query(f"max(perfbench_client_ports_ratio{{{RUN}}})", "ports"),
+            Query(f"max(perfbench_client_open_files_ratio{{{SELECTED}}})", "open files"),
+            Query(f"max(perfbench_client_ports_ratio{{{SELECTED}}})", "ports"),
             maximum=1,
         ),
     ]

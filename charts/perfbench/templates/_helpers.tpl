@@ -27,7 +27,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
 {{- end }}
 
-{{/* What a Prometheus without its operator looks for: as text, in YAML. */}}
+{{/* Annotations for a Prometheus without the Prometheus operator, as YAML text. */}}
 {{- define "perfbench.scrape" -}}
 prometheus.io/scrape: "true"
 prometheus.io/port: "9090"
@@ -40,7 +40,7 @@ prometheus.io/path: /metrics
 {{- merge (deepCopy .Values.runner.annotations) $scrape | toJson -}}
 {{- end }}
 
-{{/* What Pod Security "restricted" asks for. */}}
+{{/* What Pod Security "restricted" requires. */}}
 {{- define "perfbench.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -56,7 +56,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* What the operator may do: exactly what perfbench_operator/cluster.py does (RIGHTS there). A test compares them. */}}
+{{/* The operator's rights: exactly RIGHTS of perfbench_operator/cluster.py. A test compares them. */}}
 {{- define "perfbench.rules" -}}
 - apiGroups: [perfbench.io]
   resources: [perfbenchmarks]

@@ -215,9 +215,9 @@ ENDED = {f"perfbench_benchmark_completion_timestamp_seconds{BENCHMARK}}}": "0x30
 LISTS = "perfbench_operator_last_list_timestamp_seconds"
 FIRES = {
     # the series that make it fire, a value every half a minute; when it does (minutes); its labels then; its summary
-    "PerfbenchOperatorGone": ({}, 6, {}, "is not there"),
+    "PerfbenchOperatorGone": ({}, 6, {}, "is gone"),
     "PerfbenchOperatorBlind": ({LISTS: "0x40"}, 8, {}, "cannot list"),
-    "PerfbenchOperatorBehind": ({"perfbench_operator_watch_lag_seconds": "0 30 60 90 _ " * 10}, 20, {}, "is behind"),
+    "PerfbenchOperatorBehind": ({"perfbench_operator_watch_lag_seconds": "0 30 60 90 _ " * 10}, 20, {}, "repeatedly behind"),
     "PerfbenchOperatorErrors": (
         {'perfbench_operator_errors_total{kind="E"}': "0+1x40"}, 15, {"kind": "E"}, "failing with E"
     ),

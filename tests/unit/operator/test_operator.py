@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from bodies import NOW, UID, body
-from perfbench_operator.metrics import OperatorMetrics
 from prometheus_client import generate_latest
 
 from perfbench_operator.controller import Controller
 from perfbench_operator.events import phase_event
 from perfbench_operator.handlers import serve_metrics
 from perfbench_operator.health import MISSED_S, STALLED_S, UNREACHABLE_S, Health
+from perfbench_operator.metrics import OperatorMetrics
 from perfbench_operator.settings import Settings, SettingsError
 from perfbench_operator.workqueue import WorkQueue
 
