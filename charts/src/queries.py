@@ -14,7 +14,7 @@ OPERATOR = 'job=~"$job"'
 RATE = "[$__rate_interval]"
 QUANTILES = (("p50", 0.5, "green"), ("p90", 0.9, "yellow"), ("p99", 0.99, "orange"))
 JOBS = "Scrape jobs of Prometheus."
-CLIENT_STATES = (("valid", "green"), ("degraded", "yellow"), ("invalid", "red"))
+CLIENT_COLORS = (("valid", "green"), ("degraded", "yellow"), ("invalid", "red"))
 States = Sequence[tuple[str, str]]
 """States and their colours; the position is the number that stands for a state."""
 

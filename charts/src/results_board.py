@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from board import Row, board, variable
 from panels import Data, Query, lines, linked, states, table
-from queries import CLIENT_STATES, RATE, SELECTED, SELECTED_BY_NAME, States, numbered, variables
+from queries import CLIENT_COLORS, RATE, SELECTED, SELECTED_BY_NAME, States, numbered, variables
 
 OF_STAGE = f'{SELECTED}, stage=~"$stage"'
 LABEL = 'perfbench_benchmark_label{job=~"$job", namespace=~"$namespace", label=~"$label"}'
@@ -16,7 +16,7 @@ WITH_LABEL = f"and on (namespace, benchmark) {LABEL}"
 """Keeps benchmarks that have one of the selected labels; every benchmark has at least an empty one."""
 BENCHMARK_LABELS = "namespace, benchmark, model, workload"
 STAGE_LABELS = "namespace, benchmark, model, stage"
-BENCHMARK_PHASES = (
+PHASE_COLORS = (
     ("Pending", "text"),
     ("Waiting", "yellow"),
     ("Running", "blue"),
@@ -24,7 +24,7 @@ BENCHMARK_PHASES = (
     ("Failed", "red"),
     ("Cancelled", "#8e8e8e"),
 )
-VERDICTS = (("Failed", "red"), ("Passed", "green"), ("Inconclusive", "yellow"))
+VERDICT_COLORS = (("Failed", "red"), ("Passed", "green"), ("Inconclusive", "yellow"))
 
 
 def results() -> Data:
@@ -90,9 +90,9 @@ def _benchmark_table() -> Data:
         f"perfbench_benchmark_{event}_timestamp_seconds{{{SELECTED_BY_NAME}}}" for event in ("start", "completion")
     )
     columns = {
-        "phase": _state("phase", "phase", BENCHMARK_PHASES),
-        "verdict": _state("verdict", "verdict", VERDICTS),
-        "load generator": _state("client_state", "state", CLIENT_STATES),
+        "phase": _state("phase", "phase", PHASE_COLORS),
+        "verdict": _state("verdict", "verdict", VERDICT_COLORS),
+        "load generator": _state("client_state", "state", CLIENT_COLORS),
         # A benchmark that never started still links to when it ended.
         "started": f"1000 * {start} or on (namespace, benchmark) 1000 * {completion}",
         "finished": f"1000 * {completion}",
@@ -106,9 +106,9 @@ def _benchmark_table() -> Data:
         by="started",
         descending=True,
         overrides=[
-            states("phase", BENCHMARK_PHASES),
-            states("verdict", VERDICTS),
-            states("load generator", CLIENT_STATES),
+            states("phase", PHASE_COLORS),
+            states("verdict", VERDICT_COLORS),
+            states("load generator", CLIENT_COLORS),
             linked(
                 "benchmark",
                 "Watch the run",

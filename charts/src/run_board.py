@@ -1,8 +1,8 @@
-"""The dashboard of a benchmark while it runs. Its metrics come from perfbench_runner/observe/prometheus.py."""
+"""The dashboard of a benchmark while it runs. Its metrics come from perfbench_runner/observe/families.py."""
 
 from board import Row, board
 from panels import Data, Query, colored, dashed, heatmap, lines, stat, timeline, words
-from queries import CLIENT_STATES, QUANTILES, SELECTED, numbered, quantile, rate, variables
+from queries import CLIENT_COLORS, QUANTILES, SELECTED, numbered, quantile, rate, variables
 
 INTERVAL = "5s"
 """How often runners are scraped; the chart replaces it with the PodMonitor's interval.
@@ -10,7 +10,7 @@ INTERVAL = "5s"
 Grafana's $__rate_interval is four times this. With the data source's own interval, which is 30 seconds in
 kube-prometheus-stack, the rates of a one-minute stage would never reach their true height.
 """
-RUN_PHASES = (
+PHASE_COLORS = (
     ("starting", "text"),
     ("waiting", "yellow"),
     ("warmup", "blue"),
@@ -70,8 +70,8 @@ def _run_head() -> list[Data]:
             "Phase",
             "Phase of the run; if several runs are selected, of the most advanced one.",
             "short",
-            Query(f"max({numbered('perfbench_phase', SELECTED, 'phase', RUN_PHASES)})"),
-            mappings=words(RUN_PHASES),
+            Query(f"max({numbered('perfbench_phase', SELECTED, 'phase', PHASE_COLORS)})"),
+            mappings=words(PHASE_COLORS),
         ),
         stat(
             "Done",
@@ -117,8 +117,8 @@ def _run_head() -> list[Data]:
             "Load generator",
             "Whether the load generator itself is the bottleneck; then these figures do not describe the server.",
             "short",
-            Query(f"max({numbered('perfbench_client_state', SELECTED, 'state', CLIENT_STATES)})"),
-            mappings=words(CLIENT_STATES),
+            Query(f"max({numbered('perfbench_client_state', SELECTED, 'state', CLIENT_COLORS)})"),
+            mappings=words(CLIENT_COLORS),
         ),
         timeline(
             "Stages",

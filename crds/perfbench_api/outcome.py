@@ -15,6 +15,8 @@ Verdict = Literal["Passed", "Failed", "Inconclusive"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 ClientState = Literal["valid", "degraded", "invalid"]
 CLIENT_STATES: tuple[ClientState, ...] = get_args(ClientState)
+RunPhase = Literal["starting", "waiting", "warmup", "running", "storing", "done"]
+"""What a runner is doing; a benchmark's phase in its status is coarser."""
 Latency = Literal["ttft", "itl", "tpot", "e2e_latency", "scheduled_latency"]
 LATENCIES: tuple[Latency, ...] = get_args(Latency)
 """Latencies of a stage, as objectives and metrics name them; the summary adds the unit: `ttft_s`."""
@@ -24,7 +26,7 @@ class Progress(BaseModel):
     """GET /progress of a runner."""
 
     model_config = ConfigDict(extra="ignore")
-    phase: Literal["starting", "waiting", "warmup", "running", "storing", "done"] = "starting"
+    phase: RunPhase = "starting"
     """waiting: for the target to answer; storing: the load is over, results are being written."""
     stage: str | None = None
     stage_index: int = 0

@@ -10,9 +10,9 @@ from pydantic import Field
 from perfbench_api.outcome import ClientState, Verdict
 from perfbench_api.values import FreeList, Schema, Section
 
-Phase = Literal["Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled"]
-PHASES: tuple[Phase, ...] = get_args(Phase)
-FINAL: tuple[Phase, ...] = ("Succeeded", "Failed", "Cancelled")
+BenchmarkPhase = Literal["Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled"]
+BENCHMARK_PHASES: tuple[BenchmarkPhase, ...] = get_args(BenchmarkPhase)
+FINAL: tuple[BenchmarkPhase, ...] = ("Succeeded", "Failed", "Cancelled")
 """Phases that never change again."""
 ConditionType = Literal["TargetReady", "Running", "ResultsStored", "Complete", "Failed"]
 Time = Annotated[str, Schema({"type": "string", "format": "date-time"})]
@@ -111,7 +111,7 @@ class RunnerPod(Section):
 class Status(Section):
     """State of the benchmark."""
 
-    phase: Phase = "Pending"
+    phase: BenchmarkPhase = "Pending"
     """Pending, Waiting (for the target), Running, Succeeded, Failed or Cancelled."""
     observed_generation: int = 0
     """Generation of the spec that this status refers to."""

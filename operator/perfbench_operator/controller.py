@@ -18,9 +18,9 @@ from perfbench_operator.workqueue import WorkQueue
 logger = logging.getLogger(__name__)
 WORKERS = 8
 """Benchmarks that are reconciled at the same time: a reconcile spends nearly all of its time waiting."""
-RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+ERROR_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Delays after consecutive errors of one benchmark; the last one repeats."""
-CONFLICT_RETRY_S = 0.2
+CONFLICT_DELAY_S = 0.2
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Controller:
             again_s = await self.reconciler.reconcile(name)
             self.failures.pop(name, None)
         except ConflictError:  # it has changed since it was read
-            outcome, again_s = "conflict", CONFLICT_RETRY_S
+            outcome, again_s = "conflict", CONFLICT_DELAY_S
         # One benchmark that cannot be reconciled must not stop the others; it is retried, logged and counted.
         except Exception as error:  # noqa: BLE001
             outcome, again_s = "error", self._failed(name, error)
@@ -105,7 +105,7 @@ class Controller:
         count = self.failures.get(name, 0)
         self.failures[name] = count + 1
         self.metrics.errors.labels(type(error).__name__).inc()
-        again_s = RETRY_S[min(count, len(RETRY_S) - 1)]
+        again_s = ERROR_DELAYS_S[min(count, len(ERROR_DELAYS_S) - 1)]
         logger.error("%s/%s: %s; retrying in %.0f s", *name, error or type(error).__name__, again_s, exc_info=error)
         return again_s
 

@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from perfbench_api.outcome import CLIENT_STATES, LATENCIES, VERDICTS
-from perfbench_api.status import PHASES
+from perfbench_api.status import BENCHMARK_PHASES
 from perfbench_operator.kube import Data, namespaced_name
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -136,7 +136,7 @@ def _model(body: Data) -> str:
 
 def _counts(bodies: list[Data]) -> Metric:
     family = GaugeMetricFamily("perfbench_operator_benchmarks", "Benchmarks that exist, by phase.", labels=["phase"])
-    for phase in PHASES:
+    for phase in BENCHMARK_PHASES:
         family.add_metric([phase], sum(_status(body).get("phase", "Pending") == phase for body in bodies))
     return family
 
@@ -152,7 +152,7 @@ def _facts(bodies: list[Data]) -> Iterator[Metric]:
     yield _of_each(bodies, "label", text, ["label"], _labels)
     text = "Phase of a benchmark: 1 for the current one."
     yield _of_each(
-        bodies, "phase", text, ["phase"], lambda body: _one_of(PHASES, _status(body).get("phase", "Pending"))
+        bodies, "phase", text, ["phase"], lambda body: _one_of(BENCHMARK_PHASES, _status(body).get("phase", "Pending"))
     )
     text = "Verdict of a benchmark: 1 for the one that it has."
     yield _of_each(bodies, "verdict", text, ["verdict"], lambda body: _one_of(VERDICTS, _status(body).get("verdict")))

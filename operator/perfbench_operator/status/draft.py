@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from perfbench_api.status import FINAL, Condition, ConditionType, Phase, Status
+from perfbench_api.status import FINAL, BenchmarkPhase, Condition, ConditionType, Status
 from perfbench_operator.kube import Data, timestamp
 
 _MESSAGE_LENGTH = 2048
@@ -60,6 +60,6 @@ class Draft:
         others = [other for other in self.status.conditions if other.type != kind]
         self.status.conditions = sorted([*others, condition], key=lambda condition: _ORDER.index(condition.type))
 
-    def set_phase(self, phase: Phase, message: str) -> None:
+    def set_phase(self, phase: BenchmarkPhase, message: str) -> None:
         """Set the phase and the sentence that explains it."""
         self.status.phase, self.status.message = phase, message[:_MESSAGE_LENGTH]

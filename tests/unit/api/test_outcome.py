@@ -1,4 +1,4 @@
-"""A runner's last word fits into a termination message, whatever it has to say."""
+"""A run's outcome always fits into a termination message."""
 
 import json
 

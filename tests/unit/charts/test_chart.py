@@ -120,12 +120,12 @@ def environment(items: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def test_operator_reads_all_that_the_chart_tells_it(render: Render) -> None:
-    told = environment(render(runner={"labels": {"team": "search"}, "linger": "20s"}))
-    found = Settings.read(told)
+    variables = environment(render(runner={"labels": {"team": "search"}, "linger": "20s"}))
+    found = Settings.read(variables)
     assert (found.runner_image, found.runner_labels, found.runner_linger_s) == (
         "perfbench-runner:0.1.0", {"team": "search"}, 20.0
     )  # fmt: skip
-    assert {name.removeprefix(PREFIX) for name in told} <= set(PARSERS)
+    assert {name.removeprefix(PREFIX) for name in variables} <= set(PARSERS)
 
 
 def test_scrape_annotations_reach_runners_and_give_way_to_the_user_s(render: Render) -> None:
