@@ -4,9 +4,10 @@ The runner writes them, the operator reads them; both are plain JSON. The outcom
 it must fit into 4096 bytes. Keys of the summary are those of summary.json, fewer and rounded.
 """
 
+import json
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TERMINATION_BYTES = 4096
 """Kubernetes truncates a termination message at this length."""
@@ -54,6 +55,18 @@ class StoredResults(BaseModel):
     rows: int
 
 
+FIGURES = (
+    "requests.total", "requests.succeeded", "requests.failed", "request_throughput_rps", "ttft_s.p99",
+    "output_token_throughput_tps", "e2e_latency_s.p99", "requests.unfinished", "requests.unsent", "itl_s.p99",
+    "ttft_s.p50", "scheduled_latency_s.p99", "tpot_s.p50", "e2e_latency_s.p50", "itl_s.p50", "duration_s",
+    "total_token_throughput_tps", "errors", "requests.resent", "scheduled_latency_s.p50", "tpot_s.p99",
+    "ttft_s.mean", "itl_s.mean", "tpot_s.mean", "e2e_latency_s.mean", "scheduled_latency_s.mean",
+)  # fmt: skip
+"""Figures of a stage by how much they are missed; where space is short, the last ones go from all stages."""
+FEWEST_FIGURES = 4
+"""Stages are not left out as long as they fit with their name and so many figures."""
+
+
 class Outcome(BaseModel):
     """How a run ended: the runner's termination message."""
 
@@ -68,19 +81,85 @@ class Outcome(BaseModel):
     client: ClientState | None = None
     client_reasons: list[str] = []
     stages: list[dict[str, Any]] = []
-    """Of each stage: name, requests {total, succeeded, failed}, throughputs, {mean, p50, p99} of the latencies."""
+    """Of each stage: name, requests {total, succeeded, failed, …}, throughputs, {mean, p50, p99} of the latencies."""
+    stages_omitted: int = 0
+    """So many more stages there were: the message had no space for them. summary.json has them all."""
     results: StoredResults | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rows_are_stages(cls, data: Any) -> Any:
+        """Many stages are written as rows under `stage_figures`, their columns."""
+        if isinstance(data, dict) and "stage_figures" in data:
+            names = data["stage_figures"]
+            return data | {"stages": [_nested(dict(zip(names, row, strict=False))) for row in data.get("stages", ())]}
+        return data
+
     def message_bytes(self) -> bytes:
-        """The outcome as JSON that fits a termination message; if it is too long, the last stages are dropped, then reasons."""
+        """The outcome as JSON that fits a termination message.
+
+        Where it is too long, all stages get fewer figures, then become rows under common headings; then reasons and
+        messages are cut. Only then are the last stages left out, and counted.
+        """
         outcome = self.model_copy(deep=True)
         while True:
-            data = outcome.model_dump_json(exclude_none=True, exclude_defaults=False).encode()
-            if len(data) <= TERMINATION_BYTES:
+            data = outcome._shortest()
+            if data is not None:
                 return data
-            if outcome.stages:
+            if len(outcome.client_reasons) > 1:
+                outcome.client_reasons.pop()
+            elif len(outcome.message) > 300 or (outcome.message and not outcome.stages):
+                outcome.message = outcome.message[: len(outcome.message) // 2]
+            elif outcome.stages:
                 outcome.stages.pop()
+                outcome.stages_omitted += 1
             elif outcome.client_reasons:
                 outcome.client_reasons.pop()
             else:
-                outcome.message = outcome.message[: len(outcome.message) // 2]
+                raise ValueError("an outcome without stages, reasons and message does not fit a termination message")
+
+    def _shortest(self) -> bytes | None:
+        """As JSON with as many figures of the stages as fit, in their better form; None where even the fewest do not."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        if len(text := _json(data)) <= TERMINATION_BYTES:
+            return text
+        flat = [_flat(stage) for stage in self.stages]
+        used = [name for name in FIGURES if any(name in stage for stage in flat)]
+        for count in range(len(used), FEWEST_FIGURES, -1):
+            names = ["name", *used[:count]]
+            stages = [_nested({name: stage[name] for name in names if name in stage}) for stage in flat]
+            if len(text := _json(data | {"stages": stages})) <= TERMINATION_BYTES:
+                return text
+        for count in range(len(used), min(len(used), FEWEST_FIGURES) - 1, -1):
+            names = ["name", *used[:count]]
+            rows = [[stage.get(name) for name in names] for stage in flat]
+            if len(text := _json(data | {"stage_figures": names, "stages": rows})) <= TERMINATION_BYTES:
+                return text
+        return None
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _flat(stage: dict[str, Any]) -> dict[str, Any]:
+    """{"requests": {"total": 1}} as {"requests.total": 1}; `errors` is one figure."""
+    found: dict[str, Any] = {}
+    for name, value in stage.items():
+        if isinstance(value, dict) and name != "errors":
+            found |= {f"{name}.{key}": part for key, part in value.items()}
+        else:
+            found[name] = value
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """The other way round."""
+    found: dict[str, Any] = {}
+    for name, value in flat.items():
+        outer, _, inner = name.partition(".")
+        if value is not None and inner:
+            found.setdefault(outer, {})[inner] = value
+        elif value is not None:
+            found[outer] = value
+    return found

@@ -26,8 +26,8 @@ class FailureKind:
     """The stream ended without saying that it was complete."""
     EMPTY = "empty"
     """A complete answer without any content."""
-    CANCELLED = "cancelled"
-    """Cut off at the end of the run's grace period."""
+    UNFINISHED = "unfinished"
+    """Cut off at the end of the grace period: no failure, but a latency that is known only to be longer."""
     PLUGIN = "plugin"
     """A plugin raised an exception."""
 

@@ -119,7 +119,7 @@ def test_metrics_tell_conversations_and_first_turns_apart(
     assert run.wait() == 0
     stage = run.stage
     found = stage["conversations"]
-    assert stage["requests"] == {"total": 12, "succeeded": 12, "failed": 0}
+    assert {"total": 12, "succeeded": 12}.items() <= stage["requests"].items()
     assert (found["total"], found["completed"]) == (4, 4)
     assert (found["turns"]["min"], found["turns"]["max"]) == (3, 3)
     assert found["duration_s"]["min"] >= 0.2 + 3 * 0.02
@@ -249,7 +249,7 @@ def test_an_open_loop_follows_the_times_of_a_trace_and_plays_it_once(
     run = perfbench(spec_for(mock(), stage, dataset=trace(tmp_path), runner={"workers": workers}))
     assert run.wait() == 0
     assert due(run) == pytest.approx(TIMES, abs=1e-3)
-    assert run.stage["requests"] == {"total": 6, "succeeded": 6, "failed": 0}
+    assert {"total": 6, "succeeded": 6}.items() <= run.stage["requests"].items()
     assert run.stage["dispatch_lag_s"]["p50"] < 0.05
 
 

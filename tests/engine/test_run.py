@@ -33,7 +33,7 @@ def test_a_closed_loop(mock: Start, perfbench: Start, spec_for: Start) -> None:
     run = perfbench(spec_for(server, {"concurrency": 8, "requests": 200}))
     assert run.wait() == 0, run.stderr
     agree(run, server, 200)
-    assert run.stage["requests"] == {"total": 200, "succeeded": 200, "failed": 0}
+    assert {"total": 200, "succeeded": 200}.items() <= run.stage["requests"].items()
     assert server.stats()["peak_in_flight"] <= 8
     assert run.query("PRAGMA integrity_check") == [("ok",)]
     assert sorted(path.name for path in run.folder.iterdir()) == ["manifest.yaml", "results.sqlite", "summary.json"]

@@ -390,7 +390,7 @@ async def test_a_cancelled_request_is_a_result_and_closes_its_connection() -> No
         await asyncio.sleep(0.2)
         task.cancel()
         exchange = await task
-        assert (exchange.failure, exchange.body) == ("cancelled", b"a")
+        assert (exchange.failure, exchange.body) == ("unfinished", b"a")
         assert transport.open_connections == 0
 
 

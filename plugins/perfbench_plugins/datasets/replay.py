@@ -18,6 +18,8 @@ from perfbench_plugins.registry import register_dataset
 
 FILES = ("results.sqlite", "benchmark_data.db")
 """Where a run keeps its results: ours, EvalScope's."""
+NOTHING = base64.b64encode(pickle.dumps(None, 4)).decode()
+"""A request that was not kept, for readers that stumble over a null."""
 
 
 def read_body(text: str | bytes) -> Any:
@@ -77,7 +79,7 @@ class ReplayDatasetPlugin(DatasetPluginBase):
         time = "coalesce(scheduled_time, start_time)" if "scheduled_time" in columns else "start_time"
         where, values = self._condition(db, columns)
         count, missing, start_s = db.execute(
-            f"SELECT count(*), count(*) - count(request), min({time}) FROM result WHERE {where}",  # noqa: S608  # our names
+            f"SELECT count(*), sum(request IS NULL OR request = '{NOTHING}'), min({time}) FROM result WHERE {where}",  # noqa: S608  # our names
             values,
         ).fetchone()
         if not count:

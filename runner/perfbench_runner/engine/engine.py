@@ -104,7 +104,10 @@ class Engine:
     def _end_stage(self, number: int, times: StageTimes) -> None:
         self._guarded(self._store.commit)
         self.observers.stage(self._view)
-        self._guarded(self._store.end_stage, number, times.began_s, times.ended_s, times.feed_s)
+        duration_s = self._spec.load.stages[number].duration
+        deadline_s = None if duration_s is None else times.began_s + duration_s
+        self._guarded(self._store.begin_stage, number, times.began_s, deadline_s)
+        self._guarded(self._store.end_stage, number, times.ended_s, times.feed_s)
 
     # What shards say.
 

@@ -52,9 +52,9 @@ class Stages:
             if self._state.is_stopping:
                 return
             self._state.phase, self._state.stage_index = "running", index
-            began_s = self._state.clock()
             await self._run_stage(index, stage)
-            self._ended(index, StageTimes(began_s, self._state.clock(), self._dispatcher.feed_s))
+            times = StageTimes(self._state.stage_began_s, self._state.clock(), self._dispatcher.feed_s)
+            self._ended(index, times)
         self._state.phase = "storing"
 
     async def _warm_up(self) -> None:

@@ -74,7 +74,7 @@ class View:
     def progress(self) -> Progress:
         """How far the run is."""
         rows = [{name: getattr(sample, name) for name in client_health.COLUMNS} for sample in self.samples]
-        client = client_health.judge(client_health.figures(rows, []))[0] if rows else None
+        client = client_health.judge(client_health.figures(rows))[0] if rows else None
         return progress_of(self._state, self._load, self._live, client)
 
     def store_server_metrics(self, rows: Iterable[tuple[float, int, str, str, str, float]]) -> None:

@@ -1,11 +1,13 @@
 """Was the client itself the bottleneck? The judgement of what `shard.sampler` has sampled.
 
-A benchmark that runs late reports its own delay as the server's. `judge` turns the samples of every load-generating
-process and the dispatch lag of the results into valid, degraded or invalid, with reasons.
+A benchmark that runs late reports its own delay as the server's. `judge` turns the samples of every process and the
+dispatch lag of its requests into valid, degraded or invalid, with reasons. Each figure is of one process, and the worst
+one counts: a shard that is slow spoils what it measures, however well the others do. The control process stamps
+nothing; it is judged by whether it can feed the shards and take their results.
 docs/client-health.md justifies the thresholds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
@@ -15,10 +17,11 @@ STATES: tuple[State, ...] = ("valid", "degraded", "invalid")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One shard over one interval. Times are seconds; `at_s` is of the run's monotonic clock."""
+    """One process over one interval. Times are seconds; `at_s` is of the run's monotonic clock."""
 
     at_s: float
     shard: int
+    """Number of the load-generating process; -1 is the control process."""
     stage: int
     interval_s: float
     loop_lag_mean_s: float
@@ -39,10 +42,14 @@ class Sample:
     """Connections, of the ephemeral ports to one address."""
     in_flight: int
     backlog_bytes: int
-    """Results that the writer has not taken yet."""
+    """A shard: results that the control process has not taken yet; the control process: results not yet stored."""
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))
+
+
+CONTROL = -1
+"""The control process among shards."""
 
 
 class Threshold(NamedTuple):
@@ -53,82 +60,142 @@ class Threshold(NamedTuple):
     invalid: float
     text: str
     """Reason for people; `{value}` is the figure in the unit of `scale`."""
-    scale: float = 1.0
+    scale: float
+    advice: str
 
+
+NEVER = float("inf")
+MORE_CPUS = "give the client more CPUs, or lower the load"
+ALONE = "run it alone; in a pod, request whole CPUs"
 
 THRESHOLDS = (
-    Threshold("loop_lag_mean_s", 0.001, 0.010, "event loop {value:.1f} ms late on average", 1e3),
-    Threshold("loop_lag_peak_s", 0.020, 0.100, "event loop {value:.0f} ms late once in every tenth half-second", 1e3),
-    Threshold("dispatch_lag_mean_s", 0.002, 0.020, "requests sent {value:.1f} ms later than scheduled on average", 1e3),
-    Threshold("dispatch_lag_p99_s", 0.050, 0.250, "1 % of requests sent more than {value:.0f} ms late", 1e3),
-    Threshold("cpu_share", 0.80, 0.95, "a load-generating process uses {value:.0f} % of a CPU", 100),
-    Threshold("wait_share", 0.10, 0.30, "it waited for a CPU {value:.0f} % of the time", 100),
-    Threshold("wakeup_delay_s", 0.00025, 0.002, "it waited {value:.2f} ms for a CPU each time it wanted one", 1e3),
-    Threshold("gc_share", 0.01, 0.05, "garbage collection took {value:.1f} % of the time", 100),
-    Threshold("throttled_share", 0.01, 0.05, "the CPU quota stopped it {value:.1f} % of the time", 100),
+    Threshold("loop_lag_mean_s", 0.001, 0.010, "event loop {value:.1f} ms late on average", 1e3, MORE_CPUS),
     Threshold(
-        "feed_share", 0.50, 1.01, "generating requests took {value:.0f} % of the time: the dataset hardly keeps up", 100
+        "loop_lag_peak_s", 0.020, 0.100, "event loop {value:.0f} ms late once in every tenth half-second", 1e3, MORE_CPUS
     ),
-    Threshold("open_files_share", 0.90, 0.99, "{value:.0f} % of the allowed files are open", 100),
-    Threshold("ports_share", 0.80, 0.95, "{value:.0f} % of the ephemeral ports are in use", 100),
-)
+    Threshold("loop_lag_max_s", 0.250, NEVER, "event loop {value:.0f} ms late once", 1e3, ALONE),
+    Threshold(
+        "dispatch_lag_mean_s", 0.002, 0.020, "requests sent {value:.1f} ms later than scheduled on average", 1e3, MORE_CPUS
+    ),
+    Threshold(
+        "dispatch_lag_p99_s", 0.050, 0.250, "1 % of requests sent more than {value:.0f} ms late", 1e3, MORE_CPUS
+    ),
+    Threshold("cpu_share", 0.80, 0.95, "uses {value:.0f} % of a CPU", 100, "more runner.workers, or lower the load"),
+    Threshold("wait_share", 0.10, 0.30, "waited for a CPU {value:.0f} % of the time", 100, ALONE),
+    Threshold("wakeup_delay_s", 0.00025, 0.002, "waited {value:.2f} ms for a CPU each time it wanted one", 1e3, ALONE),
+    Threshold("gc_share", 0.01, 0.05, "garbage collection took {value:.1f} % of the time", 100, MORE_CPUS),
+    Threshold(
+        "throttled_share", 0.01, 0.05, "stopped by the CPU quota {value:.1f} % of the time", 100,
+        "remove the runner's CPU limit, keep its request",
+    ),
+    Threshold("open_files_share", 0.90, 0.99, "{value:.0f} % of the allowed files are open", 100, "raise ulimit -n"),
+    Threshold(
+        "ports_share", 0.80, 0.95, "{value:.0f} % of the ephemeral ports are in use", 100,
+        "widen net.ipv4.ip_local_port_range",
+    ),
+)  # fmt: skip
+"""Of a load-generating process, in which any delay is added to what it measures."""
+
+STORE_LESS = "results.messages: failed or none stores fewer bodies, a faster disk stores them sooner"
+
+CONTROL_THRESHOLDS = (
+    Threshold("cpu_share", 0.90, 0.99, "uses {value:.0f} % of a CPU: the load may not be as asked", 100, STORE_LESS),
+    Threshold("loop_lag_mean_s", 0.100, 1.0, "takes {value:.0f} ms to answer: shards may wait for requests", 1e3, STORE_LESS),
+    Threshold(
+        "backlog_peak_bytes", 16e6, 256e6, "{value:.0f} MB of results wait to be stored", 1e-6, STORE_LESS
+    ),
+    Threshold(
+        "feed_share", 0.50, 1.01, "generating requests took {value:.0f} % of the time: the dataset hardly keeps up", 100,
+        "a simpler dataset, shorter prompts, or a prepared file",
+    ),
+)  # fmt: skip
+"""Of the control process: it stamps nothing, but feeds the shards and takes their results."""
+
+Figures = dict[str, float]
 
 
-def figures(samples: Iterable[dict[str, Any]], lags_s: Iterable[float]) -> dict[str, float]:
-    """What is judged: over the samples of one stage and the dispatch lags of its requests. Shares are of one process.
+def figures(samples: Iterable[Mapping[str, Any]]) -> dict[int, Figures]:
+    """What is judged of each process, by its number, over samples of one stage. Shares are of one process or CPU."""
+    by_process: dict[int, list[Mapping[str, Any]]] = {}
+    for row in samples:
+        by_process.setdefault(row["shard"], []).append(row)
+    return {
+        number: _of_control(rows) if number == CONTROL else _of_shard(rows)
+        for number, rows in sorted(by_process.items())
+    }
 
-    Lags are averaged over the stage; shares are those of the worst shard, since one slow shard is enough to spoil.
+
+def _of_shard(rows: list[Mapping[str, Any]]) -> Figures:
+    return {
+        "loop_lag_mean_s": _mean(rows, "loop_lag_mean_s"),
+        "loop_lag_peak_s": _peak(rows, "loop_lag_max_s"),
+        "loop_lag_max_s": max(row["loop_lag_max_s"] for row in rows),
+        "cpu_share": _mean(rows, "cpu_share"),
+        "wait_share": _mean(rows, "wait_share"),
+        "wakeup_delay_s": _mean(rows, "wakeup_delay_s"),
+        "gc_share": _rate(rows, "gc_pause_s"),
+        "throttled_share": _rate(rows, "throttled_s"),
+        "open_files_share": max(row["open_files_share"] for row in rows),
+        "ports_share": max(row["ports_share"] for row in rows),
+    }
+
+
+def _of_control(rows: list[Mapping[str, Any]]) -> Figures:
+    return {
+        "cpu_share": _mean(rows, "cpu_share"),
+        "loop_lag_mean_s": _mean(rows, "loop_lag_mean_s"),
+        "backlog_peak_bytes": _peak(rows, "backlog_bytes"),
+    }
+
+
+def _mean(rows: list[Mapping[str, Any]], name: str) -> float:
+    """Weighted by time."""
+    return float(sum(row[name] * row["interval_s"] for row in rows) / sum(row["interval_s"] for row in rows))
+
+
+def _rate(rows: list[Mapping[str, Any]], name: str) -> float:
+    """The share of its time that a process lost."""
+    return float(sum(row[name] for row in rows) / sum(row["interval_s"] for row in rows))
+
+
+def _peak(rows: list[Mapping[str, Any]], name: str) -> float:
+    """The 90 % quantile of what was largest in each interval."""
+    ordered = sorted(float(row[name]) for row in rows)
+    return ordered[int(0.9 * (len(ordered) - 1))]
+
+
+def judge(found: Mapping[int, Figures], shards: int | None = None) -> tuple[State, list[str]]:
+    """valid, degraded or invalid, and a reason for each figure over its threshold, the worst first.
+
+    `found` is by process, `shards` is how many of them generate load: as many as are known, if not given.
     """
-    rows = list(samples)
-    lags = sorted(lags_s)
-    found: dict[str, float] = {}
-    if rows:
-        peaks = sorted(row["loop_lag_max_s"] for row in rows)
-        found["loop_lag_mean_s"] = _worst(rows, "loop_lag_mean_s")
-        found["loop_lag_peak_s"] = _quantile(peaks, 0.90)
-        found["cpu_share"] = _worst(rows, "cpu_share")
-        found["wait_share"] = _worst(rows, "wait_share")
-        found["wakeup_delay_s"] = _worst(rows, "wakeup_delay_s")
-        found["gc_share"] = _worst_rate(rows, "gc_pause_s")
-        found["throttled_share"] = _worst_rate(rows, "throttled_s")
-        found["open_files_share"] = max(row["open_files_share"] for row in rows)
-        found["ports_share"] = max(row["ports_share"] for row in rows)
-    if lags:
-        found["dispatch_lag_mean_s"] = sum(lags) / len(lags)
-        found["dispatch_lag_p99_s"] = _quantile(lags, 0.99)
-    return found
-
-
-def _quantile(ordered: list[float], q: float) -> float:
-    return ordered[int(q * (len(ordered) - 1))]
-
-
-def _by_shard(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    shards: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
-        shards.setdefault(row["shard"], []).append(row)
-    return list(shards.values())
-
-
-def _worst(rows: list[dict[str, Any]], name: str) -> float:
-    """The highest time-weighted mean of a figure over the shards."""
-    return max(
-        float(sum(row[name] * row["interval_s"] for row in own) / sum(row["interval_s"] for row in own))
-        for own in _by_shard(rows)
-    )
-
-
-def _worst_rate(rows: list[dict[str, Any]], name: str) -> float:
-    """The highest share of its time that a shard lost."""
-    return max(float(sum(row[name] for row in own) / sum(row["interval_s"] for row in own)) for own in _by_shard(rows))
-
-
-def judge(found: dict[str, float]) -> tuple[State, list[str]]:
-    """valid, degraded or invalid, and a reason for each figure over its threshold, the worst first."""
+    numbers = [number for number in found if number != CONTROL]
+    count = shards or len(numbers)
     hits: list[tuple[int, str]] = []
     for threshold in THRESHOLDS:
-        value = found.get(threshold.name)
-        if value is not None and value > threshold.degraded:
-            hits.append((2 if value > threshold.invalid else 1, threshold.text.format(value=value * threshold.scale)))
+        known = [(found[number][threshold.name], number) for number in numbers if threshold.name in found[number]]
+        if known:
+            value, number = max(known)
+            hits += _hit(threshold, value, f"shard {number} of {count}")
+    for threshold in CONTROL_THRESHOLDS:
+        if threshold.name in found.get(CONTROL, {}):
+            hits += _hit(threshold, found[CONTROL][threshold.name], "control process")
     hits.sort(key=lambda hit: -hit[0])
     return (STATES[hits[0][0]] if hits else "valid"), [text for _, text in hits]
+
+
+def _hit(threshold: Threshold, value: float, who: str) -> list[tuple[int, str]]:
+    if value <= threshold.degraded:
+        return []
+    text = threshold.text.format(value=value * threshold.scale)
+    return [(2 if value > threshold.invalid else 1, f"{who}: {text} ({threshold.advice})")]
+
+
+def worst(found: Mapping[int, Figures]) -> Figures:
+    """Each figure of the process where it is largest; those of the control process by names of their own."""
+    largest: Figures = {}
+    for number, own in found.items():
+        for name, value in own.items():
+            key = f"control_{name}" if number == CONTROL and name != "feed_share" else name
+            largest[key] = max(value, largest.get(key, value))
+    return largest

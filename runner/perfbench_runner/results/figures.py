@@ -1,27 +1,36 @@
 """The figures of each stage, computed from the results file, and how trustworthy they are.
 
 The results file is the only source: the same function summarises a run that just ended, one that was cut off, and one
-of last year. Definitions of all figures: docs/metrics.md.
+of last year. Rows are read once and gaps once, a little at a time. Definitions of all figures: docs/metrics.md.
 """
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
+import yaml
 
+from perfbench_api.values import parse_duration
 from perfbench_runner.results import client_health as health
-from perfbench_runner.results.quantiles import distribution
-from perfbench_runner.results.summary import ClientHealth, Conversations, Requests, StageSummary
+from perfbench_runner.results.notes import notes
+from perfbench_runner.results.quantiles import Array, GapHistogram, distribution
+from perfbench_runner.results.repeats import SentBefore
+from perfbench_runner.results.rows import Rows, gaps_of, read_gaps, read_rows
+from perfbench_runner.results.store import StoreError
+from perfbench_runner.results.summary import ClientHealth, Conversations, Distribution, Requests, StageSummary, Window
+from perfbench_runner.results.throughput import overall_throughput, per_second, window_throughput
+from perfbench_runner.results.windows import Span, StageTimes, Units, window
 
 RATE_KEPT = 0.98
 """An open loop that sends less than this share of its rate has not kept it."""
 
 ServerFigures = Callable[[sqlite3.Connection, float, float], dict[str, dict[str, float]]]
 """What the server said of itself from one time of the run's clock to another, by neutral name."""
+Progress = Callable[[int, int], None]
+"""Told how many rows of how many have been read."""
 
 
 def nothing_said(db: sqlite3.Connection, start_s: float, end_s: float) -> dict[str, dict[str, float]]:
@@ -29,158 +38,276 @@ def nothing_said(db: sqlite3.Connection, start_s: float, end_s: float) -> dict[s
     return {}
 
 
-def stage_summary(
-    db: sqlite3.Connection, number: int, name: str, plan: dict[str, Any], server_figures: ServerFigures
+def told_nobody(done: int, total: int) -> None:
+    """Progress that nobody waits for."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the results file says of a stage beside its requests."""
+
+    number: int
+    name: str
+    plan: dict[str, Any]
+    times: tuple[float | None, float | None, float | None]
+    """When its load began, was to end, and was told to stop."""
+    feed_share: float | None
+    """Time spent on generating its requests, of its length."""
+    unsent: Array
+    """Times of requests that were never sent, shape (n, 2): when they were due, and until when they were held."""
+
+
+def summarise(
+    db: sqlite3.Connection, server_figures: ServerFigures = nothing_said, tell: Progress = told_nobody
+) -> list[StageSummary]:
+    """The figures of all stages of a results file, in their order; raises StoreError when it cannot be read."""
+    try:
+        return _summarise(db, server_figures, tell)
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot read the results to summarise them: {error}") from error
+
+
+def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Progress) -> list[StageSummary]:
+    rows, gaps = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("requests", "gaps"))  # noqa: S608
+    done = 0
+
+    def read(more: int) -> None:
+        nonlocal done
+        done += more
+        tell(done, rows + gaps)
+
+    facts = dict(db.execute("SELECT key, value FROM run"))
+    before = SentBefore.of_run(db, facts)
+    choices, workers = _choices(facts), int(facts["workers"]) if facts.get("workers", "").isdigit() else None
+    return [_stage_summary(db, stage, server_figures, before, choices, workers, read) for stage in _stages(db)]
+
+
+def _choices(facts: dict[str, str]) -> int:
+    """How many answers each request asked for: `n`, as the manifest has it."""
+    manifest = yaml.safe_load(facts.get("manifest", "")) or {}
+    request = manifest.get("spec", {}).get("request") or {}
+    return int(request.get("nChoices") or 1)
+
+
+def _stages(db: sqlite3.Connection) -> list[Stage]:
+    share = "CASE WHEN end_time > start_time THEN feed_time / (end_time - start_time) END"
+    rows = db.execute(
+        f"SELECT stage, name, plan, begin_time, deadline_time, stop_time, {share} FROM stage ORDER BY stage"  # noqa: S608
+    ).fetchall()
+    return [
+        Stage(number, name, json.loads(plan), tuple(times), feed_share, _unsent(db, number))
+        for number, name, plan, *times, feed_share in rows
+    ]
+
+
+def _unsent(db: sqlite3.Connection, number: int) -> Array:
+    rows = db.execute("SELECT scheduled_time, until_time FROM unsent WHERE stage = ?", (number,)).fetchall()
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 2)
+
+
+def _stage_summary(
+    db: sqlite3.Connection,
+    stage: Stage,
+    server_figures: ServerFigures,
+    before: SentBefore,
+    choices: int,
+    workers: int | None,
+    read: Callable[[int], None],
 ) -> StageSummary:
-    """The figures of one stage of a results file."""
-    columns = _columns(db, number)
-    ok = columns["success"] == 1
-    sent, ended = columns["start_time"], columns["completed_time"]
-    window_s = float(ended.max() - sent.min()) if len(sent) else 0.0
-    tokens_out, tokens_in = columns["completion_tokens"][ok], columns["prompt_tokens"][ok]
-    rate = plan.get("rate")
-    succeeded = int(ok.sum())
-    client = _client(db, number, _own_lags(columns))
+    rows = read_rows(db, stage.number, read)
+    ok, cut = rows.is_ok, rows.is_unfinished
+    sent, ended, scheduled = rows["start_time"], rows["completed_time"], rows["scheduled_time"]
+    overall_s = float(ended.max() - sent.min()) if len(rows) else 0.0
+    span = _span(stage, rows)
+    throughput, estimate = window_throughput(rows, span, lambda ids: gaps_of(db, ids))
+    succeeded, unfinished = int(ok.sum()), int(cut.sum())
+    is_limited = "maxConcurrency" in stage.plan
     summary = StageSummary(
-        name=name,
-        requests=Requests(total=len(ok), succeeded=succeeded, failed=len(ok) - succeeded),
-        duration_s=window_s,
-        request_throughput_rps=_per(succeeded, window_s),
-        output_token_throughput_tps=_per(float(np.nansum(tokens_out)), window_s),
-        total_token_throughput_tps=_per(float(np.nansum(tokens_out) + np.nansum(tokens_in)), window_s),
-        input_token_throughput_tps=_per(float(np.nansum(tokens_in)), window_s) if len(_known(tokens_in)) else None,
-        ttft_s=distribution(_known(columns["first_chunk_latency"][ok])),
-        itl_s=distribution(_gaps(db, number)),
-        tpot_s=distribution(_known(columns["time_per_output_token"][ok])),
-        e2e_latency_s=distribution(_known(columns["latency"][ok])),
-        scheduled_latency_s=distribution((ended - columns["scheduled_time"])[ok]),
-        dispatch_lag_s=distribution(columns["dispatch_lag"]),
-        connect_s=distribution(_connects(columns)),
-        output_tokens=distribution(_known(tokens_out)),
-        prompt_tokens=distribution(_known(tokens_in)),
-        errors=_counts(db, number, "failure", "success = 0"),
-        token_sources=_counts(db, number, "token_source", "success = 1"),
-        offered_rate_rps=rate,
-        sent_rate_rps=_sent_rate(sent) if rate else None,
-        conversations=_conversations(db, number),
-        cached_prompt_share=_cached_share(columns, ok),
-        server=server_figures(db, float(sent.min()), float(ended.max())) if len(sent) else {},
-        client=client,
+        name=stage.name,
+        requests=Requests(
+            total=len(rows),
+            succeeded=succeeded,
+            failed=len(rows) - succeeded - unfinished,
+            unfinished=unfinished,
+            unsent=len(stage.unsent),
+            resent=int((rows["resends"] > 0).sum()),
+        ),
+        duration_s=overall_s,
+        window=_window(stage, rows, span),
+        **{name: value for name, value in throughput.model_dump().items() if name != "duration_s"},
+        overall=overall_throughput(rows, overall_s),
+        ttft_s=_ttft(rows),
+        itl_s=_itl(db, stage.number, read),
+        tpot_s=distribution(_tpot(rows, choices)),
+        e2e_latency_s=distribution(rows["latency"][ok], (ended - sent)[cut]),
+        scheduled_latency_s=distribution(
+            (ended - scheduled)[ok], np.concatenate([(ended - scheduled)[cut], stage.unsent[:, 1] - stage.unsent[:, 0]])
+        ),
+        dispatch_lag_s=distribution(rows["dispatch_lag"]),
+        connect_s=distribution(_connects(rows)),
+        output_tokens=distribution(rows["completion_tokens"][ok]),
+        prompt_tokens=distribution(rows["prompt_tokens"][ok]),
+        errors=dict(rows.errors.most_common()),
+        token_sources=dict(rows.token_sources.most_common()),
+        offered_rate_rps=stage.plan.get("rate"),
+        sent_rate_rps=_rate(sent) if stage.plan.get("rate") else None,
+        conversations=_conversations(rows),
+        prompts=before.add(rows),
+        cached_prompt_share=_cached_share(rows),
+        server=server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {},
+        client=_client(db, stage, {} if is_limited else _lags(rows), workers),
     )
-    _note_lost_rate(summary, columns["scheduled_time"])
+    lost = _lost_rate(summary, np.concatenate([scheduled, stage.unsent[:, 0]]))
+    if lost:
+        _blame(summary.client, f"{lost} (maxConcurrency held requests back)" if is_limited else lost)
+    summary.notes = notes(summary, span, estimate, choices)
     return summary
 
 
-def _columns(db: sqlite3.Connection, number: int) -> dict[str, np.ndarray[Any, Any]]:
-    names = [
-        "success", "start_time", "completed_time", "scheduled_time", "dispatch_lag", "latency", "first_chunk_latency",
-        "time_per_output_token", "prompt_tokens", "completion_tokens", "connect_time", "tls_time", "cached_tokens",
-    ]  # fmt: skip
-    rows = db.execute(f"SELECT {', '.join(names)} FROM result WHERE stage = ?", (number,)).fetchall()  # noqa: S608
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
-    return {name: table[:, index] for index, name in enumerate(names)}
+def _span(stage: Stage, rows: Rows) -> Span:
+    """The stage's window. Files of older versions do not say when its load began."""
+    if not len(rows):
+        return Span(0.0, 0.0, "overall", "there are no requests")
+    scheduled = np.concatenate([rows["scheduled_time"], stage.unsent[:, 0]])
+    begin_s, deadline_s, stop_s = stage.times
+    begin_s = float(scheduled.min()) if begin_s is None else begin_s
+    if deadline_s is None and "duration" in stage.plan:
+        deadline_s = begin_s + parse_duration(stage.plan["duration"])
+    lanes = stage.plan.get("concurrency") if not stage.plan.get("rate") else None
+    overall = Span(float(rows["start_time"].min()), float(rows["completed_time"].max()), "overall")
+    if lanes is None and not stage.plan.get("rate"):
+        return Span(overall.start_s, overall.end_s, "overall", "the file does not say what load was asked for")
+    times = StageTimes(begin_s, deadline_s, stop_s)
+    return window(lanes, stage.plan.get("requests"), times, _units(rows), scheduled, overall)
 
 
-def _gaps(db: sqlite3.Connection, number: int) -> np.ndarray[Any, Any]:
-    rows = db.execute(
-        "SELECT inter_token_latencies FROM result WHERE stage = ? AND success = 1 AND inter_token_latencies != '[]'",
-        (number,),
+def _units(rows: Rows) -> Units:
+    """What takes a lane: single requests, and conversations, whose turns have one `seq`."""
+    seq, starts, ends = rows["seq"], rows["start_time"], rows["completed_time"]
+    if np.isnan(rows["turn"]).all():
+        return Units(starts, ends)
+    order = np.argsort(seq, kind="stable")
+    firsts = np.flatnonzero(np.diff(seq[order], prepend=np.nan) != 0)
+    return Units(np.minimum.reduceat(starts[order], firsts), np.maximum.reduceat(ends[order], firsts))
+
+
+def _window(stage: Stage, rows: Rows, span: Span) -> Window | None:
+    if not len(rows):
+        return None
+    begin_s = stage.times[0] if stage.times[0] is not None else float(rows["scheduled_time"].min())
+    return Window(
+        start_s=span.start_s - begin_s,
+        end_s=span.end_s - begin_s,
+        duration_s=span.duration_s,
+        kind=span.kind,
+        reason=span.reason,
     )
-    parts = [np.asarray(orjson.loads(text), dtype=np.float64) for (text,) in rows]
-    return _known(np.concatenate(parts)) if parts else np.empty(0)
 
 
-def _connects(columns: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    taken = columns["connect_time"] + columns["tls_time"]
-    new: np.ndarray[Any, Any] = taken[taken > 0]
+def _ttft(rows: Rows) -> Distribution:
+    """Of succeeded requests, and of unfinished ones: those that were cut before their first content are bounded below."""
+    first, waited = rows["first_chunk_latency"], rows["completed_time"] - rows["start_time"]
+    seen = first[rows.is_ok | rows.is_unfinished]
+    if np.isnan(seen).all():  # not streamed: there is no first token
+        return Distribution()
+    return distribution(seen, waited[rows.is_unfinished & np.isnan(first)])
+
+
+def _itl(db: sqlite3.Connection, number: int, read: Callable[[int], None]) -> Distribution:
+    histogram = GapHistogram()
+    for gaps_us in read_gaps(db, number, read):
+        histogram.add(gaps_us)
+    return histogram.distribution()
+
+
+def _tpot(rows: Rows, choices: int) -> Array:
+    """As stored; where requests asked for several answers, an equal part of the tokens is taken for each."""
+    if choices == 1:
+        return rows["time_per_output_token"][rows.is_ok]
+    tokens = rows["completion_tokens"] / choices
+    is_defined = rows.is_ok & (tokens >= 2) & ~np.isnan(rows["first_chunk_latency"])
+    decoding_s = rows["latency"] - rows["first_chunk_latency"]
+    found: Array = decoding_s[is_defined] / (tokens[is_defined] - 1)
+    return found
+
+
+def _connects(rows: Rows) -> Array:
+    taken = rows["connect_time"] + rows["tls_time"]
+    new: Array = taken[taken > 0]
     return new
 
 
-def _counts(db: sqlite3.Connection, number: int, column: str, where: str) -> dict[str, int]:
-    sql = f"SELECT {column}, count(*) FROM result WHERE stage = ? AND {where} AND {column} IS NOT NULL GROUP BY 1"  # noqa: S608
-    return dict(Counter(dict(db.execute(sql, (number,)).fetchall())).most_common())
+def _rate(times_s: Array) -> float | None:
+    """Requests per second between the first and the last."""
+    return per_second(len(times_s) - 1, float(times_s.max() - times_s.min())) if len(times_s) > 1 else None
 
 
-def _known(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    known: np.ndarray[Any, Any] = values[~np.isnan(values)]
-    return known
+def _cached_share(rows: Rows) -> float | None:
+    reported = rows.is_ok & ~np.isnan(rows["cached_tokens"])
+    prompt = float(np.nansum(rows["prompt_tokens"][reported]))
+    return float(np.nansum(rows["cached_tokens"][reported])) / prompt if prompt else None
 
 
-def _per(amount: float, window_s: float) -> float | None:
-    return amount / window_s if window_s > 0 else None
-
-
-def _sent_rate(sent: np.ndarray[Any, Any]) -> float | None:
-    """Requests per second between the first and the last one sent."""
-    return _per(len(sent) - 1, float(sent.max() - sent.min())) if len(sent) > 1 else None
-
-
-def _cached_share(columns: dict[str, np.ndarray[Any, Any]], ok: np.ndarray[Any, Any]) -> float | None:
-    reported = ok & ~np.isnan(columns["cached_tokens"])
-    prompt = float(np.nansum(columns["prompt_tokens"][reported]))
-    return float(np.nansum(columns["cached_tokens"][reported])) / prompt if prompt else None
-
-
-def _conversations(db: sqlite3.Connection, number: int) -> Conversations | None:
-    where = "FROM result WHERE stage = ? AND turn IS NOT NULL"
-    rows = db.execute(
-        f"SELECT count(*), min(start_time), max(completed_time), min(success) AND max(last_turn) {where} GROUP BY trace_id",
-        (number,),
-    ).fetchall()
-    if not rows:
+def _conversations(rows: Rows) -> Conversations | None:
+    is_turn = ~np.isnan(rows["turn"])
+    if not is_turn.any():
         return None
-    ttfts = {
-        is_first: [
-            row[0]
-            for row in db.execute(
-                f"SELECT first_chunk_latency {where} AND success = 1 AND (turn = 1) = ?",
-                (number, is_first),
-            )
-            if row[0] is not None
-        ]
-        for is_first in (True, False)
-    }
+    order = np.flatnonzero(is_turn)[np.argsort(rows["seq"][is_turn], kind="stable")]
+    firsts = np.flatnonzero(np.diff(rows["seq"][order], prepend=np.nan) != 0)
+    turns = np.diff(firsts, append=len(order))
+    starts, ends = rows["start_time"][order], rows["completed_time"][order]
+    is_whole = np.minimum.reduceat(rows["success"][order], firsts) > 0
+    is_ended = np.maximum.reduceat(rows["last_turn"][order], firsts) > 0
+    ttft, ok = rows["first_chunk_latency"], rows.is_ok
     return Conversations(
-        total=len(rows),
-        completed=sum(row[3] or 0 for row in rows),
-        turns=distribution(row[0] for row in rows),
-        duration_s=distribution(row[2] - row[1] for row in rows),
-        first_turn_ttft_s=distribution(ttfts[True]),
-        later_turn_ttft_s=distribution(ttfts[False]),
+        total=len(firsts),
+        completed=int((is_whole & is_ended).sum()),
+        turns=distribution(turns),
+        duration_s=distribution(np.maximum.reduceat(ends, firsts) - np.minimum.reduceat(starts, firsts)),
+        first_turn_ttft_s=distribution(ttft[ok & (rows["turn"] == 1)]),
+        later_turn_ttft_s=distribution(ttft[ok & (rows["turn"] > 1)]),
     )
 
 
-def _own_lags(columns: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """Dispatch lags that say something of the client: of requests on kept-alive connections, where most are.
+def _lags(rows: Rows) -> dict[int, health.Figures]:
+    """By shard: dispatch lags that say something of the client, of requests on kept-alive connections where most are.
 
     At the start of a closed loop all lanes connect at once and wait for each other: the load's shape, not slowness.
     """
-    kept = (columns["connect_time"] + columns["tls_time"]) == 0
-    lags: np.ndarray[Any, Any] = columns["dispatch_lag"]
-    return lags[kept] if kept.sum() * 2 >= len(lags) else lags
+    kept = (rows["connect_time"] + rows["tls_time"]) == 0
+    found: dict[int, health.Figures] = {}
+    for shard in np.unique(rows["shard"][~np.isnan(rows["shard"])]).tolist():
+        own = rows["shard"] == shard
+        lags = rows["dispatch_lag"][own & kept if (own & kept).sum() * 2 >= own.sum() else own]
+        found[int(shard)] = {
+            "dispatch_lag_mean_s": float(lags.mean()),
+            "dispatch_lag_p99_s": float(np.quantile(lags, 0.99, method="lower")),
+        }
+    return found
 
 
-def _client(db: sqlite3.Connection, number: int, lags_s: np.ndarray[Any, Any]) -> ClientHealth:
-    cursor = db.execute("SELECT * FROM client_health WHERE stage = ?", (number,))
+def _client(db: sqlite3.Connection, stage: Stage, lags: dict[int, health.Figures], workers: int | None) -> ClientHealth:
+    cursor = db.execute("SELECT * FROM client_health WHERE stage = ?", (stage.number,))
     names = [column[0] for column in cursor.description]
-    samples = [dict(zip(names, row, strict=True)) for row in cursor]
-    found = health.figures(samples, lags_s.tolist())
-    row = db.execute(
-        "SELECT feed_time / (end_time - start_time) FROM stage WHERE stage = ? AND end_time > start_time", (number,)
-    ).fetchone()
-    if row and row[0] is not None:
-        found["feed_share"] = row[0]
-    state, reasons = health.judge(found)
-    return ClientHealth(state=state, reasons=reasons, figures=found)
+    found = health.figures(dict(zip(names, row, strict=True)) for row in cursor)
+    for shard, own in lags.items():
+        found.setdefault(shard, {}).update(own)
+    if stage.feed_share is not None:
+        found.setdefault(health.CONTROL, {})["feed_share"] = stage.feed_share
+    state, reasons = health.judge(found, workers)
+    return ClientHealth(state=state, reasons=reasons, figures=health.worst(found))
 
 
-def _note_lost_rate(summary: StageSummary, scheduled: np.ndarray[Any, Any]) -> None:
+def _lost_rate(summary: StageSummary, scheduled: Array) -> str:
     """An open loop whose requests left later and later has not made the load that it was asked for."""
-    asked, sent = _sent_rate(scheduled), summary.sent_rate_rps
+    asked, sent = _rate(scheduled), summary.sent_rate_rps
     if not summary.offered_rate_rps or not asked or not sent or sent >= RATE_KEPT * asked:
-        return
-    client = summary.client
-    client.reasons.append(f"only {sent:.1f} of {asked:.1f} requests/s were sent: the rate was not kept")
+        return ""
+    return f"only {sent:.1f} of {asked:.1f} requests/s were sent: the rate was not kept"
+
+
+def _blame(client: ClientHealth, reason: str) -> None:
+    client.reasons.append(reason)
     if client.state == "valid":
         client.state = "degraded"
 
@@ -190,9 +317,3 @@ def worst_client(stages: list[StageSummary]) -> ClientHealth:
     state = max((stage.client.state for stage in stages), key=health.STATES.index, default="valid")
     reasons = [f"{stage.name}: {reason}" for stage in stages for reason in stage.client.reasons]
     return ClientHealth(state=state, reasons=reasons)
-
-
-def summarise(db: sqlite3.Connection, server_figures: ServerFigures = nothing_said) -> list[StageSummary]:
-    """The figures of all stages of a results file, in their order."""
-    rows = db.execute("SELECT stage, name, plan FROM stage ORDER BY stage").fetchall()
-    return [stage_summary(db, number, name, json.loads(plan), server_figures) for number, name, plan in rows]

@@ -27,11 +27,7 @@ def evaluate(objectives: list[Objective], stages: list[StageSummary]) -> list[Ob
 def _judge(objective: Objective, stage: StageSummary) -> ObjectiveResult:
     value, count = _value(objective, stage)
     is_latency = objective.metric in LATENCIES
-    kept: bool | None = None
-    if value is not None:
-        above = objective.min is None or value >= objective.min
-        below = objective.max is None or value <= objective.max
-        kept = above and below
+    kept = _is_kept(objective, value) if value is not None else _by_lower_bound(objective, stage)
     if is_latency and count < MINIMUM_SAMPLES[objective.statistic] and kept:
         kept = None  # too few values to say that a bound is kept; one that is broken stays broken
     return ObjectiveResult(
@@ -44,13 +40,29 @@ def _judge(objective: Objective, stage: StageSummary) -> ObjectiveResult:
     )
 
 
+def _is_kept(objective: Objective, value: float) -> bool:
+    above = objective.min is None or value >= objective.min
+    return above and (objective.max is None or value <= objective.max)
+
+
+def _by_lower_bound(objective: Objective, stage: StageSummary) -> bool | None:
+    """What can be said of a statistic that is only known to be at least so much: too many requests were cut off."""
+    if objective.metric not in LATENCIES:
+        return None
+    least = getattr(stage, f"{objective.metric}_s").lower_bounds.get(objective.statistic)
+    if least is None:
+        return None
+    if objective.max is not None:
+        return False if least > objective.max else None
+    return True if objective.min is not None and least >= objective.min else None
+
+
 def _value(objective: Objective, stage: StageSummary) -> tuple[float | None, int]:
     if objective.metric in LATENCIES:
         distribution = getattr(stage, f"{objective.metric}_s")
-        return getattr(distribution, objective.statistic), distribution.count
+        return getattr(distribution, objective.statistic), distribution.count + distribution.censored
     if objective.metric == "failed_share":
-        total = stage.requests.total
-        return (stage.requests.failed / total if total else None), total
+        return stage.requests.failed_share, stage.requests.total
     return getattr(stage, THROUGHPUTS[objective.metric]), stage.requests.total
 
 
@@ -71,7 +83,7 @@ def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
     unknown = [result for result in summary.objectives if result.kept is None]
     reasons += [f"{_name(result)} in stage {result.stage}: not enough data" for result in unknown]
     broken = [result for result in summary.objectives if result.kept is False]
-    texts = [f"{_name(result)} is {result.value:.4g} in stage {result.stage}, not {result.bound}" for result in broken]
+    texts = [f"{_name(result)} is {_said(result)} in stage {result.stage}, not {result.bound}" for result in broken]
     if broken and summary.client.state != "invalid":
         return "Failed", texts
     return ("Inconclusive", reasons) if reasons else ("Passed", [])
@@ -79,3 +91,7 @@ def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
 
 def _name(result: ObjectiveResult) -> str:
     return f"{result.metric} {result.statistic}" if result.statistic else result.metric
+
+
+def _said(result: ObjectiveResult) -> str:
+    return "larger" if result.value is None else f"{result.value:.4g}"

@@ -27,6 +27,12 @@ class Result:
     first_byte_s: float | None = None
     """From sending to the first byte of the response, head included."""
     response_bytes: int = 0
+    entry: int | None = None
+    """Number of the dataset's entry, from 0; goes on where the dataset begins again."""
+    prompt_id: int | None = None
+    """Signed 64-bit hash of the prompt: requests with the same prompt have the same."""
+    resends: int = 0
+    """How often it was sent again because its idle connection proved to be closed; it was first sent at start_time."""
 
     @property
     def dispatch_lag_s(self) -> float:

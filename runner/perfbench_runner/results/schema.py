@@ -1,18 +1,21 @@
-"""The tables of a results file, and how files of older versions get to their newest form."""
+"""The tables of a results file, and how files of older versions get to their newest form.
+
+One request is up to three rows with one `id`: `requests` is narrow, so that figures are made of it at once; `gaps` and
+`bodies` hold what is long. View `result` puts them together as EvalScope's readers and analysis scripts want them.
+"""
+
+# ruff: noqa: S608  # the names in these statements are our own
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from time import time
 
 from perfbench_runner.results import client_health as health
+from perfbench_runner.results.encoding import encode
 
-COLUMNS = {
-    # EvalScope's, in its order
-    "request": "TEXT",
+NARROW = {
     "start_time": "REAL",
-    "inter_token_latencies": "TEXT",
     "success": "INTEGER",
-    "response_messages": "TEXT",
     "completed_time": "REAL",
     "latency": "REAL",
     "first_chunk_latency": "REAL",
@@ -22,7 +25,6 @@ COLUMNS = {
     "time_per_output_token": "REAL",
     "request_id": "TEXT",
     "is_stream": "INTEGER",
-    # ours
     "stage": "INTEGER",
     "seq": "INTEGER",
     "shard": "INTEGER",
@@ -40,7 +42,59 @@ COLUMNS = {
     "trace_id": "TEXT",
     "turn": "INTEGER",
     "last_turn": "INTEGER",
+    "entry": "INTEGER",
+    "prompt_id": "INTEGER",
+    "resends": "INTEGER",
+    "chunks": "INTEGER",
 }
+"""Columns of table `requests`, after its `id`."""
+
+STAGE_TIMES = ("begin_time", "deadline_time", "stop_time")
+FEW = {
+    "unsent": "stage INTEGER, seq INTEGER, scheduled_time REAL, until_time REAL",
+    "warmup_prompt": "prompt_id INTEGER",
+}
+"""Tables of what is rare, and their columns."""
+
+FORMER = """
+request start_time inter_token_latencies success response_messages completed_time latency first_chunk_latency
+prompt_tokens completion_tokens max_gpu_memory_cost time_per_output_token request_id is_stream
+stage seq shard scheduled_time dispatch_lag connect_time tls_time first_byte_latency response_bytes status_code failure
+error token_source cached_tokens trace_id turn last_turn
+""".split()
+"""Columns of table `result` of files until 2026-11-25."""
+
+FORMERLY = {
+    "failure": "CASE failure WHEN 'cancelled' THEN 'unfinished' ELSE failure END",
+    "resends": "0",
+    "chunks": (
+        "CASE WHEN first_chunk_latency IS NOT NULL OR json_array_length(inter_token_latencies) > 0"
+        " THEN json_array_length(inter_token_latencies) + 1 ELSE 0 END"
+    ),
+}
+"""What newer columns are in those files, where they are not null and not called the same."""
+
+EVALSCOPE = FORMER[:14]
+COLUMNS = [*EVALSCOPE, *(name for name in NARROW if name not in EVALSCOPE), "rowid"]
+"""Columns of view `result`: EvalScope's in its order, then ours. Its readers page by `rowid`, which a view has not."""
+
+AS_EVALSCOPE = {
+    "request": f"coalesce(b.request, '{encode(None)}')",
+    "inter_token_latencies": "(SELECT json_group_array(value / 1e6) FROM json_each(g.gaps_us))",
+    "response_messages": f"coalesce(b.response_messages, '{encode([])}')",
+    "latency": "CASE WHEN r.success THEN coalesce(r.latency, r.completed_time - r.start_time) END",
+    "first_chunk_latency": (
+        "CASE WHEN r.success AND NOT r.is_stream"
+        " THEN coalesce(r.first_chunk_latency, r.latency, r.completed_time - r.start_time)"
+        " WHEN r.success THEN coalesce(r.first_chunk_latency, 0.0) ELSE r.first_chunk_latency END"
+    ),
+    "prompt_tokens": "CASE WHEN r.success THEN coalesce(r.prompt_tokens, 0) END",
+    "completion_tokens": "CASE WHEN r.success THEN coalesce(r.completion_tokens, 0) END",
+    "max_gpu_memory_cost": "coalesce(r.max_gpu_memory_cost, 0.0)",
+    "time_per_output_token": "CASE WHEN r.success THEN coalesce(r.time_per_output_token, 0.0) END",
+    "rowid": "r.id",
+}
+"""Where its readers would stumble over a null, EvalScope writes a value; so does the view, and `requests` does not."""
 
 MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = []
 
@@ -53,7 +107,8 @@ def migration(function: Callable[[sqlite3.Connection], None]) -> Callable[[sqlit
 
 @migration
 def m001_initial(db: sqlite3.Connection) -> None:
-    db.execute(f"CREATE TABLE result ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})")
+    kinds = {"request": "TEXT", "inter_token_latencies": "TEXT", "response_messages": "TEXT", **NARROW}
+    db.execute(f"CREATE TABLE result ({', '.join(f'{name} {kinds[name]}' for name in FORMER)})")
     db.execute("CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT)")
     db.execute(
         "CREATE TABLE stage (stage INTEGER PRIMARY KEY, name TEXT, plan TEXT,"
@@ -67,7 +122,7 @@ def m001_initial(db: sqlite3.Connection) -> None:
 
 @migration
 def m002_last_turn(db: sqlite3.Connection) -> None:
-    if "last_turn" not in {row[1] for row in db.execute("PRAGMA table_info(result)")}:  # a new file has all COLUMNS
+    if "last_turn" not in {row[1] for row in db.execute("PRAGMA table_info(result)")}:  # a new file has it already
         db.execute("ALTER TABLE result ADD COLUMN last_turn INTEGER")
 
 
@@ -76,12 +131,70 @@ def m003_server_metric_by_time(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX server_metric_time ON server_metric (time)")  # each stage's figures look for their own
 
 
+@migration
+def m004_narrow_rows(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE result RENAME TO former")
+    columns = ", ".join(f"{name} {kind}" for name, kind in NARROW.items())
+    db.execute(f"CREATE TABLE requests (id INTEGER PRIMARY KEY, {columns})")
+    db.execute("CREATE TABLE gaps (id INTEGER PRIMARY KEY, gaps_us TEXT)")
+    db.execute("CREATE TABLE bodies (id INTEGER PRIMARY KEY, request TEXT, response_messages TEXT)")
+    for table, select in _from_former("former").items():
+        db.execute(f"INSERT INTO {table} {select}")  # our names
+    db.execute("DROP TABLE former")
+    db.execute("CREATE INDEX requests_stage ON requests (stage)")
+    columns = ", ".join(f"{AS_EVALSCOPE.get(name, f'r.{name}')} AS {name}" for name in COLUMNS)
+    db.execute(
+        f"CREATE VIEW result AS SELECT {columns}"
+        " FROM requests r LEFT JOIN gaps g ON g.id = r.id LEFT JOIN bodies b ON b.id = r.id"
+    )
+
+
+@migration
+def m005_load_and_repeats(db: sqlite3.Connection) -> None:
+    for name in STAGE_TIMES:
+        db.execute(f"ALTER TABLE stage ADD COLUMN {name} REAL")
+    for table, columns in FEW.items():
+        db.execute(f"CREATE TABLE {table} ({columns})")
+
+
 def migrate(db: sqlite3.Connection) -> None:
     """Bring a database, blank or old, to the newest schema."""
     db.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied REAL)")
     done = {row[0] for row in db.execute("SELECT name FROM migration")}
     for function in MIGRATIONS:
         if function.__name__ not in done:
-            function(db)
-            db.execute("INSERT INTO migration VALUES (?, ?)", (function.__name__, time()))
-    db.commit()
+            with db:  # one that is cut off has changed nothing
+                if not db.in_transaction:
+                    db.execute("BEGIN")
+                function(db)
+                db.execute("INSERT INTO migration VALUES (?, ?)", (function.__name__, time()))
+
+
+def show_as_newest(db: sqlite3.Connection) -> None:
+    """Let a file of an older version, which is only read, look like one of the newest: by temporary views."""
+    tables = {row[0] for row in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")}
+    if "requests" not in tables:
+        names = {row[1] for row in db.execute("PRAGMA main.table_info(result)")}
+        for table, select in _from_former("main.result", names).items():
+            db.execute(f"CREATE TEMP VIEW {table} AS {select}")
+    if "unsent" not in tables:
+        times = ", ".join(f"NULL AS {name}" for name in STAGE_TIMES)
+        db.execute(f"CREATE TEMP VIEW stage AS SELECT *, {times} FROM main.stage")
+        for table, columns in FEW.items():
+            db.execute(f"CREATE TEMP TABLE {table} ({columns})")
+
+
+def _from_former(table: str, names: Container[str] = FORMER) -> dict[str, str]:
+    """For each of the newer tables a SELECT that makes its rows of the one table `result` of older files."""
+    narrow = ", ".join(f"{FORMERLY.get(name, name if name in names else 'NULL')} AS {name}" for name in NARROW)
+    return {
+        "requests": f"SELECT rowid AS id, {narrow} FROM {table}",
+        "gaps": (
+            "SELECT rowid AS id, (SELECT json_group_array(CAST(round(value * 1e6) AS INTEGER))"
+            f" FROM json_each(inter_token_latencies) WHERE value IS NOT NULL) AS gaps_us FROM {table}"
+        ),
+        "bodies": (
+            f"SELECT rowid AS id, request, response_messages FROM {table}"
+            " WHERE request IS NOT NULL OR response_messages IS NOT NULL"
+        ),
+    }

@@ -1,8 +1,7 @@
-"""The results file: SQLite with one row for each request.
+"""The results file: SQLite, written while the run goes on.
 
-Table `result` is EvalScope's, in the encoding that its documented analysis script reads; our columns follow theirs.
 While a run goes on the file is in WAL mode under a temporary name, committed at least every second; at the end it
-becomes one file, synced, under its own name.
+becomes one file, synced, under its own name. Its tables: `results.schema`.
 """
 
 import json
@@ -12,20 +11,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from types import NoneType
 from typing import Any
 
-import orjson
-
 from perfbench_runner.results import client_health as health
-from perfbench_runner.results.encoding import encode, plain_request, raw_messages
+from perfbench_runner.results.encoding import encode, encode_gaps, encode_messages, plain_request
 from perfbench_runner.results.result import Result
-from perfbench_runner.results.schema import COLUMNS, migrate
+from perfbench_runner.results.schema import NARROW, migrate
 
 FILE = "results.sqlite"
 PARTIAL = "results.sqlite.partial"
 
-INSERT = f"INSERT INTO result ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608  # our names
+REQUEST = f"INSERT INTO requests VALUES (?, {', '.join('?' * len(NARROW))})"  # noqa: S608  # our names
 
 READERS_S = 10.0
 """So long others may read the file before it is finished."""
@@ -43,7 +39,11 @@ def told_in_words(path: Path, *passed: type[Exception]) -> Iterator[None]:
     except passed:
         raise
     except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"cannot write {path}: {error}; is there room on the disk?") from error
+        raise _in_words(path, error) from error
+
+
+def _in_words(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"cannot write {path}: {error}; is there room on the disk?")
 
 
 class Store:
@@ -61,13 +61,29 @@ class Store:
             self.db.execute("PRAGMA synchronous = NORMAL")
             self.db.execute("PRAGMA journal_size_limit = 16777216")
             migrate(self.db)
+            self._last_id = self.db.execute("SELECT coalesce(max(id), 0) FROM requests").fetchone()[0]
 
     def add(self, result: Result) -> None:
         """Insert a result; it is durable after the next `commit`."""
         data = result.data
-        is_kept = self.messages == "all" or (self.messages == "failed" and not data.success)
-        self._execute(INSERT, _row(result, is_kept))
+        gaps_s = data.inter_chunk_latency or ()
+        self._last_id += 1
+        self._add_narrow(narrow_row(result, len(gaps_s)))
+        if gaps_s:
+            self._execute("INSERT INTO gaps VALUES (?, ?)", (self._last_id, encode_gaps(gaps_s)))
+        if self.messages == "all" or (self.messages == "failed" and not data.success):
+            request = encode(plain_request(data.request)) if data.request else None
+            messages = encode_messages(data.response_messages)
+            self._execute("INSERT INTO bodies VALUES (?, ?, ?)", (self._last_id, request, messages))
         self.rows += 1
+
+    def add_unsent(self, stage: int, seq: int, scheduled_s: float, until_s: float) -> None:
+        """Insert a request that was due and never sent: a limit held it until the stage was over, or was stopped."""
+        self._execute("INSERT INTO unsent VALUES (?, ?, ?, ?)", (stage, seq, scheduled_s, until_s))
+
+    def add_warmup_prompt(self, prompt_id: int) -> None:
+        """Note a prompt that the warm-up has sent, so that it counts as sent before."""
+        self._execute("INSERT INTO warmup_prompt VALUES (?)", (prompt_id,))
 
     def add_sample(self, sample: health.Sample) -> None:
         """Insert a sample of client health."""
@@ -86,13 +102,18 @@ class Store:
             self._execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, text))
 
     def set_stage(self, number: int, name: str, plan: dict[str, Any]) -> None:
-        """Record that a stage begins."""
+        """Record a stage, before its load begins."""
         self._execute("INSERT INTO stage (stage, name, plan) VALUES (?, ?, ?)", (number, name, json.dumps(plan)))
 
-    def end_stage(self, number: int, start_s: float, end_s: float, feed_s: float) -> None:
-        """Record when a stage was under way, and how long its requests took to generate."""
-        sql = "UPDATE stage SET start_time = ?, end_time = ?, feed_time = ? WHERE stage = ?"
-        self._execute(sql, (start_s, end_s, feed_s, number))
+    def begin_stage(self, number: int, begin_s: float, deadline_s: float | None) -> None:
+        """Record when a stage's load began, its schedule's zero, and when it was to end; None if it ends by count."""
+        sql = "UPDATE stage SET start_time = ?1, begin_time = ?1, deadline_time = ?2 WHERE stage = ?3"
+        self._execute(sql, (begin_s, deadline_s, number))
+
+    def end_stage(self, number: int, end_s: float, feed_s: float, stop_s: float | None = None) -> None:
+        """Record when a stage was over, how long its requests took to generate, and when it was told to stop early."""
+        sql = "UPDATE stage SET end_time = ?, feed_time = ?, stop_time = ? WHERE stage = ?"
+        self._execute(sql, (end_s, feed_s, stop_s, number))
 
     def set_summaries(self, summaries: list[dict[str, Any]]) -> None:
         """Record the summaries of all stages, in their order."""
@@ -107,12 +128,27 @@ class Store:
             raise StoreError(f"{self.path} does not say {key} of its run")
         return str(row[0])
 
+    def _add_narrow(self, values: tuple[Any, ...]) -> None:
+        self._begin()
+        try:
+            self.db.execute(REQUEST, (self._last_id, *values))
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, UnicodeEncodeError):
+            self._execute(REQUEST, (self._last_id, *map(_storable, values, NARROW.values())))
+        except sqlite3.Error as error:
+            raise _in_words(self.path, error) from error
+
     def _execute(self, sql: str, values: Any) -> None:
-        with told_in_words(self.path):
-            if not self._is_dirty:
-                self.db.execute("BEGIN")
-                self._is_dirty = True
+        self._begin()
+        try:
             self.db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise _in_words(self.path, error) from error
+
+    def _begin(self) -> None:
+        if not self._is_dirty:
+            with told_in_words(self.path):
+                self.db.execute("BEGIN")
+            self._is_dirty = True
 
     def commit(self) -> None:
         """Make everything so far survive this process."""
@@ -156,17 +192,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _row(result: Result, keep: bool) -> tuple[Any, ...]:
+def narrow_row(result: Result, gaps: int) -> tuple[Any, ...]:
+    """The values of NARROW. What a failed request had measured before it failed is among them."""
     data, ok = result.data, result.data.success
-    values = (
-        encode(plain_request(data.request)) if keep and data.request else None,
+    return (
         data.start_time,
-        _gaps(data.inter_chunk_latency),
         int(ok),
-        encode(raw_messages(data.response_messages)) if keep else None,
         data.completed_time,
         data.query_latency if ok else None,
-        data.first_chunk_latency if ok else None,
+        data.first_chunk_latency,
         data.prompt_tokens if ok else None,
         data.completion_tokens if ok else None,
         data.max_gpu_memory_cost,
@@ -190,22 +224,17 @@ def _row(result: Result, keep: bool) -> tuple[Any, ...]:
         data.trace_id,
         data.input_num_turns or None,
         int(data.is_last_turn) if data.input_num_turns else None,
+        result.entry,
+        result.prompt_id,
+        result.resends,
+        gaps + 1 if gaps or data.first_chunk_latency is not None else 0,
     )
-    return tuple(
-        value if _is_plain(value) else _storable(value, kind)
-        for value, kind in zip(values, COLUMNS.values(), strict=True)
-    )
-
-
-def _is_plain(value: Any) -> bool:
-    kind = type(value)
-    if kind is str:
-        return bool(value.isascii())
-    return kind is float or kind is NoneType or (kind is int and -(2**63) <= value < 2**63)
 
 
 def _storable(value: Any, kind: str) -> Any:
     """What a column can hold of a value that a plugin left in a result: nothing, rather than end the run."""
+    if value is None:
+        return None
     if kind == "TEXT":
         return str(value).encode(errors="replace").decode()
     try:
@@ -213,10 +242,3 @@ def _storable(value: Any, kind: str) -> Any:
     except (TypeError, ValueError, OverflowError):
         return None
     return int(number) if kind == "INTEGER" and abs(number) < 2**63 else number
-
-
-def _gaps(gaps_s: Any) -> str:
-    try:
-        return orjson.dumps(gaps_s or []).decode()
-    except TypeError:  # numpy's floats, for example
-        return orjson.dumps([float(gap_s) for gap_s in gaps_s]).decode()

@@ -5,7 +5,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import yaml
 from perfbench_api.outcome import Outcome, StoredResults
 from perfbench_api.resource import PerfBenchmark
 from perfbench_runner.engine.state import End
-from perfbench_runner.results import store
+from perfbench_runner.results import reading, store
 from perfbench_runner.results.result import LATENCIES
 from perfbench_runner.results.store import Store, StoreError
 from perfbench_runner.run.facts import own_version
@@ -53,8 +52,8 @@ class Finished:
         )
 
     def _stored(self) -> StoredResults | None:
-        with suppress(OSError, sqlite3.Error):  # such as of a disk that is full
-            return _stored(self.results)
+        with suppress(OSError, sqlite3.Error, StoreError):  # such as of a disk that is full
+            return reading.stored(self.results)
         return None
 
 
@@ -82,27 +81,13 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")
 
 
-def _stored(path: Path) -> StoredResults:
-    """Size, checksum and rows of a results file."""
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        (rows,) = db.execute("SELECT count(*) FROM result").fetchone()
-    finally:
-        db.close()
-    return StoredResults(path=str(path), bytes=path.stat().st_size, sha256=digest.hexdigest(), rows=rows)
-
-
 def conclude(
     results: Store, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
 ) -> tuple[Path, Any, End]:
     """Summarise a results file, put the summaries into it and close it: its path, the summary, how the run ended."""
     try:
         summary = summarise_run(results.db, benchmark, end, started, unmeasured)
-        results.set_run(state=end.state, message=end.message)
+        results.set_run(state=end.state, reason=end.reason, message=end.message)
         results.set_summaries([stage.model_dump(mode="json") for stage in summary.stages])
         return results.close(), summary, end
     except StoreError as error:
@@ -119,9 +104,13 @@ def summarise_run(
     from perfbench_runner.results.figures import summarise, worst_client
     from perfbench_runner.results.objectives import evaluate, verdict
     from perfbench_runner.results.summary import Summary
+    from perfbench_runner.results.verdict import too_many_failures
     from perfbench_runner.server.figures import server_figures
 
     stages = summarise(db, server_figures)
+    failure = too_many_failures(stages, benchmark.spec.load.max_failed_share)
+    if failure and end.state == "complete":
+        end.state, end.reason, end.message = "failed", "TooManyFailures", failure
     summary = Summary(
         name=benchmark.metadata.name,
         verdict=None,
@@ -150,24 +139,3 @@ def recover(folder: Path) -> Finished:
     path, summary, end = conclude(results, benchmark, end, started, {})
     (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
     return Finished(folder, path, summary, end, benchmark)
-
-
-def judge(summary: Any, benchmark: PerfBenchmark, end: End) -> None:
-    """A run that went on to its end has still failed when too many requests did; that leaves the verdict open."""
-    from perfbench_runner.results.objectives import verdict
-
-    if end.state != "complete":
-        return
-    allowed = benchmark.spec.load.max_failed_share
-    for stage in summary.stages:
-        counts = stage.requests
-        if counts.total and (not counts.succeeded or counts.failed / counts.total > allowed):
-            kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
-            end.state, end.reason = "failed", "TooManyFailures"
-            end.message = (
-                f"{counts.failed} of {counts.total} requests of stage {stage.name} failed ({kinds}),"
-                f" more than load.maxFailedShare {allowed:g} allows"
-            )
-            summary.state, summary.message = "failed", end.message
-            summary.verdict, summary.verdict_reasons = verdict(summary)
-            return

@@ -15,7 +15,7 @@ from perfbench_runner.event_loop import run_loop
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results import store
 from perfbench_runner.results.store import Store
-from perfbench_runner.run.conclude import Finished, conclude, judge
+from perfbench_runner.run.conclude import Finished, conclude
 from perfbench_runner.run.facts import facts, redacted
 from perfbench_runner.run.folders import MANIFEST, SUMMARY
 from perfbench_runner.run.prepare import PreparedRun
@@ -54,7 +54,6 @@ def _finish(
 ) -> Finished:
     path, summary, end = conclude(results, prepared.benchmark, end, started, unmeasured)
     summary.calibration = prepared.calibration
-    judge(summary, prepared.benchmark, end)
     with suppress(OSError):
         (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
     return Finished(folder, path, summary, end, prepared.benchmark)

@@ -20,7 +20,7 @@ from perfbench_runner.shard.request import PreparedConversation, PreparedRequest
 
 Send = Callable[[bytes, dict[str, str] | None], Awaitable[Exchange | BenchmarkData]]
 
-NOTHING_MORE = BenchmarkData(failure=FailureKind.CANCELLED, error="not sent")
+NOTHING_MORE = BenchmarkData(failure=FailureKind.UNFINISHED, error="not sent")
 """Stands for the rest of a conversation that was stopped between two turns; it is no result."""
 
 

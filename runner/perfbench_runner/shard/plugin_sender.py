@@ -34,7 +34,7 @@ class PluginSender:
             if not isinstance(data, BenchmarkData):
                 raise TypeError(f"process_request returned {data!r}, no BenchmarkData")
         except asyncio.CancelledError:
-            data = BenchmarkData(failure=FailureKind.CANCELLED, error="cut off at the end of the grace period")
+            data = BenchmarkData(failure=FailureKind.UNFINISHED, error="cut off at the end of the grace period")
         except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
             data = BenchmarkData(
                 failure=FailureKind.PLUGIN, error=f"{type(plugin).__name__}.process_request: {blame(plugin, error)}"

@@ -343,7 +343,7 @@ class HttpTransport:
                 await done
             except asyncio.CancelledError:
                 if connection.exchange is exchange:  # else it was complete, and the connection may be another's by now
-                    connection.fail(FailureKind.CANCELLED, "cut off at the end of the grace period")
+                    connection.fail(FailureKind.UNFINISHED, "cut off at the end of the grace period")
                 return exchange
             finally:
                 self._busy.discard(connection)
@@ -380,7 +380,7 @@ class HttpTransport:
             exchange.failure = FailureKind.TIMEOUT
             exchange.error = f"no connection to {origin} within {self.limits.connect_s:g} s"
         except asyncio.CancelledError:
-            exchange.failure, exchange.error = FailureKind.CANCELLED, "cut off while connecting"
+            exchange.failure, exchange.error = FailureKind.UNFINISHED, "cut off while connecting"
         except (OSError, UnicodeError) as error:  # a host name that is none is a UnicodeError
             exchange.failure, exchange.error = FailureKind.CONNECT, f"{origin}: {connect_error(error)}"
         exchange.end_s = perf_counter()

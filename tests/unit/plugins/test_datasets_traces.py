@@ -167,6 +167,7 @@ def test_a_results_file_of_evalscope_can_be_replayed(dataset: Any, tmp_path: Pat
     [
         ([], "holds no requests"),
         ([(None, 1.0, None, 0, 1.0)], "1 of 1 requests .* only a run with results.messages `all`"),
+        ([("gAROLg==", 1.0, None, 0, 1.0)], "1 of 1 requests .* only a run with results.messages `all`"),
         ([(pickled([1]), 1.0, None, 0, 1.0)], "it is a list, no object"),
         ([("&&", 1.0, None, 0, 1.0)], "a request in"),
     ],

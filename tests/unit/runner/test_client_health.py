@@ -1,40 +1,56 @@
-"""The judgement of the client: thresholds, worst shard first, and a word for each."""
+"""The judgement of the client: by process, the worst one counts, and a word for each."""
 
 from typing import Any
 
 import pytest
 
-from perfbench_runner.results.client_health import COLUMNS, THRESHOLDS, figures, judge
+from perfbench_runner.results.client_health import (
+    COLUMNS,
+    CONTROL,
+    CONTROL_THRESHOLDS,
+    NEVER,
+    THRESHOLDS,
+    figures,
+    judge,
+    worst,
+)
 
 
 def sample(shard: int = 0, interval_s: float = 0.5, **values: Any) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS, 0.0) | {"shard": shard, "interval_s": interval_s} | values
 
 
-@pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda threshold: threshold.name)
-def test_each_figure_has_two_thresholds(threshold: Any) -> None:
+@pytest.mark.parametrize(
+    ("process", "threshold"),
+    [(0, each) for each in THRESHOLDS] + [(CONTROL, each) for each in CONTROL_THRESHOLDS],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_each_figure_has_two_thresholds_and_an_advice(process: int, threshold: Any) -> None:
     assert threshold.degraded < threshold.invalid
     for value, state in (
         (threshold.degraded, "valid"),
         (threshold.degraded * 1.01, "degraded"),
-        (threshold.invalid, "degraded"),
+        (min(threshold.invalid, 1e12), "degraded"),
         (threshold.invalid * 1.01, "invalid"),
     ):
-        found, reasons = judge({threshold.name: value})
+        if value == NEVER:
+            continue
+        found, reasons = judge({process: {threshold.name: value}})
         assert found == state
         assert len(reasons) == (state != "valid")
         assert "{" not in "".join(reasons)
+        assert all(reason.endswith(f"({threshold.advice})") for reason in reasons)
 
 
 def test_the_worst_reason_comes_first() -> None:
-    state, reasons = judge({"loop_lag_mean_s": 0.005, "cpu_share": 0.99})
+    state, reasons = judge({0: {"loop_lag_mean_s": 0.005, "cpu_share": 0.99}})
     assert state == "invalid"
-    assert [reason.split()[0] for reason in reasons] == ["a", "event"]
     assert "99 % of a CPU" in reasons[0]
+    assert "event loop" in reasons[1]
 
 
 def test_nothing_known_is_nothing_wrong() -> None:
-    assert judge(figures([], [])) == ("valid", [])
+    assert judge(figures([])) == ("valid", [])
 
 
 def test_shares_are_of_the_worst_shard_weighted_by_time() -> None:
@@ -43,14 +59,52 @@ def test_shares_are_of_the_worst_shard_weighted_by_time() -> None:
         sample(1, 0.5, cpu_share=1.0),
         sample(1, 1.5, cpu_share=0.2, gc_pause_s=0.2, throttled_s=0.1),
     ]
-    found = figures(rows, [])
+    found = worst(figures(rows))
     assert found["cpu_share"] == pytest.approx(0.4)
     assert found["gc_share"] == pytest.approx(0.1)
     assert found["throttled_share"] == pytest.approx(0.05)
 
 
-def test_lags_are_of_all_requests() -> None:
-    found = figures([], [0.001] * 98 + [0.3] * 2)
-    assert found["dispatch_lag_mean_s"] == pytest.approx(0.00698)
-    assert found["dispatch_lag_p99_s"] == 0.3
-    assert judge(found)[0] == "invalid"
+@pytest.mark.parametrize("shards", [1, 3, 5, 16])
+def test_one_shard_that_stalls_is_not_averaged_away(shards: int) -> None:
+    bad = shards - 1
+    rows = [sample(shard, loop_lag_max_s=0.5 if shard == bad else 0.001) for _ in range(20) for shard in range(shards)]
+    state, reasons = judge(figures(rows))
+    assert state == "invalid"
+    assert reasons[0].startswith(f"shard {bad} of {shards}: event loop 500 ms late once in every tenth half-second")
+    assert not any(reason.startswith("shard 0 of 16") for reason in reasons)
+
+
+def test_a_single_stall_of_one_shard_does_not_read_valid() -> None:
+    rows = [sample(shard, loop_lag_max_s=0.001) for _ in range(200) for shard in range(16)]
+    rows[1000]["loop_lag_max_s"] = 0.5
+    state, reasons = judge(figures(rows))
+    assert (state, len(reasons)) == ("degraded", 1)
+    assert "once" in reasons[0]
+
+
+def test_the_lag_of_the_control_process_is_no_error_of_latencies() -> None:
+    late = {"loop_lag_mean_s": 0.05, "loop_lag_max_s": 0.5, "wait_share": 0.9, "wakeup_delay_s": 0.1}
+    assert judge(figures([sample(CONTROL, **late), sample(0)])) == ("valid", [])
+
+
+@pytest.mark.parametrize(
+    ("values", "state", "words"),
+    [
+        ({"cpu_share": 0.95}, "degraded", "uses 95 % of a CPU: the load may not be as asked"),
+        ({"cpu_share": 1.0}, "invalid", "the load may not be as asked"),
+        ({"backlog_bytes": 64e6}, "degraded", "64 MB of results wait to be stored"),
+        ({"loop_lag_mean_s": 2.0}, "invalid", "shards may wait for requests"),
+    ],
+)
+def test_a_saturated_control_process_is_told_with_advice_of_its_own(values: Any, state: str, words: str) -> None:
+    found, reasons = judge(figures([sample(CONTROL, **values), sample(0)]), shards=4)
+    assert found == state
+    assert reasons[0].startswith("control process: ")
+    assert words in reasons[0]
+    assert "results.messages" in reasons[0]
+
+
+def test_figures_of_the_control_process_have_names_of_their_own() -> None:
+    found = worst({0: {"cpu_share": 0.5}, 1: {"cpu_share": 0.6}, CONTROL: {"cpu_share": 0.9, "feed_share": 0.1}})
+    assert found == {"cpu_share": 0.6, "control_cpu_share": 0.9, "feed_share": 0.1}

@@ -8,9 +8,11 @@ from typing import Any
 import click
 import pytest
 
+from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.cli.commands import main
 from perfbench_runner.results import client_health as health
-from perfbench_runner.results import encoding, schema, store
+from perfbench_runner.results import schema, store
+from perfbench_runner.results.result import Result
 from perfbench_runner.results.summary import Summary
 from perfbench_runner.run.facts import facts
 
@@ -34,7 +36,7 @@ def db() -> Iterator[sqlite3.Connection]:
 
 def test_every_table_and_column_is_documented(db: sqlite3.Connection) -> None:
     missing = []
-    for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+    for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall():
         text = section(RESULTS, f"### {table}")
         columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
         missing += [f"{table}.{column}" for column in columns if f"`{column}`" not in text]
@@ -43,7 +45,7 @@ def test_every_table_and_column_is_documented(db: sqlite3.Connection) -> None:
 
 def test_result_is_documented_in_the_order_of_its_columns() -> None:
     rows = [line.split("`")[1] for line in section(RESULTS, "### result").splitlines() if line.startswith("| `")]
-    assert rows == list(schema.COLUMNS)
+    assert rows == schema.COLUMNS
 
 
 def test_no_column_is_documented_that_is_not_there() -> None:
@@ -83,9 +85,19 @@ OWN = {"overrides", "outputs_dir", "results_dir", "dry_run", "as_json", "quiet",
 
 def test_the_reader_in_the_docs_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = store.Store(tmp_path)
-    results._execute(
-        "INSERT INTO result (request, response_messages, success, first_chunk_latency) VALUES (?, ?, 1, 0.5)",
-        (encoding.encode({"messages": [{"content": "Why?"}]}), encoding.encode(["{}"])),
+    results.add(
+        Result(
+            0,
+            0,
+            0,
+            0.0,
+            BenchmarkData(
+                request='{"messages": [{"content": "Why?"}]}',
+                response_messages=["{}"],
+                success=True,
+                first_chunk_latency=0.5,
+            ),
+        )
     )
     results.close()
     program = section(RESULTS, "## Reading it").partition("```python\n")[2].partition("```")[0]

@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def test_columns_are_evalscopes_in_their_order_and_then_ours(results: Store) -> None:
     names = [row[1] for row in results.db.execute("PRAGMA table_info(result)")]
     assert names[: len(EVALSCOPE)] == EVALSCOPE
-    assert names == list(COLUMNS)
+    assert names == COLUMNS
 
 
 def test_a_result_is_stored_as_the_documented_script_reads_it(results: Store) -> None:
@@ -98,14 +99,50 @@ def test_a_result_is_stored_as_the_documented_script_reads_it(results: Store) ->
     assert row["dispatch_lag"] == pytest.approx(0.07)
 
 
-def test_of_a_failure_no_latency_is_stored_but_why(results: Store) -> None:
+def test_of_a_failure_what_it_had_measured_is_stored_and_why_it_failed(results: Store) -> None:
     results.add(result(success=False, status_code=200))
     (row,) = rows_of(results.close())
-    assert [row[name] for name in ("latency", "first_chunk_latency", "prompt_tokens", "completion_tokens")] == [
-        None
-    ] * 4
+    names = ("latency", "time_per_output_token", "prompt_tokens", "completion_tokens")
+    assert [row[name] for name in names] == [None] * 4
     assert (row["success"], row["failure"], row["error"], row["status_code"]) == (0, "timeout", "silent", 200)
-    assert row["completed_time"] == 12.0
+    assert (row["first_chunk_latency"], json.loads(row["inter_token_latencies"])) == (0.5, [0.1, 0.2])
+    assert (row["completed_time"], row["chunks"]) == (12.0, 3)
+
+
+def test_repeats_and_what_was_never_sent_are_stored(results: Store) -> None:
+    results.add(replace(result(), entry=70, prompt_id=-(2**63), resends=1))
+    results.add_unsent(0, 8, 1.0, 3.5)
+    results.add_warmup_prompt(5)
+    path = results.close()
+    (row,) = rows_of(path)
+    assert [row[name] for name in ("entry", "prompt_id", "resends")] == [70, -(2**63), 1]
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT * FROM unsent").fetchall() == [(0, 8, 1.0, 3.5)]
+    assert db.execute("SELECT * FROM warmup_prompt").fetchall() == [(5,)]
+    db.close()
+
+
+def test_where_evalscopes_readers_would_stumble_over_a_null_the_view_has_a_value(tmp_path: Path) -> None:
+    results = Store(tmp_path, "none")
+    nothing = {"first_chunk_latency": None, "prompt_tokens": None, "completion_tokens": None, "query_latency": None}
+    results.add(result(**nothing, inter_chunk_latency=[], is_stream=False, max_gpu_memory_cost=None))
+    results.add(result(**nothing, inter_chunk_latency=[]))
+    results.add(result(success=False, first_chunk_latency=None))
+    path = results.close()
+    whole, stream, failed = rows_of(path)
+    assert (whole["latency"], whole["first_chunk_latency"]) == (2.0, 2.0), "of a whole answer it writes TTFT = latency"
+    assert (stream["latency"], stream["first_chunk_latency"]) == (2.0, 0.0)
+    for row in (whole, stream):
+        assert [row[name] for name in ("prompt_tokens", "completion_tokens", "time_per_output_token")] == [0, 0, 0.0]
+        assert (row["inter_token_latencies"], row["max_gpu_memory_cost"]) == ("[]", 0.0)
+        assert pickle.loads(base64.b64decode(row["request"])) is None
+        assert pickle.loads(base64.b64decode(row["response_messages"])) == []
+    assert [failed[name] for name in ("latency", "first_chunk_latency", "prompt_tokens")] == [None] * 3
+    db = sqlite3.connect(path)
+    names = "first_chunk_latency, prompt_tokens, completion_tokens, time_per_output_token"
+    assert db.execute(f"SELECT {names} FROM requests").fetchall() == [(None,) * 4] * 3, "there null is not known"
+    assert db.execute("SELECT rowid FROM result ORDER BY rowid LIMIT 1 OFFSET 1").fetchall() == [(2,)]
+    db.close()
 
 
 @pytest.mark.parametrize(
@@ -116,8 +153,8 @@ def test_bodies_are_kept_as_asked_for(tmp_path: Path, messages: str, kept: list[
     results.add(result())
     results.add(result(success=False))
     rows = rows_of(results.close())
-    assert [row["request"] is not None for row in rows] == kept
-    assert [row["response_messages"] is not None for row in rows] == kept
+    assert [decode(row["request"]) is not None for row in rows] == kept
+    assert [decode(row["response_messages"]) != [] for row in rows] == kept
     assert rows[0]["latency"] == 2.0
 
 
@@ -128,7 +165,7 @@ def test_bodies_are_kept_as_asked_for(tmp_path: Path, messages: str, kept: list[
 def test_a_plugin_may_leave_any_request(results: Store, request_: Any, expected: Any) -> None:
     results.add(result(request=request_))
     (row,) = rows_of(results.close())
-    assert (decode(row["request"]) if row["request"] else None) == expected
+    assert decode(row["request"]) == expected
 
 
 def test_a_plugin_may_leave_any_messages(results: Store) -> None:
@@ -211,7 +248,8 @@ def test_at_the_end_it_is_one_file_under_its_own_name(tmp_path: Path) -> None:
     results = Store(tmp_path)
     results.set_run(name="a", versions={"x": 1})
     results.set_stage(0, "c1", {"concurrency": 1})
-    results.end_stage(0, 1.0, 2.0, 0.25)
+    results.begin_stage(0, 1.0, 1.5)
+    results.end_stage(0, 2.0, 0.25, 1.25)
     results.set_summaries([{"a": 1}])
     results.add_sample(health.Sample(**dict.fromkeys(health.COLUMNS, 1)))
     results.add_server_metrics([(1.0, 0, "x", "n", "{}", 2.0)])
@@ -219,11 +257,13 @@ def test_at_the_end_it_is_one_file_under_its_own_name(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["results.sqlite"] == [path.name]
     db = open_results(tmp_path)
     assert dict(db.execute("SELECT * FROM run")) == {"name": "a", "versions": '{"x": 1}'}
-    assert db.execute("SELECT * FROM stage").fetchall() == [(0, "c1", '{"concurrency": 1}', 1.0, 2.0, 0.25, '{"a": 1}')]
+    assert db.execute("SELECT * FROM stage").fetchall() == [
+        (0, "c1", '{"concurrency": 1}', 1.0, 2.0, 0.25, '{"a": 1}', 1.0, 1.5, 1.25)
+    ]
     assert db.execute("SELECT count(*) FROM client_health").fetchone() == (1,)
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        db.execute("DELETE FROM result")
+        db.execute("DELETE FROM requests")
     db.close()
 
 
@@ -281,15 +321,3 @@ def test_what_is_no_results_file_is_said_to_be_none(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot write .*nothing/results"):
         Store(tmp_path / "nothing")
-
-
-def test_a_file_from_before_a_column_gets_it(tmp_path: Path) -> None:
-    """m002: files of the first days had no last_turn."""
-    db = sqlite3.connect(tmp_path / "old.sqlite")
-    schema.migrate(db)
-    db.execute("ALTER TABLE result DROP COLUMN last_turn")
-    db.execute("DELETE FROM migration WHERE name = 'm002_last_turn'")
-    for _ in range(2):
-        schema.migrate(db)
-    assert [row[1] for row in db.execute("PRAGMA table_info(result)")] == list(schema.COLUMNS)
-    db.close()

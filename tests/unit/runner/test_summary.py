@@ -26,7 +26,8 @@ def results(tmp_path: Path) -> Iterator[Store]:
 
 def add(store: Store, start: float, end: float, success: bool = True, stage: int = 0, **fields: Any) -> None:
     scheduled = fields.pop("scheduled", start)
-    more = {name: fields.pop(name) for name in ("connect_s", "tls_s") if name in fields}
+    names = ("shard", "connect_s", "tls_s", "entry", "prompt_id", "resends")
+    more = {"shard": 0, "seq": store.rows} | {name: fields.pop(name) for name in (*names, "seq") if name in fields}
     data = BenchmarkData(
         success=success,
         start_time=start,
@@ -36,7 +37,7 @@ def add(store: Store, start: float, end: float, success: bool = True, stage: int
         request="{}",
         **fields,
     )
-    store.add(Result(stage, store.rows, 0, scheduled, data, **more))
+    store.add(Result(stage=stage, scheduled_s=scheduled, data=data, **more))
 
 
 def summed(store: Store) -> Any:
@@ -55,7 +56,7 @@ def test_quantiles_are_interpolated_between_values() -> None:
 def test_of_nothing_nothing_is_said() -> None:
     assert distribution([]).model_dump() == dict.fromkeys(
         ("mean", "std", "min", "p50", "p90", "p95", "p99", "p99_9", "max")
-    ) | {"count": 0}
+    ) | {"count": 0, "censored": 0, "lower_bounds": {}}
 
 
 def test_figures_of_a_stage(results: Store) -> None:
@@ -76,7 +77,8 @@ def test_figures_of_a_stage(results: Store) -> None:
     add(results, 12.0, 12.5, success=False, failure="http_500")
     add(results, 12.0, 12.5, success=False, failure="http_500")
     (stage,) = summed(results)
-    assert stage.requests.model_dump() == {"total": 5, "succeeded": 2, "failed": 3}
+    counts = {"total": 5, "succeeded": 2, "failed": 3, "unfinished": 0, "unsent": 0, "resent": 0}
+    assert stage.requests.model_dump() == counts
     assert stage.duration_s == 10.5, "failures are part of the window: else throughput would be too high"
     assert stage.request_throughput_rps == pytest.approx(2 / 10.5)
     assert stage.output_token_throughput_tps == pytest.approx(10 / 10.5)
@@ -179,7 +181,20 @@ def test_the_summary_is_plain_json_without_nan(results: Store) -> None:
         "itl_s tpot_s e2e_latency_s scheduled_latency_s output_tokens prompt_tokens errors"
     )
     assert set(wanted.split()) <= stage.keys()
-    assert list(stage["ttft_s"]) == ["mean", "std", "min", "p50", "p90", "p95", "p99", "p99_9", "max", "count"]
+    assert list(stage["ttft_s"]) == [
+        "mean",
+        "std",
+        "min",
+        "p50",
+        "p90",
+        "p95",
+        "p99",
+        "p99_9",
+        "max",
+        "count",
+        "censored",
+        "lower_bounds",
+    ]
 
 
 def test_a_closed_file_gives_the_same_summary(results: Store) -> None:

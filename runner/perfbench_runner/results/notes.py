@@ -1,0 +1,71 @@
+"""What one must know to read a stage's figures right, in words. Pure functions."""
+
+from perfbench_runner.results.summary import StageSummary
+from perfbench_runner.results.throughput import Estimate
+from perfbench_runner.results.windows import Span
+
+
+def notes(stage: StageSummary, span: Span, estimate: Estimate | None, choices: int) -> list[str]:
+    """All of them, the most important first."""
+    found = [
+        _window(span),
+        _censored(stage),
+        _repeats(stage),
+        _estimate(estimate),
+        _choices(choices),
+        _resent(stage.requests.resent),
+    ]
+    return [note for note in found if note]
+
+
+def _window(span: Span) -> str:
+    if span.kind != "overall":
+        return ""
+    return f"throughputs are from the first request sent to the last end, ramps included, since {span.reason}"
+
+
+def _censored(stage: StageSummary) -> str:
+    counts = stage.requests
+    parts = [f"{counts.unfinished} requests were cut off unfinished"] if counts.unfinished else []
+    parts += [f"{counts.unsent} that were due were never sent"] if counts.unsent else []
+    if not parts:
+        return ""
+    text = f"{' and '.join(parts)}: in latencies they count as longer than was seen (Kaplan-Meier)"
+    return f"{text}; the longer such a stage is, the longer requests wait" if counts.unsent else text
+
+
+def _repeats(stage: StageSummary) -> str:
+    repeated = stage.prompts.repeated if stage.prompts else 0
+    cached = stage.cached_prompt_share or 0.0
+    if not repeated and not cached:
+        return ""
+    parts = []
+    if repeated:
+        parts.append(f"{repeated} of {stage.requests.total} requests had a prompt that this run had sent before")
+    if cached:
+        parts.append(f"the server took {cached:.0%} of prompt tokens from its cache")
+    return f"{', and '.join(parts)}: a prefix cache may explain these figures"
+
+
+def _estimate(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    return (
+        f"the output tokens of {estimate.requests} requests that did not succeed are not known:"
+        f" {estimate.chunks:.0f} chunks x {estimate.tokens_per_chunk:.2f} tokens are counted in the throughput"
+    )
+
+
+def _choices(choices: int) -> str:
+    if choices == 1:
+        return ""
+    return (
+        f"each request asked for {choices} answers: time per output token takes an equal part of the tokens for each,"
+        " and gaps are between chunks of any of them"
+    )
+
+
+def _resent(resent: int) -> str:
+    if not resent:
+        return ""
+    return f"{resent} requests were sent again, since the server had closed their idle connection"

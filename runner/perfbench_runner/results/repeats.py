@@ -1,0 +1,40 @@
+"""How often prompts were sent again: a prefix cache answers those faster than a user's."""
+
+import json
+import sqlite3
+from contextlib import suppress
+
+import numpy as np
+
+from perfbench_runner.results.rows import Ints, Rows
+from perfbench_runner.results.summary import Prompts
+
+
+class SentBefore:
+    """The prompts that a run has sent so far, stage by stage."""
+
+    def __init__(self, prompt_ids: Ints, dataset_entries: int | None) -> None:
+        self._known, self._entries = np.unique(prompt_ids), dataset_entries
+
+    @classmethod
+    def of_run(cls, db: sqlite3.Connection, facts: dict[str, str]) -> "SentBefore":
+        """Those of its warm-up, and how many entries its dataset has, if it came to its end."""
+        rows = db.execute("SELECT prompt_id FROM warmup_prompt").fetchall()
+        entries = None
+        with suppress(KeyError, ValueError, TypeError):
+            entries = int(json.loads(facts["dataset_entries"])) or None
+        return cls(np.array([row[0] for row in rows], dtype=np.int64), entries)
+
+    def add(self, rows: Rows) -> Prompts | None:
+        """What a stage repeats of itself and of what was sent before it; None where prompts are not known."""
+        ids = rows.prompt_ids[rows.prompt_ids != 0]
+        if not len(ids):
+            return None
+        distinct = np.unique(ids)
+        new = np.setdiff1d(distinct, self._known, assume_unique=True)
+        self._known = np.union1d(self._known, new)
+        return Prompts(distinct=len(distinct), repeated=len(ids) - len(new), dataset_passes=self._passes(rows))
+
+    def _passes(self, rows: Rows) -> float | None:
+        used = len(np.unique(rows["entry"][~np.isnan(rows["entry"])]))
+        return used / self._entries if self._entries and used else None

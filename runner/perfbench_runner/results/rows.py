@@ -1,0 +1,110 @@
+"""Reading a stage's rows into arrays: narrow columns at once, gaps a little at a time."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from perfbench_runner.results.quantiles import Array
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+NUMBERS = (
+    "id", "success", "start_time", "completed_time", "scheduled_time", "dispatch_lag", "latency", "first_chunk_latency",
+    "time_per_output_token", "prompt_tokens", "completion_tokens", "connect_time", "tls_time", "cached_tokens",
+    "seq", "shard", "turn", "last_turn", "entry", "resends", "chunks",
+)  # fmt: skip
+"""Columns of a stage that are kept in memory, 8 bytes a request each."""
+UNFINISHED = "success = 0 AND coalesce(failure, '') = 'unfinished'"
+AT_ONCE = 20_000
+"""Rows that are turned into arrays at once."""
+GAPS_AT_ONCE = 2_000
+
+
+@dataclass
+class Rows:
+    """The requests of a stage, in the order in which they were stored. Arrays have one value for each."""
+
+    columns: dict[str, Array]
+    is_unfinished: Mask
+    prompt_ids: Ints
+    """0 where it is not known."""
+    errors: Counter[str]
+    """Failed requests by kind."""
+    token_sources: Counter[str]
+    """Succeeded requests by who counted their tokens."""
+
+    def __getitem__(self, name: str) -> Array:
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(self.is_unfinished)
+
+    @property
+    def is_ok(self) -> Mask:
+        """Which succeeded."""
+        ok: Mask = self.columns["success"] == 1
+        return ok
+
+
+def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -> Rows:
+    """All requests of a stage; `tell` is called with the number of rows read since the last time."""
+    names = ", ".join(NUMBERS)
+    cursor = db.execute(
+        f"SELECT {names}, {UNFINISHED}, coalesce(prompt_id, 0), failure, token_source FROM requests WHERE stage = ?",  # noqa: S608
+        (stage,),
+    )
+    parts: list[list[Array]] = [[] for _ in NUMBERS]
+    unfinished: list[Mask] = []
+    prompts: list[Ints] = []
+    errors: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    while chunk := cursor.fetchmany(AT_ONCE):
+        *numbers, cut, prompt_ids, failures, who = zip(*chunk, strict=True)
+        for part, column in zip(parts, numbers, strict=True):
+            part.append(np.array(column, dtype=np.float64))
+        unfinished.append(np.array(cut, dtype=np.bool_))
+        prompts.append(np.array(prompt_ids, dtype=np.int64))
+        ok = numbers[NUMBERS.index("success")]
+        errors.update(kind for kind, good, late in zip(failures, ok, cut, strict=True) if kind and not (good or late))
+        sources.update(source for source, good in zip(who, ok, strict=True) if source and good)
+        tell(len(chunk))
+    columns = {}
+    for name in NUMBERS:
+        columns[name] = np.concatenate([np.empty(0), *parts.pop(0)])
+    return Rows(
+        columns,
+        np.concatenate([np.empty(0, dtype=np.bool_), *unfinished]),
+        np.concatenate([np.empty(0, dtype=np.int64), *prompts]),
+        errors,
+        sources,
+    )
+
+
+def read_gaps(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -> Iterator[Ints]:
+    """Gaps of succeeded and unfinished requests in microseconds, those of many requests at once."""
+    cursor = db.execute(
+        "SELECT g.gaps_us FROM requests r JOIN gaps g ON g.id = r.id"  # noqa: S608  # our names
+        f" WHERE r.stage = ? AND (r.success = 1 OR {UNFINISHED})",
+        (stage,),
+    )
+    while chunk := cursor.fetchmany(GAPS_AT_ONCE):
+        yield parse_gaps(text for (text,) in chunk)
+        tell(len(chunk))
+
+
+def gaps_of(db: sqlite3.Connection, ids: Ints) -> Iterator[tuple[int, Array]]:
+    """Gaps of some requests in seconds, with their number in `ids`."""
+    for index, number in enumerate(ids.tolist()):
+        row = db.execute("SELECT gaps_us FROM gaps WHERE id = ?", (number,)).fetchone()
+        yield index, parse_gaps([row[0]] if row else []) / 1e6
+
+
+def parse_gaps(texts: Any) -> Ints:
+    """The numbers of JSON lists of whole numbers, one after the other."""
+    inner = ",".join([text[1:-1] for text in texts if text and len(text) > 2])
+    return np.fromstring(inner, dtype=np.int64, sep=",") if inner else np.empty(0, dtype=np.int64)

@@ -1,0 +1,22 @@
+"""Whether a run has failed although it went on to its end. Pure functions."""
+
+from collections.abc import Iterable
+
+from perfbench_runner.results.summary import StageSummary
+
+
+def too_many_failures(stages: Iterable[StageSummary], max_failed_share: float) -> str | None:
+    """Why the run has failed: the first stage in which too large a share of the requests that ended did; else None.
+
+    Unfinished requests are neither failed nor succeeded. A stage in which nothing succeeded has failed, too, if
+    anything in it failed.
+    """
+    for stage in stages:
+        counts, share = stage.requests, stage.requests.failed_share
+        if share is not None and (share > max_failed_share or not counts.succeeded):
+            kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
+            return (
+                f"{counts.failed} of {counts.succeeded + counts.failed} requests of stage {stage.name} failed ({kinds}),"
+                f" more than load.maxFailedShare {max_failed_share:g} allows"
+            )
+    return None

@@ -1,0 +1,135 @@
+"""Results files of older versions: read as they are, and finished when their run was killed."""
+
+import base64
+import json
+import pickle
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfbench_runner.results import schema
+from perfbench_runner.results.encoding import decode
+from perfbench_runner.results.figures import summarise
+from perfbench_runner.results.reading import open_results, stored
+from perfbench_runner.results.schema import COLUMNS, FORMER, MIGRATIONS, migrate
+from perfbench_runner.results.store import FILE, PARTIAL, Store
+
+ROWS = [
+    {"start_time": 10.0, "completed_time": 12.0, "latency": 2.0, "first_chunk_latency": 0.5, "success": 1},
+    {"start_time": 12.0, "completed_time": 13.0, "latency": 1.0, "first_chunk_latency": 0.25, "success": 1},
+    {"start_time": 13.0, "completed_time": 14.0, "success": 0, "failure": "cancelled"},
+    {"start_time": 13.5, "completed_time": 14.0, "success": 0, "failure": "timeout", "request": None},
+]
+
+
+def text(value: Any) -> str:
+    return base64.b64encode(pickle.dumps(value, 4)).decode()
+
+
+def old_file(path: Path, last: str) -> None:
+    """A file as versions wrote it that had migrations up to `last`; the oldest had no last_turn."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE migration (name TEXT PRIMARY KEY, applied REAL)")
+        for function in MIGRATIONS[: [one.__name__ for one in MIGRATIONS].index(last) + 1]:
+            function(db)
+            db.execute("INSERT INTO migration VALUES (?, 0.0)", (function.__name__,))
+        names = list(FORMER)
+        if last == "m001_initial":
+            db.execute("ALTER TABLE result DROP COLUMN last_turn")
+            names.remove("last_turn")
+        for number, row in enumerate(ROWS):
+            values = {
+                "request": text({"n": number}),
+                "inter_token_latencies": "[0.0100004,0.02]" if row["success"] else "[]",
+                "response_messages": text([json.dumps({"id": number})]),
+                "completion_tokens": 3 if row["success"] else None,
+                "is_stream": 1,
+                "stage": 0,
+                "seq": number,
+                "shard": 0,
+                "scheduled_time": row["start_time"],
+                "dispatch_lag": 0.0,
+                "connect_time": 0.0,
+                "tls_time": 0.0,
+            } | row
+            db.execute(
+                f"INSERT INTO result VALUES ({', '.join('?' * len(names))})",
+                [values.get(name) for name in names],
+            )
+        db.execute("INSERT INTO stage VALUES (0, 'c1', '{\"concurrency\": 1, \"requests\": 4}', 9.9, 14.1, 0.1, NULL)")
+        db.execute("INSERT INTO run VALUES ('name', 'old')")
+        db.commit()
+
+
+VERSIONS = ["m001_initial", "m003_server_metric_by_time"]
+
+
+@pytest.fixture(params=VERSIONS)
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    old_file(tmp_path / FILE, request.param)
+    return tmp_path / FILE
+
+
+def check(db: sqlite3.Connection) -> None:
+    (stage,) = summarise(db)
+    assert stage.requests.model_dump() == {
+        "total": 4,
+        "succeeded": 2,
+        "failed": 1,
+        "unfinished": 1,
+        "unsent": 0,
+        "resent": 0,
+    }
+    assert stage.errors == {"timeout": 1}
+    assert (stage.itl_s.count, stage.itl_s.min, stage.itl_s.max) == (4, 0.01, 0.02), "to whole microseconds"
+    assert (stage.e2e_latency_s.count, stage.e2e_latency_s.censored) == (2, 1)
+    assert stage.window is not None
+    assert stage.window.kind == "all_lanes_busy"
+
+
+def test_an_old_file_is_read_without_being_changed(old: Path) -> None:
+    before = old.read_bytes()
+    with closing(open_results(old)) as db:
+        check(db)
+        assert db.execute("SELECT count(*) FROM result").fetchone() == (4,)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            db.execute("DELETE FROM main.result")
+    assert stored(old).rows == 4
+    assert old.read_bytes() == before
+    assert [path.name for path in old.parent.iterdir()] == [FILE]
+
+
+def test_an_old_unfinished_file_becomes_a_new_one(old: Path) -> None:
+    old.rename(old.parent / PARTIAL)
+    results = Store(old.parent)
+    check(results.db)
+    names = [row[1] for row in results.db.execute("PRAGMA table_info(result)")]
+    assert names == COLUMNS
+    rows = results.db.execute(
+        "SELECT request, response_messages, inter_token_latencies, failure, chunks, rowid FROM result"
+    ).fetchall()
+    assert [decode(row[0]) for row in rows] == [{"n": 0}, {"n": 1}, {"n": 2}, None]
+    assert [json.loads(decode(row[1])[0])["id"] for row in rows] == [0, 1, 2, 3]
+    assert [json.loads(row[2]) for row in rows] == [[0.01, 0.02], [0.01, 0.02], [], []]
+    assert [row[3:] for row in rows] == [(None, 3, 1), (None, 3, 2), ("unfinished", 0, 3), ("timeout", 0, 4)]
+    with closing(open_results(results.close())) as db:
+        check(db)
+
+
+def test_a_migration_that_is_cut_off_has_changed_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def m004_narrow_rows(db: sqlite3.Connection) -> None:
+        MIGRATIONS[3](db)
+        raise KeyboardInterrupt
+
+    broken = [*MIGRATIONS[:3], m004_narrow_rows]
+    with closing(sqlite3.connect(old)) as db:
+        with monkeypatch.context() as patch:
+            patch.setattr(schema, "MIGRATIONS", broken)
+            with pytest.raises(KeyboardInterrupt):
+                migrate(db)
+        assert db.execute("SELECT type FROM sqlite_master WHERE name = 'result'").fetchone() == ("table",)
+        migrate(db)
+        check(db)
