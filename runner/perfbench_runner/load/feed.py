@@ -13,7 +13,7 @@ from perfbench_api.resource import SpecError
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
-from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn
+from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn, item_of
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner.shard.request import PreparedConversation, PreparedRequest, prepare_request
@@ -94,7 +94,7 @@ class Feed:
             for messages in self._messages():
                 seen += 1
                 if seen > skip:
-                    yield messages if isinstance(messages, Item) else Item(messages)
+                    yield item_of(messages)
             if seen <= skip:
                 raise DatasetError(self._nothing(seen))
             if self.has_schedule:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from perfbench_api.resource import PerfBenchmark, SpecError
-from perfbench_plugins.arguments import WITHOUT_EFFECT, Arguments, resource_name
+from perfbench_plugins.arguments import Arguments, resource_name
+from perfbench_plugins.foreign import WITHOUT_EFFECT
 
 URL = "http://x:8000/v1"
 

@@ -36,6 +36,7 @@ def add(store: Store, start: float, end: float, success: bool = True, stage: int
         request="{}",
         **fields,
     )
+    data.tidy()
     store.add(Result(stage, store.rows, 0, scheduled, data, **more))
 
 
