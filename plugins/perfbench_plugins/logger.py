@@ -1,13 +1,16 @@
 """The logger that plugins use, under the name EvalScope's plugins know it by."""
 
 import logging
-from typing import Any
 
 ROOT = "perfbench.plugins"
 
 
 def get_logger(
-    log_file: str | None = None, name: str | None = None, log_level: int | None = None, **_: Any
+    log_file: str | None = None,
+    name: str | None = None,
+    log_level: int | None = None,
+    file_mode: str = "w",
+    force: bool = False,
 ) -> logging.Logger:
     """The logger of all plugins, or one below it; `perfbench run --debug` shows what is logged below WARNING.
 

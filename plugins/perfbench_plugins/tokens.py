@@ -6,6 +6,7 @@ chat template.
 
 import json
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -261,7 +262,7 @@ def as_tokenizer(tokenizer: Any) -> Tokenizer:
     return Tokenizer(_Transformers(tokenizer), template, {}, getattr(tokenizer, "name_or_path", ""))
 
 
-def load_tokenizer(path: str, source: str | None = None) -> Tokenizer:
+def load_tokenizer(tokenizer_path: str, source: str | None = None) -> Tokenizer:
     """The tokenizer in a tokenizer.json, in a folder that has one, or of a hub name; raises TokenizerError.
 
     `source` is the hub to look on: modelscope, or huggingface (also if None); local looks on none.
@@ -270,25 +271,35 @@ def load_tokenizer(path: str, source: str | None = None) -> Tokenizer:
         from tokenizers import Tokenizer as Inner
     except ImportError:
         raise TokenizerError(
-            f"tokenizer {path!r} needs the extra `tokenizers`; run pip install 'perfbench-operator[tokenizers]'"
+            f"tokenizer {tokenizer_path!r} needs the extra `tokenizers`; run pip install 'perfbench-operator[tokenizers]'"
         ) from None
-    place = Path(path) if Path(path).exists() else _download(path, source)
+    place = Path(tokenizer_path) if Path(tokenizer_path).exists() else _download(tokenizer_path, source)
     file = place / FILE if place.is_dir() else place
+    if not file.exists() and (slow := _of_transformers(place)) is not None:
+        return slow
     if not file.exists():
         raise TokenizerError(
-            f"tokenizer {path!r} has no {FILE}; save one with transformers:"
+            f"tokenizer {tokenizer_path!r} has no {FILE}; save one with transformers:"
             " AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER)"
         )
     try:
         inner = Inner.from_file(str(file))
     except Exception as error:  # noqa: BLE001  # the library raises bare Exceptions
-        raise TokenizerError(f"tokenizer {path!r} cannot be loaded: {error}") from None
+        raise TokenizerError(f"tokenizer {tokenizer_path!r} cannot be loaded: {error}") from None
     # Texts are counted as they are: neither cut to a model's limit nor filled up to it.
     inner.no_truncation()
     inner.no_padding()
     config = _json(file.with_name(CONFIG))
     special = {name: _token(value) for name, value in config.items() if name.endswith("_token")}
-    return Tokenizer(inner, _template_beside(file, config, special), special, path)
+    return Tokenizer(inner, _template_beside(file, config, special), special, tokenizer_path)
+
+
+def _of_transformers(place: Path) -> Tokenizer | None:
+    """A tokenizer that only transformers can read, where it is installed and can."""
+    try:
+        return as_tokenizer(import_module("transformers").AutoTokenizer.from_pretrained(str(place)))
+    except (ImportError, OSError, ValueError):
+        return None
 
 
 def _download(name: str, source: str | None) -> Path:

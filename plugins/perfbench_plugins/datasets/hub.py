@@ -26,6 +26,11 @@ class DatasetSource:
     hf_file_paths: Mapping[str, str] = field(default_factory=dict)
     """Name of a file: its path on Hugging Face, where that is another."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether its name is a path that there is."""
+        return Path(self.dataset_id).exists()
+
     def resolve_dataset_id(self, data_source: str | None) -> str:
         """Its name on a hub."""
         return self.hf_dataset_id or self.dataset_id if data_source == HUGGINGFACE else self.dataset_id

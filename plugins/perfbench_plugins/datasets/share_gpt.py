@@ -71,7 +71,7 @@ class ShareGPTDatasetPluginBase(TextDataset, ShareGptFile):
         return None if content is None else [*before, {**last, "content": content}]
 
 
-class ShareGptMultiTurnDataset(ConversationDataset, ShareGptFile):
+class ShareGPTMultiTurnBase(ConversationDataset, ShareGptFile):
     """A conversation turn by turn: the user's messages, with the model's real answers between them."""
 
     def build_messages(self) -> Iterator[Any]:
@@ -97,14 +97,14 @@ class ShareGPTEnDatasetPlugin(ShareGPTDatasetPluginBase):
 
 
 @register_dataset("share_gpt_zh_multi_turn")
-class ShareGPTZhMultiTurnPlugin(ShareGptMultiTurnDataset):
+class ShareGPTZhMultiTurnPlugin(ShareGPTMultiTurnBase):
     """Chinese conversations, turn by turn."""
 
     FILE_NAME = "common_zh_70k.jsonl"
 
 
 @register_dataset("share_gpt_en_multi_turn")
-class ShareGPTEnMultiTurnPlugin(ShareGptMultiTurnDataset):
+class ShareGPTEnMultiTurnPlugin(ShareGPTMultiTurnBase):
     """English conversations, turn by turn."""
 
     FILE_NAME = "common_en_70k.jsonl"

@@ -101,46 +101,48 @@ class BenchmarkMetrics:
         return message
 
 
-@dataclass
-class Mean:
-    """A running mean."""
-
-    total: float = 0.0
-    count: int = 0
-
-    def add(self, value: float) -> None:
-        """Take one more value."""
-        self.total += value
-        self.count += 1
-
-    def of(self, default: float = -1) -> float:
-        """The mean, or `default` without values."""
-        return self.total / self.count if self.count else default
-
-
-def _means() -> dict[str, Mean]:
-    names = "latency ttft stream_ttft tpot stream_tpot itl steady handoff overhead turns first later decoded"
-    return {name: Mean() for name in names.split()}
+def _share(value: float, of: float, otherwise: float = -1) -> float:
+    return value / of if of else otherwise
 
 
 @dataclass
 class MetricsAccumulator:
-    """Sums up requests one by one: `update` for each, `to_result` for the figures so far."""
+    """Sums up requests one by one: `update` for each, `to_result` for the figures so far. Times are seconds."""
 
     concurrency: int = 0
     rate: float = 0.0
     enable_pd_metrics: bool = False
     n_total: int = 0
     n_success: int = 0
+    n_stream_success: int = 0
     n_stream_total: int = 0
     n_non_stream_total: int = 0
-    n_stream_success: int = 0
+    total_latency: float = 0.0
     total_prompt_tokens: int = 0
     total_completion_tokens: int = 0
+    total_first_chunk_latency: float = 0.0
+    total_first_chunk_latency_stream: float = 0.0
+    total_time_per_output_token: float = 0.0
+    total_time_per_output_token_stream: float = 0.0
+    n_stream_tpot: int = 0
+    total_inter_token_latency: float = 0.0
+    n_inter_token_latencies: int = 0
+    total_steady_inter_token_latency: float = 0.0
+    n_steady_inter_token_latencies: int = 0
+    total_pd_handoff_latency: float = 0.0
+    n_pd_handoff_latency: int = 0
+    total_pd_handoff_overhead: float = 0.0
+    n_pd_handoff_overhead: int = 0
+    total_input_turns: int = 0
+    total_first_turn_ttft: float = 0.0
+    n_first_turn: int = 0
+    total_subsequent_turn_ttft: float = 0.0
+    n_subsequent_turn: int = 0
     total_cached_tokens: int = 0
     total_prompt_tokens_for_cache: int = 0
     n_cache_turns: int = 0
-    _means: dict[str, Mean] = field(default_factory=_means, repr=False)
+    total_decoded_tokens_per_iter: float = 0.0
+    n_decoded_samples: int = 0
     _start_s: float | None = field(default=None, repr=False)
     _end_s: float | None = field(default=None, repr=False)
 
@@ -165,40 +167,54 @@ class MetricsAccumulator:
             self.n_success += 1
             data.finalize(api_plugin, enable_pd_metrics=self.enable_pd_metrics)
             self._add(data)
+            self._add_gaps(data)
+            self._add_turn(data)
         if 0 < data.start_time <= data.completed_time:
             self._start_s = min(self._start_s or data.start_time, data.start_time)
             self._end_s = max(self._end_s or data.completed_time, data.completed_time)
 
     def _add(self, data: BenchmarkData) -> None:
-        means, gaps, ttft = self._means, data.inter_chunk_latency, data.first_chunk_latency or 0.0
-        prompt, completion = data.prompt_tokens or 0, data.completion_tokens or 0
-        self.total_prompt_tokens += prompt
-        self.total_completion_tokens += completion
-        means["latency"].add(data.query_latency or 0.0)
-        means["ttft"].add(ttft)
-        means["tpot"].add(data.time_per_output_token or 0.0)
-        for gap in gaps:
-            means["itl"].add(gap)
-        if self.enable_pd_metrics:
-            for gap in gaps[1:]:
-                means["steady"].add(gap)
-            for name, value in (("handoff", data.pd_handoff_latency), ("overhead", data.pd_handoff_overhead)):
-                if value is not None:
-                    means[name].add(value)
+        ttft_s, tpot_s = data.first_chunk_latency or 0.0, data.time_per_output_token or 0.0
+        self.total_prompt_tokens += data.prompt_tokens or 0
+        self.total_completion_tokens += data.completion_tokens or 0
+        self.total_latency += data.query_latency or 0.0
+        self.total_first_chunk_latency += ttft_s
+        self.total_time_per_output_token += tpot_s
         if data.is_stream:
             self.n_stream_success += 1
-            means["stream_ttft"].add(ttft)
-            if completion > 1:
-                means["stream_tpot"].add(data.time_per_output_token or 0.0)
-        self._add_turn(data)
+            self.total_first_chunk_latency_stream += ttft_s
+            if (data.completion_tokens or 0) > 1:
+                self.total_time_per_output_token_stream += tpot_s
+                self.n_stream_tpot += 1
         if data.decoded_tokens_per_iter > 1:
-            means["decoded"].add(data.decoded_tokens_per_iter)
+            self.total_decoded_tokens_per_iter += data.decoded_tokens_per_iter
+            self.n_decoded_samples += 1
+
+    def _add_gaps(self, data: BenchmarkData) -> None:
+        gaps = data.inter_chunk_latency
+        self.total_inter_token_latency += sum(gaps)
+        self.n_inter_token_latencies += len(gaps)
+        if self.enable_pd_metrics:
+            self.total_steady_inter_token_latency += sum(gaps[1:])
+            self.n_steady_inter_token_latencies += len(gaps[1:])
+            if data.pd_handoff_latency is not None:
+                self.total_pd_handoff_latency += data.pd_handoff_latency
+                self.n_pd_handoff_latency += 1
+            if data.pd_handoff_overhead is not None:
+                self.total_pd_handoff_overhead += data.pd_handoff_overhead
+                self.n_pd_handoff_overhead += 1
 
     def _add_turn(self, data: BenchmarkData) -> None:
         """What there is of conversations and caches only."""
+        ttft_s = data.first_chunk_latency or 0.0
         if data.input_num_turns > 0:
-            self._means["turns"].add(data.input_num_turns)
-            self._means["first" if data.is_first_turn else "later"].add(data.first_chunk_latency or 0.0)
+            self.total_input_turns += data.input_num_turns
+            if data.is_first_turn:
+                self.total_first_turn_ttft += ttft_s
+                self.n_first_turn += 1
+            else:
+                self.total_subsequent_turn_ttft += ttft_s
+                self.n_subsequent_turn += 1
         if data.cached_tokens is not None and data.prompt_tokens:
             self.total_cached_tokens += data.cached_tokens
             self.total_prompt_tokens_for_cache += data.prompt_tokens
@@ -206,12 +222,12 @@ class MetricsAccumulator:
 
     def to_result(self) -> BenchmarkMetrics:
         """The figures so far."""
-        means, count, wall_s = self._means, self.n_success, self.wall_time
-        streamed = self.n_stream_success > 0
-
-        def share(value: float, of: float) -> float:
-            return value / of if of else -1
-
+        count, wall_s, tokens = self.n_success, self.wall_time, self.total_prompt_tokens + self.total_completion_tokens
+        ttft_s = _share(self.total_first_chunk_latency, count)
+        tpot_s = _share(self.total_time_per_output_token, count)
+        if self.n_stream_success:
+            ttft_s = _share(self.total_first_chunk_latency_stream, self.n_stream_success)
+            tpot_s = _share(self.total_time_per_output_token_stream, self.n_stream_tpot, 0.0)
         return BenchmarkMetrics(
             concurrency=self.concurrency,
             rate=self.rate,
@@ -221,22 +237,24 @@ class MetricsAccumulator:
             stream_requests=self.n_stream_total,
             non_stream_requests=self.n_non_stream_total,
             total_time=wall_s,
-            avg_latency=means["latency"].of(),
-            avg_first_chunk_latency=means["stream_ttft" if streamed else "ttft"].of(),
-            avg_time_per_output_token=means["stream_tpot"].of(0.0) if streamed else means["tpot"].of(),
-            avg_inter_token_latency=means["itl"].of(0.0),
-            avg_steady_inter_token_latency=means["steady"].of(),
-            avg_pd_handoff_latency=means["handoff"].of(),
-            avg_pd_handoff_overhead=means["overhead"].of(),
-            qps=share(count, wall_s),
-            avg_prompt_tokens=share(self.total_prompt_tokens, count),
-            avg_completion_tokens=share(self.total_completion_tokens, count),
-            avg_input_token_throughput=share(self.total_prompt_tokens, means["ttft"].total),
-            avg_output_token_throughput=share(self.total_completion_tokens, wall_s),
-            avg_total_token_throughput=share(self.total_prompt_tokens + self.total_completion_tokens, wall_s),
-            avg_turns_per_request=share(means["turns"].total, count) if means["turns"].count else -1,
-            avg_cached_percent=share(100 * self.total_cached_tokens, self.total_prompt_tokens_for_cache),
-            avg_first_turn_ttft=means["first"].of(),
-            avg_subsequent_turn_ttft=means["later"].of(),
-            avg_decoded_tokens_per_iter=means["decoded"].of(),
+            avg_latency=_share(self.total_latency, count),
+            avg_first_chunk_latency=ttft_s,
+            avg_time_per_output_token=tpot_s,
+            avg_inter_token_latency=_share(self.total_inter_token_latency, self.n_inter_token_latencies, 0.0),
+            avg_steady_inter_token_latency=_share(
+                self.total_steady_inter_token_latency, self.n_steady_inter_token_latencies
+            ),
+            avg_pd_handoff_latency=_share(self.total_pd_handoff_latency, self.n_pd_handoff_latency),
+            avg_pd_handoff_overhead=_share(self.total_pd_handoff_overhead, self.n_pd_handoff_overhead),
+            qps=_share(count, wall_s),
+            avg_prompt_tokens=_share(self.total_prompt_tokens, count),
+            avg_completion_tokens=_share(self.total_completion_tokens, count),
+            avg_input_token_throughput=_share(self.total_prompt_tokens, self.total_first_chunk_latency),
+            avg_output_token_throughput=_share(self.total_completion_tokens, wall_s),
+            avg_total_token_throughput=_share(tokens, wall_s),
+            avg_turns_per_request=_share(self.total_input_turns, count) if self.total_input_turns else -1,
+            avg_cached_percent=_share(100 * self.total_cached_tokens, self.total_prompt_tokens_for_cache),
+            avg_first_turn_ttft=_share(self.total_first_turn_ttft, self.n_first_turn),
+            avg_subsequent_turn_ttft=_share(self.total_subsequent_turn_ttft, self.n_subsequent_turn),
+            avg_decoded_tokens_per_iter=_share(self.total_decoded_tokens_per_iter, self.n_decoded_samples),
         )

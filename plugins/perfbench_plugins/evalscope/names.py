@@ -70,6 +70,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "evalscope.perf.plugin.registry": (f"{OURS}.registry",),
     "evalscope.perf.plugin.api": (),
     **{f"evalscope.perf.plugin.api.{module}": (f"{OURS}.api.{module}",) for module in _APIS},
+    "evalscope.perf.plugin.api.base": (f"{OURS}.api.base", f"{HERE}.body_meta"),
     "evalscope.perf.plugin.datasets": (),
     "evalscope.perf.plugin.datasets.dataset_args": (f"{OURS}.datasets.dataset_args", f"{OURS}.datasets.workload_trace"),
     "evalscope.perf.plugin.datasets.utils": (f"{HERE}.dataset_utils",),
@@ -78,6 +79,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         for module in _DATASETS
         if module not in ("embedding", "hub_images", "random_vl", "rerank")
     },
+    "evalscope.perf.plugin.datasets.workload_trace": (f"{OURS}.datasets.workload_trace", f"{HERE}.body_meta"),
     **{
         f"evalscope.perf.plugin.datasets.{theirs}": tuple(f"{OURS}.datasets.{module}" for module in ours)
         for theirs, ours in _THEIR_DATASETS.items()
