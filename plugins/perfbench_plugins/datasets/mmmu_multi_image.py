@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from perfbench_plugins.datasets.base import DatasetPluginBase, Message
+from pydantic import Field
+
+from perfbench_plugins.datasets.base import BaseDatasetArgs, DatasetPluginBase, Message
 from perfbench_plugins.datasets.hub import DatasetSource
 from perfbench_plugins.datasets.images import folder_of, image_url
 from perfbench_plugins.registry import register_dataset
@@ -13,10 +15,20 @@ PLACE = re.compile(r"<image[_ ](\d+)>")
 """Where in the question a picture belongs."""
 
 
+class MmmuArgs(BaseDatasetArgs):
+    """Options of mmmu_multi_image."""
+
+    subset: str | None = None
+    """One subject, such as Music; all of them in turn if not given."""
+    min_images: int = Field(2, ge=1, le=7)
+    """Leave out questions with fewer pictures."""
+
+
 @register_dataset("mmmu_multi_image")
 class MMMUMultiImageDatasetPlugin(DatasetPluginBase):
-    """Questions with at least two pictures, one of each subject in turn; the pictures are sent as they are stored."""
+    """Questions with several pictures, one of each subject in turn; the pictures are sent as they are stored."""
 
+    args_schema = MmmuArgs
     dataset_source = DatasetSource("AI-ModelScope/MMMU", hf_dataset_id="MMMU/MMMU")
     subsets: ClassVar[tuple[str, ...]] = tuple(
         (
@@ -26,20 +38,20 @@ class MMMUMultiImageDatasetPlugin(DatasetPluginBase):
             " Mechanical_Engineering Music Pharmacy Physics Psychology Public_Health Sociology"
         ).split()
     )
-    min_images = 2
     max_images = 7
 
     def build_messages(self) -> Iterator[Any]:
         """One chat message with text and pictures for each question that has enough of them."""
         one = (self.load_hub_dataset(split="validation"),)
-        many = (self.load_hub_dataset(split="validation", subset=subset) for subset in self.subsets)
+        subsets = (self.dataset_args.subset,) if self.dataset_args.subset else self.subsets
+        many = (self.load_hub_dataset(split="validation", subset=subset) for subset in subsets)
         going = [iter(rows) for rows in (one if self.query_parameters.dataset_path else many)]
         while going:
             for rows in list(going):
                 row = next(rows, None)
                 if row is None:
                     going.remove(rows)
-                elif len(images := self._images(row)) >= self.min_images:
+                elif len(images := self._images(row)) >= self.dataset_args.min_images:
                     yield [self._message(_question(row), images)]
 
     def _images(self, row: dict[str, Any]) -> dict[int, str]:
