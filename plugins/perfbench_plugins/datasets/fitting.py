@@ -47,14 +47,15 @@ class TextFit:
         prefix = self.prefix(room)
         if room is None or not prefix:
             return f"{prefix}\n\n{text}" if prefix else text
-        target = wanted = room + self.length(text)
+        target, tried = room + self.length(text), []
         for _ in range(ROUNDS):
             surplus = self.length(prefix + text) - target
+            tried.append((abs(surplus), prefix))
             if not surplus:
                 break
-            wanted -= surplus
-            prefix = self.prefix(wanted - self.length(text))
-        return prefix + text
+            room -= surplus
+            prefix = self.prefix(room)
+        return min(tried)[1] + text
 
     @cached_property
     def _file(self) -> str:
