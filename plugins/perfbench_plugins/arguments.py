@@ -4,23 +4,21 @@ Target, prompts and request parameters are inherited from the manifest's own sec
 (dataset, number, parallel, …) is declared here with the default and the meaning of the section's field.
 """
 
-import json
-from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from perfbench_api.resource import PerfBenchmark, SpecError, problems
 from perfbench_api.sections import Dataset, Endpoint, Load, Prompts, Request, Results, Runner, Stage, Warmup
 from perfbench_api.values import Duration, Free, Section, format_duration
-from perfbench_plugins.foreign import DEFAULTS, WITHOUT_EFFECT, take_out
+from perfbench_plugins.as_evalscope import AsEvalScope, several
+from perfbench_plugins.foreign import WITHOUT_EFFECT, take_out
 from perfbench_plugins.logger import get_logger
 from perfbench_plugins.urls import DEFAULT_URL, SUFFIXES, is_for_chat
 
@@ -37,7 +35,7 @@ def same_as(section: type[Section], name: str, **changes: Any) -> Any:
     return Field(description=changes.pop("description", field.description), **changes)
 
 
-class Arguments(Endpoint, Prompts, Request):
+class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     """A benchmark, flat. Fields and defaults are those of `evalscope perf`; unknown ones are errors."""
 
     url: str | None = same_as(Endpoint, "url", default=DEFAULT_URL)
@@ -86,8 +84,6 @@ class Arguments(Endpoint, Prompts, Request):
     debug: bool = False
     """Log more."""
 
-    _foreign: dict[str, Any] = PrivateAttr(default_factory=dict)
-
     def __init__(self, **values: Any) -> None:
         foreign, wrong = take_out(values)
         if wrong:
@@ -99,19 +95,6 @@ class Arguments(Endpoint, Prompts, Request):
         except ValidationError as error:
             raise SpecError([_by_python_name(line) for line in problems(error, type(self))]) from None
         self._foreign = foreign
-
-    def __getattr__(self, name: str) -> Any:
-        """EvalScope's own fields: as they were given, else its defaults."""
-        if name in DEFAULTS:
-            value = self._foreign.get(name)
-            return DEFAULTS[name] if value is None else value
-        return super().__getattr__(name)  # type: ignore[misc]  # pydantic's, for private attributes
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in DEFAULTS:
-            self._foreign[name] = value
-        else:
-            super().__setattr__(name, value)
 
     @field_validator("number", "parallel", "rate", mode="after")
     @classmethod
@@ -148,26 +131,6 @@ class Arguments(Endpoint, Prompts, Request):
         """Short name of the model: the last part of its path."""
         return (self.model or self.dataset or "unknown").rstrip("/").rsplit("/", 1)[-1]
 
-    @property
-    def warmup_count(self) -> int:
-        """Requests of the warm-up."""
-        first = several(self.number)[0]
-        return max(1, int(self.warmup_num * first)) if 0 < self.warmup_num < 1 else int(self.warmup_num)
-
-    @property
-    def total_count(self) -> int:
-        """Requests of the (first) stage and its warm-up."""
-        return int(several(self.number)[0]) + self.warmup_count
-
-    def for_stage(self, index: int) -> Self:
-        """What a plugin sees of one stage: the numbers of this stage alone, in place of all stages' lists."""
-        own = {name: several(getattr(self, name)) for name in ("number", "parallel", "rate")}
-        return self.model_copy(update={name: values[min(index, len(values) - 1)] for name, values in own.items()})
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as plain data; secrets are stars."""
-        return self.model_dump(mode="json")
-
     @contextmanager
     def output_context(self, path: str) -> Iterator[str]:
         """Write into another folder for a while."""
@@ -177,25 +140,10 @@ class Arguments(Endpoint, Prompts, Request):
         finally:
             self.outputs_dir = before
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Arguments from a mapping; None values are left out, as EvalScope does."""
-        return cls(**{name: value for name, value in values.items() if value is not None})
-
-    @classmethod
-    def from_args(cls, args: Namespace) -> Self:
-        """Arguments from argparse's."""
-        return cls.from_dict({name: value for name, value in vars(args).items() if name != "func"})
-
-    @classmethod
-    def from_json(cls, json_file: str) -> Self:
-        """Arguments from a JSON file."""
-        return cls.from_dict(json.loads(Path(json_file).read_text(encoding="utf-8")))
-
-    @classmethod
-    def from_yaml(cls, yaml_file: str) -> Self:
-        """Arguments from a YAML file."""
-        return cls.from_dict(yaml.safe_load(Path(yaml_file).read_text(encoding="utf-8")))
+    def for_stage(self, index: int) -> Self:
+        """What a plugin sees of one stage: the numbers of this stage alone, in place of all stages' lists."""
+        own = {name: several(getattr(self, name)) for name in ("number", "parallel", "rate")}
+        return self.model_copy(update={name: values[min(index, len(values) - 1)] for name, values in own.items()})
 
     @classmethod
     def from_benchmark(cls, benchmark: PerfBenchmark, **secrets: Any) -> Self:
@@ -284,11 +232,6 @@ class Arguments(Endpoint, Prompts, Request):
         if rate > 0:
             return {"rate": rate, "arrival": self.arrival, "maxConcurrency": load, **end}
         return {"concurrency": load, **end}
-
-
-def several(value: Any) -> list[Any]:
-    """A field that holds one value or several, as a list."""
-    return list(value) if isinstance(value, list) else [value]
 
 
 def _told_apart(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ class CustomPlugin(DefaultApiPlugin):
         whole = messages if isinstance(messages, dict) else {}
         if not whole:
             body = {"input_text" if isinstance(messages, str) else "messages": messages, **body}
-        return with_usage({**body, **whole}, {**body, **whole}.get("stream_options"))
+        return with_usage({**body, **whole})
 
     def parse_responses(self, responses: list[Any], request: str | None = None, **kwargs: Any) -> tuple[int, int]:
         """Prompt and completion tokens: as reported, else by the tokenizer, else one for each chunk with content."""

@@ -15,10 +15,11 @@ from perfbench_plugins.urls import CHAT, COMPLETIONS, ENDPOINTS, redirected
 LOCAL = ("local", "local_vllm")
 
 
-def with_usage(body: dict[str, Any], asked: Any) -> dict[str, Any]:
-    """The body, which asks for usage if its answer is streamed, as it `asked` or in the usual way, and else does not."""
-    options = {"stream_options": asked or {"include_usage": True}} if body.get("stream") is True else {}
-    return {name: value for name, value in body.items() if name != "stream_options"} | options
+def with_usage(body: dict[str, Any]) -> dict[str, Any]:
+    """The body, which asks for usage if its answer is streamed, in its own way or in the usual one, and else does not."""
+    if body.get("stream") is True:
+        return body if body.get("stream_options") else {**body, "stream_options": {"include_usage": True}}
+    return {name: value for name, value in body.items() if name != "stream_options"}
 
 
 @cache
@@ -81,8 +82,10 @@ class OpenaiPlugin(DefaultApiPlugin):
         whole = isinstance(messages, dict)
         body = self._body(messages, param)
         parameters = {"model": param.model, **self.parameters(param), **(param.extra_args or {})}
-        body = {**parameters, **body} if whole else {**body, **parameters}
-        return with_usage(body, body.get("stream_options") if whole else (param.extra_args or {}).get("stream_options"))
+        if whole:
+            return with_usage({**body, **{name: parameters[name] for name in parameters if name not in body}})
+        body.pop("stream_options", None)  # a template's; the run's own win, as for all parameters
+        return with_usage({**body, **parameters})
 
     def _body(self, messages: Any, param: Arguments) -> dict[str, Any]:
         if isinstance(messages, dict):

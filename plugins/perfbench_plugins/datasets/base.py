@@ -84,7 +84,10 @@ class Item:
 
 
 class DatasetPluginBase:
-    """Yields what to send: implement `build_messages`. It runs ahead of the load, in a process that does not measure."""
+    """Yields what to send: implement `build_messages`. It runs ahead of the load, in a process that does not measure.
+
+    As long as EvalScope's contract is: its plugins call all of these methods of themselves.
+    """
 
     args_schema: ClassVar[type[BaseDatasetArgs]] = BaseDatasetArgs
     """Model of the plugin's own options."""
