@@ -110,6 +110,13 @@ CASES = {
         "rate": 20.0,
         "number": 4,
     },
+    "warmup_dataset": {
+        "plugin": "warmup_dataset",
+        "dataset": "my_warmup",
+        "open_loop": True,
+        "rate": 20.0,
+        "number": 4,
+    },
     "meta_dataset": {"plugin": "meta_dataset", "dataset": "my_meta", "number": 3, "headers": {"X-Mine": "wins"}},
     "tokenizer_dataset": {
         "plugin": "tokenizer_dataset",

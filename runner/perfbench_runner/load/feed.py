@@ -38,8 +38,8 @@ class Feed:
         """The first request, which stays the first: a wrong dataset or plugin shows here, before any load."""
         if self._waiting is None:
             self._first = next(self._items)
-            self.has_schedule = self.has_schedule or self._first.at_s is not None
             self._waiting = self._prepare(self._first)
+            self.has_schedule = self.has_schedule or self._waiting.at_s is not None
             self.first_body()  # of a conversation it is built here for the first time
         return self._waiting
 
