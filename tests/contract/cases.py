@@ -12,10 +12,10 @@ TRACE = [
     },
     {
         "body": {"model": "b", "messages": [{"role": "user", "content": "second"}], "max_tokens": 4, "stream": True},
-        "timestamp": 10.3,
+        "timestamp": 11.5,
         "headers": {"X-Trace": "t-2", "Host": "elsewhere"},
     },
-    {"body": {"model": "a", "messages": [{"role": "user", "content": "third"}], "max_tokens": 2}, "timestamp": 10.1},
+    {"body": {"model": "a", "messages": [{"role": "user", "content": "third"}], "max_tokens": 2}, "timestamp": 10.6},
 ]
 TALKS = [
     [

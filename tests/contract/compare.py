@@ -9,7 +9,7 @@ from typing import Any
 NEAR_S = {"ttft": 0.04, "latency": 0.06, "gap": 0.008}
 """Medians may differ by this: endpoint and client share a busy machine with other tests."""
 
-ON_TIME_S = 0.12
+ON_TIME_S = 0.35
 """Arrivals may differ by this from what they differ by in the middle."""
 
 

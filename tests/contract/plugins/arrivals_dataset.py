@@ -11,7 +11,7 @@ class MyArrivals(DatasetPluginBase):
     requires_model = False
 
     def build_messages(self):
-        for number, offset in enumerate((0.0, 0.1, 0.45, 0.5)):
+        for number, offset in enumerate((0.0, 0.5, 1.5, 1.6)):
             body = {
                 "model": "x",
                 "messages": [{"role": "user", "content": f"at {offset}"}],

@@ -11,7 +11,7 @@ class MyWarmup(DatasetPluginBase):
     requires_model = False
 
     def build_messages(self):
-        for number, offset in enumerate((0.0, 0.05, 0.3, 0.35)):
+        for number, offset in enumerate((0.0, 0.2, 1.2, 1.3)):
             body = {'model': 'x', 'messages': [{'role': 'user', 'content': f'{number}'}], 'max_tokens': 2, 'stream': True}
             body[BODY_META_ARRIVAL_OFFSET] = offset
             if number < 2:
