@@ -5,7 +5,7 @@ Target, prompts and request parameters are inherited from the manifest's own sec
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
@@ -123,7 +123,8 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     def _say_whether_to_chat(self) -> Self:
         """As EvalScope, whose APIs' URLs say it; other APIs are asked when the run is prepared."""
         if self.apply_chat_template is None and self.api in SUFFIXES:
-            self.__dict__["apply_chat_template"] = is_for_chat(self.url or "", self.api)  # it was not given
+            with suppress(ValueError):  # no URL at all: told when the run is prepared
+                self.__dict__["apply_chat_template"] = is_for_chat(self.url or "", self.api)  # it was not given
         return self
 
     @property
