@@ -60,7 +60,7 @@ class SessionApi(ApiPluginBase):
         if not text:
             return
         now = perf_counter()
-        if data.first_chunk_latency is None:
+        if not data.chunk_times:
             data.first_chunk_latency = now - data.start_time
         else:
             data.inter_chunk_latency.append(now - data.chunk_times[-1])

@@ -4,8 +4,10 @@ Target, prompts and request parameters are inherited from the manifest's own sec
 (dataset, number, parallel, …) is declared here with the default and the meaning of the section's field.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -15,26 +17,13 @@ from pydantic_core import PydanticUndefined
 from perfbench_api.resource import PerfBenchmark, SpecError, problems
 from perfbench_api.sections import Dataset, Endpoint, Load, Prompts, Request, Results, Runner, Stage, Warmup
 from perfbench_api.values import Duration, Free, Section, format_duration
+from perfbench_plugins.as_evalscope import AsEvalScope, several
+from perfbench_plugins.foreign import WITHOUT_EFFECT, take_out
 from perfbench_plugins.logger import get_logger
+from perfbench_plugins.urls import DEFAULT_URL, SUFFIXES, is_for_chat
 
-WITHOUT_EFFECT = {
-    "attn_implementation": "perfbench runs no model itself",
-    "port": "perfbench runs no model itself",
-    "db_commit_interval": "rows are committed at least every second",
-    "queue_size_multiplier": "there is no such queue",
-    "in_flight_task_multiplier": "there are no such tasks",
-    "num_workers": "requests are generated while they are sent; `workers` sets the load-generating processes",
-    "log_every_n_query": "progress is shown live",
-    "enable_progress_tracker": "progress is shown live",
-    "visualizer": "results are in SQLite and Prometheus",
-    "wandb_api_key": "results are in SQLite and Prometheus",
-    "swanlab_api_key": "results are in SQLite and Prometheus",
-    "swanlab_host": "results are in SQLite and Prometheus",
-    "model_id": "it follows from model",
-    "query_template": "a dataset or the API plugin `template` builds whole bodies",
-    "multi_turn_args": "give them as dataset_args",
-}
-"""Fields of EvalScope that scripts may still set, and why nothing comes of it."""
+USUAL_NUMBER = 1000
+"""Requests that plugins are told of where a stage ends by its duration: EvalScope's default."""
 
 
 def same_as(section: type[Section], name: str, **changes: Any) -> Any:
@@ -46,9 +35,10 @@ def same_as(section: type[Section], name: str, **changes: Any) -> Any:
     return Field(description=changes.pop("description", field.description), **changes)
 
 
-class Arguments(Endpoint, Prompts, Request):
+class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     """A benchmark, flat. Fields and defaults are those of `evalscope perf`; unknown ones are errors."""
 
+    url: str | None = same_as(Endpoint, "url", default=DEFAULT_URL)
     api_key: SecretStr | None = None
     """API key, sent as `Authorization: Bearer`. Never written to a file, a log or the database."""
     headers: dict[str, str] = {}
@@ -95,13 +85,16 @@ class Arguments(Endpoint, Prompts, Request):
     """Log more."""
 
     def __init__(self, **values: Any) -> None:
-        for name in [name for name in WITHOUT_EFFECT if name in values]:
-            if values.pop(name) is not None:
-                get_logger().warning("%s has no effect: %s", name, WITHOUT_EFFECT[name])
+        foreign, wrong = take_out(values)
+        if wrong:
+            raise SpecError(wrong)
+        for name in WITHOUT_EFFECT.keys() & {name for name, value in foreign.items() if value is not None}:
+            get_logger().warning("%s has no effect: %s", name, WITHOUT_EFFECT[name])
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise SpecError([_by_python_name(line) for line in problems(error, type(self))]) from None
+        self._foreign = foreign
 
     @field_validator("number", "parallel", "rate", mode="after")
     @classmethod
@@ -110,13 +103,13 @@ class Arguments(Endpoint, Prompts, Request):
 
     @model_validator(mode="after")
     def _lists_are_of_one_length(self) -> Self:
-        numbers, loads = _several(self.number), _several(self.rate if self.open_loop else self.parallel)
+        numbers, loads = several(self.number), several(self.rate if self.open_loop else self.parallel)
         name = "rate" if self.open_loop else "parallel"
         if len(numbers) > 1 and len(numbers) != len(loads):
             raise ValueError(
                 f"number has {len(numbers)} values and {name} has {len(loads)}; give as many, or one number"
             )
-        if self.open_loop and any(rate <= 0 for rate in _several(self.rate)):
+        if self.open_loop and any(rate <= 0 for rate in several(self.rate)):
             raise ValueError("open_loop needs a rate above 0")
         return self
 
@@ -126,15 +119,32 @@ class Arguments(Endpoint, Prompts, Request):
             self.random_seed = self.seed  # as EvalScope's seed_everything
         return self
 
+    @model_validator(mode="after")
+    def _say_whether_to_chat(self) -> Self:
+        """As EvalScope, whose APIs' URLs say it; other APIs are asked when the run is prepared."""
+        if self.apply_chat_template is None and self.api in SUFFIXES:
+            with suppress(ValueError):  # no URL at all: told when the run is prepared
+                self.__dict__["apply_chat_template"] = is_for_chat(self.url or "", self.api)  # it was not given
+        return self
+
     @property
     def model_id(self) -> str:
         """Short name of the model: the last part of its path."""
         return (self.model or self.dataset or "unknown").rstrip("/").rsplit("/", 1)[-1]
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Arguments from a mapping; None values are left out, as EvalScope does."""
-        return cls(**{name: value for name, value in values.items() if value is not None})
+    @contextmanager
+    def output_context(self, path: str) -> Iterator[str]:
+        """Write into another folder for a while."""
+        before, self.outputs_dir = self.outputs_dir, path
+        try:
+            yield path
+        finally:
+            self.outputs_dir = before
+
+    def for_stage(self, index: int) -> Self:
+        """What a plugin sees of one stage: the numbers of this stage alone, in place of all stages' lists."""
+        own = {name: several(getattr(self, name)) for name in ("number", "parallel", "rate")}
+        return self.model_copy(update={name: values[min(index, len(values) - 1)] for name, values in own.items()})
 
     @classmethod
     def from_benchmark(cls, benchmark: PerfBenchmark, **secrets: Any) -> Self:
@@ -144,16 +154,17 @@ class Arguments(Endpoint, Prompts, Request):
         return cls(
             **_fields_of(spec.target, Endpoint),
             **_fields_of(spec.dataset, Prompts),
-            **_fields_of(spec.request, Request),
+            **_fields_of(spec.request, Request) | {"extra_args": spec.request.extra_args or {}},
             dataset=spec.dataset.name,
             dataset_path=spec.dataset.path,
             dataset_args=spec.dataset.args,
             dataset_offset=spec.dataset.offset,
             data_source=spec.dataset.source,
-            number=[stage.requests or 2**31 for stage in stages],
+            number=[stage.requests or USUAL_NUMBER for stage in stages],
             parallel=[stage.concurrency or -1 for stage in stages],
             rate=[stage.rate or -1.0 for stage in stages],
             open_loop=all(stage.rate for stage in stages),
+            warmup_num=spec.load.warmup.requests,
             random_seed=spec.load.random_seed,
             name=benchmark.metadata.name,
             **secrets,
@@ -166,7 +177,9 @@ class Arguments(Endpoint, Prompts, Request):
             "connectionTest": not self.no_test_connection,
             "tls": {"insecureSkipVerify": self.insecure, "ca": {"file": self.ca_file} if self.ca_file else None},
         }
+        chat = self.apply_chat_template if "apply_chat_template" in self.model_fields_set else None
         dataset = _fields_of(self, Prompts) | {
+            "apply_chat_template": chat,
             "name": self.dataset,
             "path": self.dataset_path,
             "args": self.dataset_args,
@@ -175,7 +188,7 @@ class Arguments(Endpoint, Prompts, Request):
         }
         load = {
             "stages": self.stages(),
-            "warmup": {"requests": self._warmup()},
+            "warmup": {"requests": self.warmup_count},
             "pause": format_duration(self.sleep_interval),
             "gracePeriod": format_duration(self.grace_period),
             "maxFailedShare": self.max_failed_share,
@@ -184,7 +197,7 @@ class Arguments(Endpoint, Prompts, Request):
         spec = {
             "target": target,
             "dataset": dataset,
-            "request": _fields_of(self, Request),
+            "request": _fields_of(self, Request) | {"query_template": self._template()},
             "load": load,
             "results": {"messages": self.messages},
             "runner": {"workers": self.workers},
@@ -192,9 +205,19 @@ class Arguments(Endpoint, Prompts, Request):
         data = {"metadata": {"name": resource_name(self.name or self.model_id)}, "spec": _camel(spec)}
         return PerfBenchmark.read(data)
 
+    def _template(self) -> str | None:
+        """The body's template, itself in place of its file: the manifest may be run elsewhere. Raises SpecError."""
+        given = self.query_template
+        if not given or not given.startswith("@"):
+            return given
+        try:
+            return Path(given[1:]).read_text(encoding="utf-8")
+        except OSError as error:
+            raise SpecError([f"query_template: cannot read {given[1:]!r}: {error.strerror}"]) from None
+
     def stages(self) -> list[dict[str, Any]]:
         """The load levels that number, parallel, rate and open_loop stand for."""
-        rates, parallels, numbers = _several(self.rate), _several(self.parallel), _several(self.number)
+        rates, parallels, numbers = several(self.rate), several(self.parallel), several(self.number)
         loads = rates if self.open_loop else parallels
         numbers = numbers * len(loads) if len(numbers) == 1 else numbers
         stages = [self._stage(load, number) for load, number in zip(loads, numbers, strict=True)]
@@ -204,20 +227,12 @@ class Arguments(Endpoint, Prompts, Request):
         end: dict[str, Any] = {"requests": number}
         if self.duration is not None:
             end["duration"] = format_duration(self.duration)
-        rate = _several(self.rate)[0]
+        rate = several(self.rate)[0]
         if self.open_loop:
             return {"rate": load, "arrival": self.arrival, **end}
         if rate > 0:
             return {"rate": rate, "arrival": self.arrival, "maxConcurrency": load, **end}
         return {"concurrency": load, **end}
-
-    def _warmup(self) -> int:
-        first = _several(self.number)[0]
-        return max(1, int(self.warmup_num * first)) if 0 < self.warmup_num < 1 else int(self.warmup_num)
-
-
-def _several(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else [value]
 
 
 def _told_apart(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:

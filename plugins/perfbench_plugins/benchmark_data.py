@@ -1,16 +1,20 @@
 """BenchmarkData: one request's flat result, with the fields that EvalScope's plugins fill."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite
+from statistics import median
 from typing import Any
 
 
-@dataclass(slots=True)
+@dataclass
 class BenchmarkData:
     """What is known of one request. Times are seconds of one monotonic clock, durations are seconds.
 
     A plugin that overrides `process_request` returns one; it needs to set request, success, start_time,
-    completed_time, query_latency, and for streams first_chunk_latency and inter_chunk_latency.
+    completed_time, query_latency, and for streams is_stream, first_chunk_latency and either chunk_times or
+    inter_chunk_latency. Durations are 0.0 until they are set, as in EvalScope, whose plugins ask for that; `tidy` makes
+    None of those that stayed so. Further attributes may be added.
     """
 
     request: Any = None
@@ -25,14 +29,18 @@ class BenchmarkData:
     is_stream: bool = False
     response_messages: list[Any] = field(default_factory=list)
     """The answer's JSON messages: one for each event of a stream, or the whole body. Raw text where perfbench read them."""
-    query_latency: float | None = None
+    query_latency: float | None = 0.0
     """From start_time to completed_time."""
-    first_chunk_latency: float | None = None
+    first_chunk_latency: float | None = 0.0
     """From start_time to the first non-empty content (TTFT)."""
-    time_per_output_token: float | None = None
+    time_per_output_token: float | None = 0.0
     """(query_latency - first_chunk_latency) / (completion_tokens - 1) (TPOT)."""
     inter_chunk_latency: list[float] = field(default_factory=list)
-    """Gaps between chunks with content (ITL)."""
+    """Gaps between chunks with content (ITL); from chunk_times where a plugin leaves it empty."""
+    pd_handoff_latency: float | None = None
+    """The first gap, where prefill and decode run apart and it was asked for."""
+    pd_handoff_overhead: float | None = None
+    """How much longer it is than the median of the others."""
     max_gpu_memory_cost: float = 0.0
     generated_text: str = ""
     error: str | None = None
@@ -49,7 +57,10 @@ class BenchmarkData:
     trace_id: str | None = None
     request_id: str | None = None
     is_warmup: bool = False
-    decoded_tokens_per_iter: float | None = None
+    n_decode_chunks: int = 0
+    """Chunks from the first with content on, empty ones too, where a plugin counts them."""
+    decoded_tokens_per_iter: float = 0.0
+    """(completion_tokens - 1) / (chunks - 1): more than 1 where a chunk carries several tokens."""
     # Ours, beyond EvalScope:
     failure: str = ""
     """A FailureKind; empty for a success."""
@@ -58,8 +69,8 @@ class BenchmarkData:
     reasoning_text: str = ""
     """The reasoning before or within the answer; not part of generated_text."""
 
-    def finalize(self, api_plugin: Any) -> None:
-        """Fill in what follows from the rest: tokens by the plugin's `parse_responses`, then TPOT."""
+    def finalize(self, api_plugin: Any, enable_pd_metrics: bool = False) -> None:
+        """Fill in what follows from the rest: tokens by the plugin's `parse_responses`, then latencies. Can be called twice."""
         if not self.success:
             return
         if self.prompt_tokens is None or self.completion_tokens is None:
@@ -67,21 +78,35 @@ class BenchmarkData:
                 self.response_messages, request=self.request
             )
             self.token_source = self.token_source or "plugin"
-        if self.query_latency is None:
+        if not self.query_latency:
             self.query_latency = self.completed_time - self.start_time
+        if not self.inter_chunk_latency and self.chunk_times:
+            self.inter_chunk_latency = [later - time for time, later in pairwise(self.chunk_times)]
         self.time_per_output_token = time_per_output_token(
-            self.query_latency, self.first_chunk_latency, self.completion_tokens
+            self.query_latency, self.first_chunk_latency or None, self.completion_tokens
         )
+        chunks = self.n_decode_chunks or len(self.chunk_times) or len(self.inter_chunk_latency) + 1
+        if self.completion_tokens and self.completion_tokens > 1 and chunks > 1:
+            self.decoded_tokens_per_iter = (self.completion_tokens - 1) / (chunks - 1)
+        if self.cached_tokens is None:
+            self.cached_tokens = self.real_cached_tokens
+        if enable_pd_metrics and self.inter_chunk_latency:
+            first, *others = self.inter_chunk_latency
+            self.pd_handoff_latency = first
+            self.pd_handoff_overhead = max(0.0, first - median(others)) if others else None
 
     def tidy(self) -> None:
         """Make what the fields say of whatever a plugin has left in them: numbers of numbers' texts, None of what is none.
 
-        Everybody after this may rely on it.
+        A duration of 0.0 was never set, and an answer that came whole has no first token: those are None. Everybody
+        after this may rely on it.
         """
         self.start_time, self.completed_time = (number(time) or 0.0 for time in (self.start_time, self.completed_time))
         self.query_latency = number(self.query_latency)
-        self.first_chunk_latency = number(self.first_chunk_latency)
-        self.time_per_output_token = number(self.time_per_output_token)
+        self.first_chunk_latency = number(self.first_chunk_latency) or None
+        self.time_per_output_token = number(self.time_per_output_token) or None
+        if not self.is_stream and self.first_chunk_latency == self.query_latency:
+            self.first_chunk_latency = self.time_per_output_token = None
         self.prompt_tokens, self.completion_tokens = whole(self.prompt_tokens), whole(self.completion_tokens)
         self.cached_tokens, self.real_cached_tokens = whole(self.cached_tokens), whole(self.real_cached_tokens)
         if type(self.inter_chunk_latency) is not list or not all(

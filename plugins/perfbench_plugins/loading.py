@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from perfbench_plugins import evalscope
 from perfbench_plugins.blame import blame, line_of
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError
 
@@ -21,7 +20,6 @@ GROUPS = {"perfbench.apis": ApiRegistry, "perfbench.datasets": DatasetRegistry}
 
 def load_plugins(sources: Iterable[str]) -> None:
     """Load files (*.py, or a path) and modules; raises PluginError that names the plugin and the place."""
-    evalscope.install()
     for source in sources:
         if source.endswith(".py") or "/" in source or Path(source).is_file():
             load_file(Path(source))
@@ -67,7 +65,6 @@ def load_module(name: str) -> None:
 
 def load_entry_points() -> None:
     """Register the plugins of installed packages, each under the name of its entry point."""
-    evalscope.install()
     for group, registry in GROUPS.items():
         for point in entry_points(group=group):
             distribution = point.dist.name if point.dist else "?"

@@ -174,6 +174,8 @@ def read(
         start_time=exchange.sent_s,
         completed_time=exchange.end_s,
         query_latency=exchange.end_s - exchange.sent_s,
+        first_chunk_latency=None,
+        time_per_output_token=None,
         is_stream=exchange.is_stream,
         status_code=exchange.status or None,
         failure=exchange.failure,

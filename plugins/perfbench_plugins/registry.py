@@ -48,12 +48,12 @@ class PluginRegistry:
         self.kind, self.package, self.needs, self.parent = kind, package, needs, parent
         self.entries: dict[str, Entry] = {}
 
-    def register(self, name: str, plugin: type[Any], package: str | None = None) -> None:
+    def register(self, name: str, plugin_cls: type[Any], package: str | None = None) -> None:
         """Register a class under a name; raises PluginError when the class lacks a method or the name is taken."""
-        entry = Entry(name, plugin, _origin(plugin), package)
-        if not inspect.isclass(plugin):
-            raise PluginError(f"{self.kind} plugin {name!r} is no class but {plugin!r}")
-        self._check(plugin, f"{self.kind} plugin {name!r} ({entry.origin})")
+        entry = Entry(name, plugin_cls, _origin(plugin_cls), package)
+        if not inspect.isclass(plugin_cls):
+            raise PluginError(f"{self.kind} plugin {name!r} is no class but {plugin_cls!r}")
+        self._check(plugin_cls, f"{self.kind} plugin {name!r} ({entry.origin})")
         before = self.entries.get(name)
         if before and not before.builtin and not entry.builtin and before.origin != entry.origin:
             raise PluginError(

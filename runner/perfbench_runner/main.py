@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from perfbench_plugins.arguments import Arguments
+from perfbench_runner.cli.progress import ProgressLine, console
+from perfbench_runner.cli.table import show_summary
 from perfbench_runner.run import secrets
+from perfbench_runner.run.conclude import Finished
 from perfbench_runner.run.execute import execute
 from perfbench_runner.run.folders import new_folder
 from perfbench_runner.run.prepare import prepare
@@ -16,15 +19,18 @@ def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> dict[
     """Run a benchmark; returns its summary for each stage, by `parallel_<P>_number_<N>` or `rate_<R>_number_<N>`.
 
     Each value has `metrics` (the stage's figures, keys of summary.json), `summary` (the run's) and `outputs_dir`.
-    Raises SpecError, DatasetError, PluginError or TokenizerError before anything is sent, and RuntimeError when the
-    run fails; its results are stored all the same.
+    Progress, the tables and where the results are go to stderr. Raises SpecError, DatasetError, PluginError or
+    TokenizerError before anything is sent, and RuntimeError when the run fails; its results are stored all the same.
     """
     arguments = (
         args if isinstance(args, Arguments) else Arguments.from_dict(args if isinstance(args, Mapping) else vars(args))
     )
-    prepared = prepare(arguments.to_benchmark(), secrets.environment(), *credentials(arguments))
+    prepared = prepare(arguments.to_benchmark(), secrets.environment(), *secrets.of_arguments(arguments))
     folder = new_folder(Path(arguments.outputs_dir), prepared.benchmark.metadata.name, not arguments.no_timestamp)
-    finished = execute(prepared, folder)
+    out = console(stderr=True)
+    with ProgressLine(out) as line:
+        finished = execute(prepared, folder, [line])
+    _show(finished, out)
     if finished.exit_code:
         raise RuntimeError(f"{finished.end.message}; results: {finished.results}")
     summary = finished.summary.model_dump(mode="json")
@@ -34,10 +40,10 @@ def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> dict[
     }
 
 
-def credentials(arguments: Arguments) -> tuple[str | None, dict[str, str]]:
-    """The API key and the secret headers, which `to_benchmark` leaves out."""
-    key = arguments.api_key.get_secret_value() if arguments.api_key else None
-    return key, {name: value for name, value in arguments.headers.items() if secrets.is_secret(name)}
+def _show(finished: Finished, out: Any) -> None:
+    if finished.summary.stages:
+        show_summary(out, finished.summary)
+    out.print(f"results: {finished.results}", soft_wrap=True)
 
 
 def stage_key(arguments: Arguments, index: int) -> str:

@@ -334,13 +334,6 @@ def test_the_examples_pass_their_check(name: str) -> None:
     assert perfbench("plugins", "check", PLUGINS / name).returncode == 0
 
 
-def test_the_docs_list_every_module_of_evalscope_that_resolves() -> None:
-    from perfbench_plugins.evalscope import OURS
-
-    text = (ROOT / "docs" / "plugins.md").read_text()
-    assert [name for name, ours in OURS.items() if ours and f"`{name}`" not in text] == []
-
-
 def test_numbers_of_any_kind_that_a_plugin_leaves_hurt_nobody_who_watches(url: str, tmp_path: Path) -> None:
     """In a cluster every run is watched."""
     file = file_of(

@@ -77,11 +77,11 @@ def test_nothing_heavy_is_imported_before_the_load(mock: Start, tmp_path: Path) 
     program = f"""
 import sys
 from perfbench_runner.cli import commands as cli
-from perfbench_runner.run import run
+from perfbench_runner.run import execute
 def fork(count, wiring):
     print(sorted({{"numpy", "aiohttp", "kopf", "tokenizers"}} & sys.modules.keys()))
     sys.exit(0)
-run.fork_shards = fork
+execute.fork_shards = fork
 cli.main(["run", "--url", {mock().base_url!r}, "--model", "m", "-o", {str(tmp_path)!r}])
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)

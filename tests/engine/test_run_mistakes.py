@@ -74,7 +74,6 @@ def test_a_wrong_manifest(
         ("", "nothing to run; give a manifest FILE, or --url and --model"),
         ("nothing.yaml", "nothing.yaml: cannot be read: No such file"),
         ("--url http://x", "spec.target.model: missing"),
-        ("--model m", "give url"),
         ("--url http://x --model m --parallel x", "--parallel: "),
         ("--url http://x --model m --max-tokens 0", "at least 1"),
         ("--url http://x --model m --open-loop", "open_loop needs a rate above 0"),

@@ -40,6 +40,8 @@ class Request(Section):
     """Stream the answer; without it there is no TTFT or ITL."""
     extra_args: Free | None = None
     """Further fields of the body, added last."""
+    query_template: str | None = None
+    """Body (JSON, or @FILE with it) that messages and parameters are put into, for APIs in OpenAI's shape."""
 
     @model_validator(mode="after")
     def _range_is_a_range(self) -> Self:

@@ -33,6 +33,7 @@ class AnthropicPlugin(DefaultApiPlugin):
 
     suffix = "messages"
     args_schema = AnthropicArgs
+    chats = True
     fields = {
         "max_tokens": "max_tokens",
         "temperature": "temperature",

@@ -1,13 +1,14 @@
 """The contract of an API plugin, as EvalScope's perf plugins know it."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from perfbench_api.resource import SpecError, problems
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_plugins.body_meta import HEADERS, PREFIX, REQUEST_ID, is_of_request
+from perfbench_plugins.urls import CHAT, completed, ends_in
 
 if TYPE_CHECKING:  # a fifth of a second to import, and most runs need no session
     import aiohttp
@@ -25,6 +26,11 @@ class ApiPluginBase:
     suffix: str = ""
     """What is added to a URL that ends in the host or in /v1, such as `chat/completions`; from the host on if it begins
     with a slash."""
+    endpoints: ClassVar[tuple[str, ...]] = ()
+    """Paths that a URL of this API may end in; to one that ends in none of them `suffix` is added. Empty: only to a host
+    and to /v1."""
+    chats: ClassVar[bool | None] = None
+    """Whether datasets make chat messages for it, where the user does not say; None: if the URL ends in chat/completions."""
     generates: bool = True
     """Whether answers are generated text; false for embeddings and reranking."""
     args_schema: ClassVar[type[BaseApiArgs]] = BaseApiArgs
@@ -51,11 +57,18 @@ class ApiPluginBase:
 
     @classmethod
     def complete_url(cls, url: str, param: Arguments) -> str:
-        """The URL with this API's usual path, where it has none or ends in /v1."""
-        parts, path = urlsplit(url), cls.path(param)
-        if not path or parts.path.rstrip("/") not in ("", "/v1"):
-            return url
-        return urlunsplit(parts._replace(path=path if path.startswith("/") else f"/v1/{path}"))
+        """The URL with this API's usual path, where it has none."""
+        return completed(url, cls.path(param), cls.endpoints)
+
+    @classmethod
+    def takes_chat(cls, url: str) -> bool:
+        """Whether datasets make chat messages for this (complete) URL."""
+        return ends_in(url, CHAT) if cls.chats is None else cls.chats
+
+    @classmethod
+    def redirect(cls, url: str, param: Arguments) -> str:
+        """Where requests for this (complete) URL are sent: elsewhere, if the run's arguments ask for another endpoint."""
+        return url
 
     def headers(self, api_key: str | None) -> dict[str, str]:
         """Headers of every request that this API needs of its own, the key among them; the manifest's win."""
@@ -78,8 +91,15 @@ class ApiPluginBase:
     @staticmethod
     def extract_body_meta(body: dict[str, Any], headers: dict[str, str]) -> tuple[dict[str, Any], str | None]:
         """Headers of this one request and its id, where the dataset put them into the body; they are taken out of it."""
-        own = body.pop("__headers__", None) or {}
-        return {**own, **headers}, body.pop("__request_id__", None)
+        own = {name: value for name, value in (body.pop(HEADERS, None) or {}).items() if is_of_request(name)}
+        request_id = body.pop(REQUEST_ID, None)
+        for name in [name for name in body if name.startswith(PREFIX)]:
+            del body[name]
+        return {**own, **headers}, request_id
+
+    def set_request_max_tokens(self, request: dict[str, Any], max_tokens: int) -> None:
+        """Put a longest answer into a body that is built. perfbench gives it to `build_request` instead, as `param`'s."""
+        request["max_tokens"] = max_tokens
 
     @staticmethod
     def replace_values(input_json: Any, model: str, prompt: str) -> None:

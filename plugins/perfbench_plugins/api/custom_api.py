@@ -7,6 +7,7 @@ shape. A plugin of yours may be named custom too: it then takes this one's place
 from typing import Any
 
 from perfbench_plugins.api.default_api import DefaultApiPlugin, TokenCount
+from perfbench_plugins.api.openai_api import with_usage
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.registry import register_api
 from perfbench_plugins.tokens import Tokenizer
@@ -29,12 +30,11 @@ class CustomPlugin(DefaultApiPlugin):
         """The body for what the dataset yields: chat messages, a text, or a whole body."""
         param = param or self.param
         body = {"model": param.model, **self.parameters(param)}
-        if param.stream:
-            body["stream_options"] = {"include_usage": True}
         body |= param.extra_args or {}
-        if isinstance(messages, dict):
-            return {**body, **messages}
-        return {"input_text" if isinstance(messages, str) else "messages": messages, **body}
+        whole = messages if isinstance(messages, dict) else {}
+        if not whole:
+            body = {"input_text" if isinstance(messages, str) else "messages": messages, **body}
+        return with_usage({**body, **whole})
 
     def parse_responses(self, responses: list[Any], request: str | None = None, **kwargs: Any) -> tuple[int, int]:
         """Prompt and completion tokens: as reported, else by the tokenizer, else one for each chunk with content."""

@@ -29,10 +29,11 @@ class DashscopeArgs(BaseApiArgs):
 
 
 @register_api("dashscope")
-class DashscopePlugin(DefaultApiPlugin):
+class DashScopeApiPlugin(DefaultApiPlugin):
     """Chat messages; a stream is asked for by header and always incremental."""
 
     args_schema = DashscopeArgs
+    chats = True
     fields = {
         "max_tokens": "max_tokens",
         "temperature": "temperature",

@@ -22,7 +22,8 @@ from perfbench_plugins.content import content_text
 from perfbench_plugins.exchange import Exchange, FailureKind, Transport
 from perfbench_plugins.logger import get_logger
 from perfbench_plugins.reading import Piece, look_at_all, look_at_each, read
-from perfbench_plugins.tokens import Tokenizer, load_tokenizer
+from perfbench_plugins.registry import BUILTIN, PluginError
+from perfbench_plugins.tokens import Tokenizer, as_tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     import aiohttp
@@ -44,8 +45,21 @@ class DefaultApiPlugin(ApiPluginBase):
     fields: ClassVar[Mapping[str, str] | None] = None
     """Field of the body: field of Arguments, for `parameters`; None where the plugin builds its body otherwise."""
 
+    takes_template: ClassVar[bool] = False
+    """Whether `query_template` can be done."""
+    takes_token_ids: ClassVar[bool] = False
+    """Whether `tokenize_prompt` can be done: the API takes token ids in place of text."""
+
     def __init__(self, param: Arguments) -> None:
         super().__init__(param)
+        if param.tokenize_prompt and not self.takes_token_ids and type(self).__module__.startswith(BUILTIN):
+            raise PluginError(
+                f"dataset.tokenizePrompt: API {param.api} takes no token ids; use openai, or leave it out"
+            )
+        if param.query_template and not self.takes_template and type(self).__module__.startswith(BUILTIN):
+            raise PluginError(
+                f"request.queryTemplate: API {param.api} takes none; the API `template` has one of its own"
+            )
         if self.fields is not None and self.generates:
             self._warn_of_unsent(set(self.fields.values()))
 
@@ -110,18 +124,36 @@ class DefaultApiPlugin(ApiPluginBase):
         return NOTHING if choices is not None or "usage" in message else UNKNOWN
 
     @cached_property
-    def tokenizer(self) -> Tokenizer | None:
-        """Loaded when first needed: never, where the server reports usage."""
-        return load_tokenizer(self.model_path) if self.model_path else None
+    def tokenizer(self) -> Any:
+        """Loaded when first needed: never, where the server reports usage. A plugin may put another one here."""
+        return load_tokenizer(self.model_path, self.param.data_source) if self.model_path else None
+
+    @property
+    def counter(self) -> Tokenizer | None:
+        """The tokenizer to count with, whatever kind of one the plugin has."""
+        return None if self.tokenizer is None else as_tokenizer(self.tokenizer)
+
+    def token_ids(self, messages: Any) -> list[int]:
+        """Token ids of what a dataset yielded: chat messages by the chat template, a text as it is, ids as they are."""
+        tokenizer = self.counter
+        if are_token_ids(messages):
+            return list(messages)
+        if tokenizer is None:
+            raise PluginError("dataset.tokenizePrompt: needs a tokenizer; give dataset.tokenizerPath")
+        if isinstance(messages, str):
+            return tokenizer.encode(messages, add_special_tokens=False)
+        ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+        return ids
 
     def estimate(self, responses: list[Any], request: str | None) -> "TokenCount":
         """Tokens of an answer without usage: by the tokenizer, else one for each chunk with content."""
         pieces = [self.read_message(message) for message in responses]
-        if self.tokenizer is None:
+        tokenizer = self.counter
+        if tokenizer is None:
             return TokenCount(None, sum(bool(piece.text or piece.reasoning) for piece in pieces), "chunks")
         text = "".join(piece.reasoning + piece.text for piece in pieces)
-        prompt = self.count_prompt(self.tokenizer, orjson.loads(request) if request else {})
-        return TokenCount(prompt, self.tokenizer.count(text), "tokenizer")
+        prompt = self.count_prompt(tokenizer, orjson.loads(request) if request else {})
+        return TokenCount(prompt, tokenizer.count(text), "tokenizer")
 
     def count_prompt(self, tokenizer: Tokenizer, body: dict[str, Any]) -> int | None:
         """Prompt tokens of a body, where the server does not say; None where they cannot be known, as of images by URL."""
@@ -244,7 +276,29 @@ class StreamedResponseHandler:
         self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def add_chunk(self, chunk_bytes: bytes) -> list[str]:
-        """Add bytes; returns the messages that are complete now, each as it stands in the stream (`data: …`)."""
-        self.buffer += self.decoder.decode(chunk_bytes).replace("\r\n", "\n")
-        *messages, self.buffer = self.buffer.split("\n\n")
-        return [message.strip() for message in messages if message.strip()]
+        """Add bytes; returns the data of the messages that are complete now, each as `data: …` in one line.
+
+        Comments, events without data and other fields are left out. A last message whose blank line is missing counts
+        as soon as its data is whole.
+        """
+        self.buffer = (self.buffer + self.decoder.decode(chunk_bytes)).replace("\r\n", "\n")
+        *blocks, self.buffer = self.buffer.split("\n\n")
+        found = [data for block in blocks if (data := _data_of(block))]
+        rest = _data_of(self.buffer)
+        if rest and _is_whole(rest):
+            found.append(rest)
+            self.buffer = ""
+        return [f"data: {data}" for data in found]
+
+
+def _data_of(block: str) -> str:
+    """The data of one block of a stream: its `data` lines together."""
+    lines = (line.partition(":") for line in block.split("\n"))
+    return "".join(value.removeprefix(" ") for field, _, value in lines if field == "data").strip()
+
+
+def _is_whole(data: str) -> bool:
+    try:
+        return data == "[DONE]" or orjson.loads(data) is not None
+    except ValueError:
+        return False

@@ -1,19 +1,51 @@
 """API `openai`: chat and text completions of any OpenAI-compatible server."""
 
+import copy
+import json
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from perfbench_plugins.api.chat import are_token_ids, with_images
 from perfbench_plugins.api.default_api import DefaultApiPlugin, TokenCount
 from perfbench_plugins.arguments import Arguments
-from perfbench_plugins.logger import get_logger
-from perfbench_plugins.registry import register_api
+from perfbench_plugins.registry import PluginError, register_api
+from perfbench_plugins.urls import CHAT, COMPLETIONS, ENDPOINTS, redirected
+
+LOCAL = ("local", "local_vllm")
 
 
-@register_api(["openai", "local", "local_vllm"])
+def with_usage(body: dict[str, Any]) -> dict[str, Any]:
+    """The body, which asks for usage if its answer is streamed, in its own way or in the usual one, and else does not."""
+    if body.get("stream") is True:
+        return body if body.get("stream_options") else {**body, "stream_options": {"include_usage": True}}
+    return {name: value for name, value in body.items() if name != "stream_options"}
+
+
+@cache
+def read_template(text: str) -> dict[str, Any]:
+    """The body in a template's text, or in the file that @FILE names; raises PluginError."""
+    try:
+        body = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise PluginError(f"request.queryTemplate: {text[:80]!r}: {error}") from None
+    if not isinstance(body, dict):
+        raise PluginError(f"request.queryTemplate: a JSON {type(body).__name__}, no object")
+    return body
+
+
+def template_of(param: Arguments) -> dict[str, Any]:
+    """A copy of the body that the run's messages and parameters are put into; empty if it has none."""
+    return copy.deepcopy(read_template(param.query_template)) if param.query_template else {}
+
+
+@register_api(["openai", *LOCAL])
 class OpenaiPlugin(DefaultApiPlugin):
     """Chat completions for messages, text completions for text or token ids; a whole body is completed, not changed."""
 
-    suffix = "chat/completions"
+    suffix = CHAT
+    endpoints = ENDPOINTS
+    takes_template = takes_token_ids = True
     fields = {
         "max_tokens": "max_tokens",
         "min_tokens": "min_tokens",
@@ -32,29 +64,40 @@ class OpenaiPlugin(DefaultApiPlugin):
 
     def __init__(self, param: Arguments) -> None:
         super().__init__(param)
-        if param.api in ("local", "local_vllm"):
-            get_logger().warning("API %s: perfbench starts no model itself; it speaks to %s", param.api, param.url)
+        if param.api in LOCAL:
+            raise PluginError(
+                f"target.api: perfbench starts no model for api {param.api}; start the server yourself (vllm serve"
+                f" {param.model or 'MODEL'} --port {param.port}), then give its URL and leave --api out:"
+                f" --url http://127.0.0.1:{param.port}/v1/chat/completions"
+            )
+
+    @classmethod
+    def redirect(cls, url: str, param: Arguments) -> str:
+        """Token ids go to completions."""
+        return redirected(url, CHAT, COMPLETIONS) if param.tokenize_prompt else url
 
     def build_request(self, messages: Any, param: Arguments | None = None) -> dict[str, Any]:
-        """The body for chat messages, a text, token ids, or a whole body from the dataset."""
+        """The body for chat messages, a text, token ids, or a whole body from the dataset, whose own fields win."""
         param = param or self.param
-        body: dict[str, Any]
-        if isinstance(messages, dict):
-            body, given = dict(messages), True
-        elif isinstance(messages, str) or are_token_ids(messages):
-            body, given = {"prompt": messages}, False
-        else:
-            body, given = {"messages": with_images(messages)}, False
-        for name, value in self._all_parameters(param).items():
-            if not (given and name in body):
-                body[name] = value
-        return body
+        whole = isinstance(messages, dict)
+        body = self._body(messages, param)
+        parameters = {"model": param.model, **self.parameters(param), **(param.extra_args or {})}
+        if whole:
+            return with_usage({**body, **{name: parameters[name] for name in parameters if name not in body}})
+        body.pop("stream_options", None)  # a template's; the run's own win, as for all parameters
+        return with_usage({**body, **parameters})
 
-    def _all_parameters(self, param: Arguments) -> dict[str, Any]:
-        values = self.parameters(param)
-        if param.stream:
-            values["stream_options"] = {"include_usage": True}
-        return {"model": param.model, **values, **(param.extra_args or {})}
+    def _body(self, messages: Any, param: Arguments) -> dict[str, Any]:
+        if isinstance(messages, dict):
+            body = dict(messages)
+            if param.tokenize_prompt and "messages" in body:
+                body["prompt"] = self.token_ids(body.pop("messages"))
+            return body
+        if param.tokenize_prompt or are_token_ids(messages):
+            return {"prompt": self.token_ids(messages)}
+        if param.query_template:
+            return {**template_of(param), "messages": messages}
+        return {"prompt": messages} if isinstance(messages, str) else {"messages": with_images(messages)}
 
     def parse_responses(self, responses: list[Any], request: str | None = None, **kwargs: Any) -> tuple[int, int]:
         """Tokens as the server reports them, else by the tokenizer, else one for each chunk with content."""

@@ -8,6 +8,7 @@ from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.reading import Piece
 from perfbench_plugins.registry import register_api
 from perfbench_plugins.tokens import Tokenizer
+from perfbench_plugins.urls import ENDPOINTS
 
 DATASET_OPTIONS = ("batch_size", "num_documents", "document_length_ratio")
 """EvalScope's users give these in extra_args; they are meant for the dataset, not for the server."""
@@ -61,6 +62,8 @@ class OpenaiEmbeddingPlugin(ScoringPlugin):
     """One text, a batch of texts, or token ids a request; its latency ends with the last byte of the vectors."""
 
     suffix = "embeddings"
+    endpoints = ENDPOINTS
+    takes_token_ids = True
     fields = {}
     answers = ("data", "embeddings", "embedding")
 
@@ -70,6 +73,9 @@ class OpenaiEmbeddingPlugin(ScoringPlugin):
         body = {"model": param.model, **body_args(param)}
         if isinstance(messages, dict):
             return {**body, **messages}
+        if param.tokenize_prompt and not are_token_ids(messages):
+            many = isinstance(messages, list) and bool(messages) and isinstance(messages[0], str)
+            return {"input": list(map(self.token_ids, messages)) if many else self.token_ids(as_text(messages)), **body}
         is_chat = isinstance(messages, list) and bool(messages) and isinstance(messages[0], dict)
         return {"input": as_text(messages) if is_chat else messages, **body}
 

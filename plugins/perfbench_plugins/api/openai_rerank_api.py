@@ -7,6 +7,7 @@ from perfbench_plugins.api.openai_embedding_api import ScoringPlugin, body_args
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.registry import register_api
 from perfbench_plugins.tokens import Tokenizer
+from perfbench_plugins.urls import ENDPOINTS
 
 PATHS = {"jina": "rerank", "cohere": "/v2/rerank", "tei": "/rerank"}
 
@@ -24,6 +25,7 @@ class OpenaiRerankPlugin(ScoringPlugin):
     """A query and its documents a request; its latency ends with the last byte of the scores."""
 
     fields = {}
+    endpoints = ENDPOINTS
     answers = ("results", "data")
     args_schema = RerankArgs
 

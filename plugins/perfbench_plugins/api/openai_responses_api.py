@@ -6,13 +6,14 @@ import orjson
 
 from perfbench_plugins.api.chat import Message, as_messages, image_of
 from perfbench_plugins.api.default_api import NOTHING, UNKNOWN, DefaultApiPlugin, TokenCount, error_text
+from perfbench_plugins.api.openai_api import template_of
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.content import content_text
 from perfbench_plugins.reading import Piece
 from perfbench_plugins.registry import register_api
 from perfbench_plugins.tokens import Tokenizer
+from perfbench_plugins.urls import CHAT, ENDPOINTS, redirected
 
-CHAT = "/chat/completions"
 TEXTS = ("response.output_text.delta", "response.refusal.delta", "response.function_call_arguments.delta")
 REASONINGS = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
 ENDS = ("response.completed", "response.incomplete")
@@ -20,10 +21,12 @@ ENDS = ("response.completed", "response.incomplete")
 
 
 @register_api(["openai_responses", "openai_response", "responses"])
-class OpenaiResponsesPlugin(DefaultApiPlugin):
+class OpenAIResponsesPlugin(DefaultApiPlugin):
     """Messages become input items; reasoning and its summaries count for TTFT and are no part of the answer."""
 
     suffix = "responses"
+    endpoints = ENDPOINTS
+    takes_template = True
     fields = {
         "max_output_tokens": "max_tokens",
         "temperature": "temperature",
@@ -34,14 +37,12 @@ class OpenaiResponsesPlugin(DefaultApiPlugin):
     @classmethod
     def complete_url(cls, url: str, param: Arguments) -> str:
         """Also for the URL of chat completions, which EvalScope's users give here."""
-        if url.endswith(CHAT):
-            return url.removesuffix(CHAT) + "/responses"
-        return super().complete_url(url, param)
+        return redirected(super().complete_url(url, param), CHAT, cls.suffix)
 
     def build_request(self, messages: Any, param: Arguments | None = None) -> dict[str, Any]:
         """The body for chat messages or a text; a whole body from the dataset is completed, not changed."""
         param = param or self.param
-        body = {"model": param.model, **self.parameters(param), **(param.extra_args or {})}
+        body = {**template_of(param), "model": param.model, **self.parameters(param), **(param.extra_args or {})}
         if isinstance(messages, dict):
             return {**body, **messages}
         if isinstance(messages, str):

@@ -70,6 +70,7 @@ class TemplatePlugin(DefaultApiPlugin):
     """A body by template, an answer by expressions."""
 
     args_schema = TemplateArgs
+    chats = takes_token_ids = True
 
     def __init__(self, param: Arguments) -> None:
         super().__init__(param)
@@ -97,7 +98,8 @@ class TemplatePlugin(DefaultApiPlugin):
         if isinstance(messages, dict):
             return dict(messages)
         param = param or self.param
-        text = self._body.render(_variables(messages, param))
+        ids = self.token_ids(messages) if param.tokenize_prompt else messages
+        text = self._body.render(_variables(ids, param))
         try:
             body = json.loads(text)
         except ValueError as error:

@@ -26,6 +26,7 @@ class TgiPlugin(DefaultApiPlugin):
     """Text in, text out: chat messages are put through the tokenizer's chat template if it has one, else joined."""
 
     args_schema = TgiArgs
+    chats = True
     fields = {
         "max_new_tokens": "max_tokens",
         "temperature": "temperature",
@@ -67,8 +68,9 @@ class TgiPlugin(DefaultApiPlugin):
             return messages
         chat = [{**each, "content": _with_markdown(each.get("content"))} for each in messages]
         try:
-            if self.tokenizer is not None and self.tokenizer.template is not None:
-                return self.tokenizer.template.render(chat, add_generation_prompt=True)
+            template = self.counter.template if self.counter else None
+            if template is not None:
+                return template.render(chat, add_generation_prompt=True)
         except TokenizerError as error:
             raise ValueError(str(error)) from None
         return as_text(chat)
@@ -97,7 +99,7 @@ class TgiPlugin(DefaultApiPlugin):
         prompt = details.get("input_length") or len(details.get("prefill") or ()) or None
         if completion is None:
             return self.estimate(responses, request)
-        if prompt is None and self.tokenizer is not None:
+        if prompt is None and self.counter is not None:
             return TokenCount(self.estimate(responses, request).prompt, completion, "tokenizer")
         return TokenCount(prompt, completion, "usage")
 

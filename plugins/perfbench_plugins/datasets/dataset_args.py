@@ -1,11 +1,20 @@
 """Options that several datasets share, under EvalScope's names. No dataset itself."""
 
+from random import Random
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from perfbench_plugins.datasets.base import BaseDatasetArgs
-from perfbench_plugins.datasets.lengths import Drawn
+from perfbench_plugins.datasets.lengths import Drawn, NumberDistribution
+
+FIRST_TURN_LENGTH, SUBSEQUENT_TURN_LENGTH = 65000, 500
+"""EvalScope's defaults, in tokens."""
+
+
+class BaseDatasetArgs(BaseModel):
+    """Options of a dataset plugin (`dataset.args`); a plugin with its own inherits this. Unknown ones are errors."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class TextLengthArgs(BaseDatasetArgs):
@@ -16,7 +25,8 @@ class TextLengthArgs(BaseDatasetArgs):
     input_len_mode: Literal["cap", "drop"] = "cap"
     """What becomes of prompts shorter than target_input_len: sent as they are (cap), or left out (drop)."""
     prefix_file: str | None = None
-    """Text file that is put before every prompt; with target_input_len only as much of it as the prompt leaves room for."""
+    """Text file that is put before every prompt; with target_input_len as much of it as the prompt leaves room for, from
+    its start again where it is shorter."""
     prefix_role: Literal["system", "user"] = "system"
     """Send the prefix as a system message, or at the start of the user's."""
 
@@ -24,6 +34,8 @@ class TextLengthArgs(BaseDatasetArgs):
     def _drop_needs_a_target(self) -> Self:
         if self.input_len_mode == "drop" and self.target_input_len is None:
             raise ValueError("input_len_mode drop needs target_input_len")
+        if self.input_len_mode == "drop" and self.prefix_file:
+            raise ValueError("input_len_mode drop leaves prefix_file no room: all prompts fill target_input_len")
         return self
 
 
@@ -64,8 +76,30 @@ class MultiTurnDatasetArgs(ConversationArgs):
     """Length of a conversation's first turn, drawn (tokens; without a tokenizer words, or estimated by characters)."""
     subsequent_turn_length: Drawn | None = None
     """Length of every later turn, drawn."""
+    chars_per_token: float = Field(3.0, gt=0)
+    """Characters taken for one token where there is no tokenizer."""
     num_workers: int | None = None
     """Kept for EvalScope's scripts, without effect: conversations are made while others are played."""
+
+    def drawn(self) -> tuple[NumberDistribution, NumberDistribution]:
+        """Lengths of the first and of later turns, EvalScope's where none are given."""
+        usual = (FIRST_TURN_LENGTH, SUBSEQUENT_TURN_LENGTH)
+        given = (self.first_turn_length, self.subsequent_turn_length)
+        first, later = (
+            one or NumberDistribution(distribution="fixed", value=length)
+            for one, length in zip(given, usual, strict=True)
+        )
+        return first, later
+
+    def sample_params(self, random: Random | None = None) -> dict[str, Any]:
+        """Lengths drawn for one conversation, and the other options, as EvalScope's plugins ask for them."""
+        first, later = (length.length(random or Random()) for length in self.drawn())
+        return {
+            "first_turn_length": first,
+            "subsequent_turn_length": later,
+            "chars_per_token": self.chars_per_token,
+            "num_workers": self.num_workers or 0,
+        }
 
 
 class TraceArgs(BaseDatasetArgs):

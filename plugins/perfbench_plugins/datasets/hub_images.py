@@ -6,7 +6,6 @@ from typing import Any
 from perfbench_plugins.datasets.base import BaseDatasetArgs, DatasetPluginBase
 from perfbench_plugins.datasets.errors import DatasetError
 from perfbench_plugins.datasets.images import folder_of, image_url
-from perfbench_plugins.datasets.rows import rows_at
 from perfbench_plugins.registry import register_dataset
 
 
@@ -23,7 +22,7 @@ class HubImages(DatasetPluginBase):
     def build_messages(self) -> Iterator[Any]:
         """Chat messages with the task and the image of each row."""
         path = self.query_parameters.dataset_path
-        rows = rows_at(path, "test") if path else self.load_hub_dataset(self.HUB_ID, split="test")
+        rows = self.load_hub_dataset(self.HUB_ID, split="test")
         for number, row in enumerate(rows, 1):
             if self.IMAGE_COLUMN not in row:
                 raise DatasetError(f"dataset.path: row {number}: has no column `{self.IMAGE_COLUMN}` with an image")

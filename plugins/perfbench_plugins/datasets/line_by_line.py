@@ -25,12 +25,17 @@ class LineByLineDatasetPlugin(TextDataset):
     def _item(self, text: str, where: str) -> Any:
         value = _json(text, where)
         if isinstance(value, dict):
-            return value
+            return value if self._is_short_enough(value) else None
         if not isinstance(value, list):
             return self.prepare_messages(text)
         if not value or not all(isinstance(message, dict) and "role" in message for message in value):
             raise DatasetError(f"{where}: a JSON array must hold chat messages, each an object with role and content")
         return self.prepare_conversation(value)
+
+    def _is_short_enough(self, body: dict[str, Any]) -> bool:
+        """Whether a whole body, which is never cut, has no more than target_input_len."""
+        target, messages = self.dataset_args.target_input_len, body.get("messages") or [body.get("prompt") or ""]
+        return target is None or self.measure_messages_len(messages) <= target
 
 
 def _json(text: str, where: str) -> Any:

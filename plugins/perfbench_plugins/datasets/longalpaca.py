@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from perfbench_plugins.datasets.errors import DatasetError
-from perfbench_plugins.datasets.hub import id_on
+from perfbench_plugins.datasets.hub import DatasetSource
 from perfbench_plugins.datasets.rows import rows_at
 from perfbench_plugins.datasets.text import TextDataset
 from perfbench_plugins.registry import register_dataset
 
-HUB_ID = {"modelscope": "AI-ModelScope/LongAlpaca-12k", "huggingface": "Yukang/LongAlpaca-12k"}
 FILE = "LongAlpaca-12k.json"
 
 
 @register_dataset("longalpaca")
 class LongAlpacaDatasetPlugin(TextDataset):
     """Field `instruction` of a JSON list, or of a JSONL, Parquet or Arrow file."""
+
+    dataset_source = DatasetSource("AI-ModelScope/LongAlpaca-12k", hf_dataset_id="Yukang/LongAlpaca-12k")
 
     def build_messages(self) -> Iterator[Any]:
         """One prompt for each row within the run's limits."""
@@ -32,6 +33,6 @@ class LongAlpacaDatasetPlugin(TextDataset):
     def _path(self) -> str:
         parameters = self.query_parameters
         if not parameters.dataset_path:
-            return self.download_hub_file(id_on(parameters.data_source, HUB_ID), FILE)
+            return self.download_hub_file(file_name=FILE)
         inside = Path(parameters.dataset_path) / FILE
         return str(inside) if inside.exists() else parameters.dataset_path

@@ -72,5 +72,5 @@ class MooncakeDatasetPlugin(RandomTextDataset):
 
     def _cut(self, text: str, length: int) -> str:
         if self.tokenizer:
-            return self.tokenizer.decode(self.tokenizer.encode(text)[:length])
+            return self.tokenizer.start(text, length)
         return " ".join(text.split()[:length])

@@ -33,7 +33,7 @@ class RandomMultiTurnDatasetPlugin(ConversationDataset, SharedPrefixDataset):
                 f"dataset.minTurns: {parameters.min_turns} is more than maxTurns, {parameters.max_turns}"
             )
         while True:
-            yield self.play(self._conversation(self.get_sampled_multi_turn_params()["turns"]))
+            yield self.play(self._conversation(self.turn_count()))
 
     def _conversation(self, turns: int) -> Conversation:
         args = self.dataset_args

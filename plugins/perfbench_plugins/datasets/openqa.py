@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from perfbench_plugins.datasets.errors import DatasetError
-from perfbench_plugins.datasets.hub import id_on
+from perfbench_plugins.datasets.hub import DatasetSource
 from perfbench_plugins.datasets.text import TextDataset
 from perfbench_plugins.registry import register_dataset
 
 SAMPLE = Path(__file__).parent / "samples" / "openqa.jsonl"
-HUB_ID = {"modelscope": "AI-ModelScope/HC3-Chinese", "huggingface": "Hello-SimpleAI/HC3-Chinese"}
 FILE = "open_qa.jsonl"
 
 
 @register_dataset("openqa")
 class OpenqaDatasetPlugin(TextDataset):
     """Field `question` of a JSONL file; of the sample that comes with perfbench, if neither path nor source is given."""
+
+    dataset_source = DatasetSource("AI-ModelScope/HC3-Chinese", hf_dataset_id="Hello-SimpleAI/HC3-Chinese")
 
     def build_messages(self) -> Iterator[Any]:
         """One prompt for each line."""
@@ -33,10 +34,6 @@ class OpenqaDatasetPlugin(TextDataset):
 
     def _path(self) -> str:
         parameters = self.query_parameters
-        if parameters.dataset_path and not Path(parameters.dataset_path).is_dir():
-            return parameters.dataset_path
-        if parameters.dataset_path:
-            return str(Path(parameters.dataset_path) / FILE)
-        if parameters.data_source not in (None, "local"):
-            return self.download_hub_file(id_on(parameters.data_source, HUB_ID), FILE)
+        if parameters.dataset_path or parameters.data_source not in (None, "local"):
+            return self.download_hub_file(file_name=FILE)
         return str(SAMPLE)

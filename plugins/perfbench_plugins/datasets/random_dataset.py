@@ -30,4 +30,4 @@ class RandomDatasetPlugin(SharedPrefixDataset):
         if tokenizer is None:
             raise DatasetError("dataset.tokenizePrompt: needs a tokenizer; give dataset.tokenizerPath")
         shared = f"{self.system_prompt} {self._shared[1].draw(self.random)}".strip()
-        return tokenizer.encode(shared) + tokenizer.random_ids(length, self.random)
+        return tokenizer.encode(shared, add_special_tokens=False) + tokenizer.random_ids(length, self.random)

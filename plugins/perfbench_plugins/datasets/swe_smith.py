@@ -5,28 +5,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from perfbench_plugins.content import message_text
 from perfbench_plugins.datasets.base import Conversation, Messages, Turn
 from perfbench_plugins.datasets.conversations import ConversationDataset
 from perfbench_plugins.datasets.dataset_args import MultiTurnDatasetArgs
 from perfbench_plugins.datasets.errors import DatasetError
-from perfbench_plugins.datasets.lengths import NumberDistribution
 from perfbench_plugins.datasets.rows import readable, rows_at
 from perfbench_plugins.registry import register_dataset
 
 HUB_ID = "SWE-bench/SWE-smith-trajectories"
 SPLIT = "tool"
-FIRST_TURN_LENGTH, SUBSEQUENT_TURN_LENGTH = 65000, 500
-"""EvalScope's defaults, in tokens."""
 
 
 class SweSmithArgs(MultiTurnDatasetArgs):
     """Options of swe_smith."""
-
-    chars_per_token: float = Field(3.0, gt=0)
-    """Characters taken for one token where there is no tokenizer."""
 
 
 @register_dataset("swe_smith")
@@ -61,12 +53,10 @@ class SweSmithDatasetPlugin(ConversationDataset):
     def _built(self) -> Iterator[Conversation | None]:
         path = self.query_parameters.dataset_path
         rows = rows_at(path, SPLIT) if path else self.load_hub_dataset(HUB_ID, split=SPLIT)
-        args = self.dataset_args
-        first = args.first_turn_length or NumberDistribution(distribution="fixed", value=FIRST_TURN_LENGTH)
-        later = args.subsequent_turn_length or NumberDistribution(distribution="fixed", value=SUBSEQUENT_TURN_LENGTH)
+        first, later = self.dataset_args.drawn()
         for number, row in enumerate(rows, 1):
             spoken = _spoken(row.get("messages"), f"dataset.path: row {number}")
-            count = self.get_sampled_multi_turn_params()["turns"]
+            count = self.turn_count()
             lengths = [first.length(self.random), *(later.length(self.random) for _ in range(count - 1))]
             yield self._pack(spoken, lengths)
 
@@ -87,8 +77,7 @@ class SweSmithDatasetPlugin(ConversationDataset):
     def _start(self, text: str, room: int) -> tuple[str, int]:
         """The start of a text that fits into so many tokens, and its length in tokens."""
         if self.tokenizer:
-            ids = self.tokenizer.encode(text)
-            return (text, len(ids)) if len(ids) <= room else (self.tokenizer.decode(ids[:room]), room)
+            return self.tokenizer.start(text, room), min(room, self.tokenizer.count(text))
         per_token = self.dataset_args.chars_per_token
         kept = text[: max(1, int(room * per_token))]
         return kept, max(1, round(len(kept) / per_token))

@@ -54,8 +54,9 @@ class TrieReplay(RandomTextDataset):
 
     def build_messages(self) -> Iterator[Any]:
         """One conversation for each line."""
-        source = self.query_parameters.data_source
-        path = self.query_parameters.dataset_path or self.download_hub_file(id_on(source, HUB_ID), self.FILE_NAME)
+        if not self.query_parameters.dataset_path:
+            id_on(self.query_parameters.data_source, HUB_ID)  # it is on one hub only
+        path = self.download_hub_file(HUB_ID["modelscope"], self.FILE_NAME)
         for number, row in self.json_lines(path):
             try:
                 trace = AgentTrace.model_validate(row)

@@ -6,23 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from perfbench_plugins.body_meta import is_of_request
 from perfbench_plugins.datasets.base import DatasetPluginBase, Item
 from perfbench_plugins.datasets.dataset_args import BodyArgs
 from perfbench_plugins.datasets.traces import Trace, seconds
 from perfbench_plugins.registry import register_dataset
 
-OF_A_CONNECTION = {
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-}
-"""Headers that belong to the recorded connection and would break ours."""
 GRAMMARS = {
     "guided_json",
     "guided_regex",
@@ -70,7 +59,7 @@ class WorkloadTraceDatasetPlugin(DatasetPluginBase):
         """One Item for each line, in the order of time."""
         trace = Trace(self.query_parameters.dataset_path, TraceRecord, lambda record: record.timestamp)
         for at_s, record in trace.play(self.dataset_args.speed):
-            headers = {name: value for name, value in (record.headers or {}).items() if _is_of_request(name)}
+            headers = {name: value for name, value in (record.headers or {}).items() if is_of_request(name)}
             yield Item(self._sent(record), at_s, headers=headers or None, request_id=record.request_id)
 
     def _sent(self, record: TraceRecord) -> dict[str, Any]:
@@ -84,10 +73,6 @@ class WorkloadTraceDatasetPlugin(DatasetPluginBase):
             if not _has_grammar(body):  # vLLM crashes when it must go on after a grammar's end
                 body["ignore_eos"] = True
         return body
-
-
-def _is_of_request(header: str) -> bool:
-    return header.lower() not in OF_A_CONNECTION
 
 
 def _has_grammar(body: dict[str, Any]) -> bool:

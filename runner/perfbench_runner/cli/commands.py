@@ -122,8 +122,6 @@ def _benchmark(
     file: Path | None, overrides: tuple[str, ...], flags: dict[str, Any]
 ) -> tuple[PerfBenchmark, str | None, dict[str, str], Arguments | None]:
     """The validated object that both ways lead to, and the credentials that it must not hold."""
-    from perfbench_runner.main import credentials
-
     if file is not None:
         seed, debug = flags.pop("seed", None), flags.pop("debug", None)
         if flags:
@@ -137,7 +135,7 @@ def _benchmark(
     data = arguments.to_benchmark().dump()
     for override in overrides:
         manifest.assign(data, override)
-    return PerfBenchmark.read(data), *credentials(arguments), arguments
+    return PerfBenchmark.read(data), *secrets.of_arguments(arguments), arguments
 
 
 def _calibration(benchmark: PerfBenchmark) -> dict[str, Any]:

@@ -11,34 +11,20 @@ from pydantic.fields import FieldInfo
 
 from perfbench_api.resource import SpecError
 from perfbench_api.values import Unit
-from perfbench_plugins.arguments import WITHOUT_EFFECT, Arguments
+from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.foreign import FOLDED, REFUSED, WITHOUT_EFFECT
 
 SHORT = {"number": "-n"}
 NOT_FLAGS = ("outputs_dir",)
 """Declared by the command itself."""
 TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING}
-SWITCHES = ("enable_progress_tracker", "sla_auto_tune")
+SWITCHES = ("enable_progress_tracker", "enable_pd_metrics", "sla_auto_tune")
 """EvalScope's flags without a value, of those that are no fields of Arguments."""
-_NO_TUNING = "perfbench does not tune the load; give several loads (--parallel 1 8 64): the verdict is told for each"
-REFUSED = {
-    f"sla_{name}": _NO_TUNING
-    for name in (
-        "auto_tune",
-        "variable",
-        "params",
-        "num_runs",
-        "upper_bound",
-        "lower_bound",
-        "fixed_parallel",
-        "number_multiplier",
-    )
-}
-"""EvalScope's flags that would make another run than the one asked for if they were overlooked, and why."""
 
 
 def evalscope_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: add a flag for each field of Arguments, and hidden ones for what EvalScope has and we have not."""
-    for name in (*WITHOUT_EFFECT, *REFUSED):
+    for name in (*WITHOUT_EFFECT, *FOLDED, *REFUSED):
         refuse = _refuse if name in REFUSED else None
         option = click.option(
             f"--{name.replace('_', '-')}",

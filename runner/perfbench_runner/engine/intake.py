@@ -7,6 +7,7 @@ from collections.abc import Callable
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
 from perfbench_runner.engine.dispatch import Dispatcher
+from perfbench_runner.engine.state import WARMUP
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
 from perfbench_runner.load.feed import Feed
 from perfbench_runner.results.result import Result
@@ -122,7 +123,7 @@ class Intake:
             data.is_first_turn, data.is_last_turn = measurement.turn == 1, measurement.is_last
         first_byte_s = wire.first_byte_s - wire.sent_s if wire.first_byte_s else None
         return Result(
-            stage=self.stage,
+            stage=WARMUP if prepared is not None and prepared.is_warmup else self.stage,
             seq=measurement.seq,
             shard=process.number,
             scheduled_s=measurement.scheduled_s,

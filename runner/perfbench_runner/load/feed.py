@@ -13,7 +13,7 @@ from perfbench_api.resource import SpecError
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
-from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn
+from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn, item_of
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner.shard.request import PreparedConversation, PreparedRequest, prepare_request
@@ -39,6 +39,7 @@ class Feed:
         if self._waiting is None:
             self._first = next(self._items)
             self._waiting = self._prepare(self._first)
+            self.has_schedule = self.has_schedule or self._waiting.at_s is not None
             self.first_body()  # of a conversation it is built here for the first time
         return self._waiting
 
@@ -94,7 +95,7 @@ class Feed:
             for messages in self._messages():
                 seen += 1
                 if seen > skip:
-                    yield messages if isinstance(messages, Item) else Item(messages)
+                    yield item_of(messages)
             if seen <= skip:
                 raise DatasetError(self._nothing(seen))
             if self.has_schedule:

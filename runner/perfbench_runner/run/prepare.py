@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import MockTarget, Tls
@@ -66,7 +65,8 @@ def prepare(
         _check_url(arguments.url, {})
     arguments.url = api_class.complete_url(arguments.url or "http://127.0.0.1", arguments)
     if arguments.apply_chat_template is None:
-        arguments.apply_chat_template = not urlsplit(arguments.url).path.endswith("/v1/completions")
+        arguments.apply_chat_template = api_class.takes_chat(arguments.url)
+    arguments.url = api_class.redirect(arguments.url, arguments)
     dataset = _made(dataset_class, arguments)
     if arguments.model is None and getattr(dataset, "requires_model", True):
         raise SpecError(
@@ -79,7 +79,7 @@ def prepare(
     try:
         if target.mock is not None:
             mock = start_mock(target.mock, cleanup)
-            arguments.url = api_class.complete_url(mock.base_url, arguments)
+            arguments.url = api_class.redirect(api_class.complete_url(mock.base_url, arguments), arguments)
         wiring = _wiring(arguments, feed.api, tls)
     except BaseException:
         cleanup.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from perfbench_api.resource import SpecError
 from perfbench_api.sections import Target
+from perfbench_plugins.arguments import Arguments
 
 API_KEY = "PERFBENCH_API_KEY"
 SECRET_HEADERS = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-auth-token", "cookie")
@@ -44,6 +45,12 @@ def headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
     if problems:
         raise SpecError(problems)
     return values
+
+
+def of_arguments(arguments: Arguments) -> tuple[str | None, dict[str, str]]:
+    """The API key and the secret headers, which `to_benchmark` leaves out."""
+    key = arguments.api_key.get_secret_value() if arguments.api_key else None
+    return key, {name: value for name, value in arguments.headers.items() if is_secret(name)}
 
 
 def is_secret(header: str) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_plugins.datasets.base import Turn
 from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_plugins.reading import read
 from perfbench_plugins.registry import PluginError
@@ -50,7 +49,7 @@ class ConversationPlayer:
                     return
             history += turn.messages
             try:
-                request = self._request(conversation, turn, history)
+                request = self._request(conversation, number, history)
             except PluginError as error:
                 failed = _failed(FailureKind.PLUGIN, str(error), self._clock())
                 self._emit(Measurement(assignment.seq, scheduled_s, failed, number))
@@ -65,11 +64,14 @@ class ConversationPlayer:
             history.append({"role": "assistant", "content": reply})
 
     def _request(
-        self, conversation: PreparedConversation, turn: Turn, history: list[dict[str, Any]]
+        self, conversation: PreparedConversation, number: int, history: list[dict[str, Any]]
     ) -> PreparedRequest:
-        parameters = conversation.parameters
-        if turn.max_tokens is not None:
-            parameters = parameters.model_copy(update={"max_tokens": turn.max_tokens})
+        parameters, turn, name = conversation.parameters, conversation.turns[number - 1], conversation.turns[0].rid
+        changes: dict[str, Any] = {} if turn.max_tokens is None else {"max_tokens": turn.max_tokens}
+        if name:
+            changes["extra_args"] = {"rid": f"{name}_t{number}", **(parameters.extra_args or {})}
+        if changes:
+            parameters = parameters.model_copy(update=changes)
         return prepare_request(self._api, list(history), parameters)
 
     def _reply(self, measured: Exchange | BenchmarkData) -> str | None:

@@ -8,6 +8,7 @@ import orjson
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
+from perfbench_plugins.body_meta import ARRIVAL_OFFSET
 from perfbench_plugins.datasets.base import Item, Turn
 from perfbench_plugins.registry import PluginError
 
@@ -29,6 +30,8 @@ class PreparedRequest:
     request_id: str | None = None
     at_s: float | None = None
     """When to send it, where the dataset says so: seconds from the start of its schedule."""
+    is_warmup: bool = False
+    """Sent in its place, but not measured: counted as a request of the warm-up."""
 
 
 def prepare_request(
@@ -40,6 +43,7 @@ def prepare_request(
         body = api.build_request(messages, parameters)
         if not body:
             raise PluginError(f"API plugin {name}: build_request returned nothing for {str(messages)[:200]!r}")
+        at_s = body.get(ARRIVAL_OFFSET)
         headers, request_id = api.extract_body_meta(body, {})
         content = orjson.dumps(body)
     except PluginError:
@@ -47,6 +51,6 @@ def prepare_request(
     except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
         raise PluginError(f"API plugin {name}: build_request: {blame(api, error)}") from error
     if item is None:
-        return PreparedRequest(content, headers or None, request_id)
-    headers = {**headers, **(item.headers or {})}
-    return PreparedRequest(content, headers or None, item.request_id or request_id, item.at_s)
+        return PreparedRequest(content, headers or None, request_id, at_s)
+    headers, at_s = {**headers, **(item.headers or {})}, at_s if item.at_s is None else item.at_s
+    return PreparedRequest(content, headers or None, item.request_id or request_id, at_s, item.is_warmup)

@@ -36,7 +36,11 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    corpus = [" ".join(random_text.words()), *random_text.words(), openqa.SAMPLE.read_text(encoding="utf-8")]
+    corpus = [
+        " ".join(random_text.words()),
+        *random_text.words(),
+        *openqa.SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:64],
+    ]
     tokenizer.train_from_iterator(corpus, trainer)
     folder = tmp_path_factory.mktemp("tokenizer")
     tokenizer.save(str(folder / "tokenizer.json"))

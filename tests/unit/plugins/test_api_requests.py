@@ -12,7 +12,7 @@ from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.chat import with_images
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.images import servable_url
-from perfbench_plugins.registry import ApiRegistry
+from perfbench_plugins.registry import ApiRegistry, PluginError
 
 CHAT = [{"role": "system", "content": "be good"}, {"role": "user", "content": "hi there"}]
 RERANK = {"query": "q", "documents": ["a", "b"]}
@@ -36,8 +36,17 @@ def test_all_names_of_evalscope_are_there_and_each_class_can_be_made() -> None:
     classes = ApiRegistry.all_classes()
     assert set(EVALSCOPE) <= set(classes)
     args = {"template": {"body": "{}", "content": "x"}}
-    for name in (name for name, found in classes.items() if found.__module__.startswith("perfbench_plugins.api.")):
+    ours = [name for name, found in classes.items() if found.__module__.startswith("perfbench_plugins.api.")]
+    for name in set(ours) - {"local", "local_vllm"}:
         assert isinstance(plugin(name, api_args=args.get(name)), ApiPluginBase)
+
+
+@pytest.mark.parametrize("name", ["local", "local_vllm"])
+def test_a_model_of_our_own_is_refused_with_the_way_out(name: str) -> None:
+    with pytest.raises(
+        PluginError, match=r"vllm serve m --port 8877.*--url http://127\.0\.0\.1:8877/v1/chat/completions"
+    ):
+        plugin(name)
 
 
 def test_each_api_has_a_section_in_the_docs_and_each_option_is_in_it() -> None:
@@ -57,7 +66,11 @@ def test_each_api_has_a_section_in_the_docs_and_each_option_is_in_it() -> None:
     [
         ("openai", "http://h", {}, "http://h/v1/chat/completions"),
         ("openai", "http://h/v1/", {}, "http://h/v1/chat/completions"),
-        ("openai", "http://h/mine", {}, "http://h/mine"),
+        ("openai", "http://h/mine", {}, "http://h/mine/chat/completions"),
+        ("openai", "http://h/api/v3/?a=b", {}, "http://h/api/v3/chat/completions?a=b"),
+        ("openai", "http://h/mine/completions", {}, "http://h/mine/completions"),
+        ("custom", "http://h/mine", {}, "http://h/mine"),
+        ("anthropic", "http://h/mine", {}, "http://h/mine"),
         ("openai", "http://h/v1?key=1", {}, "http://h/v1/chat/completions?key=1"),
         ("openai_responses", "http://h/v1", {}, "http://h/v1/responses"),
         ("openai_responses", "http://h/v1/chat/completions", {}, "http://h/v1/responses"),

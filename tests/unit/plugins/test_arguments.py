@@ -1,12 +1,20 @@
 """Arguments are the manifest's flat view: the same benchmark both ways, under EvalScope's names."""
 
+import argparse
+import json
 import logging
+import re
+from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from perfbench_api.resource import PerfBenchmark, SpecError
-from perfbench_plugins.arguments import WITHOUT_EFFECT, Arguments, resource_name
+from perfbench_plugins.arguments import Arguments, resource_name
+from perfbench_plugins.evalscope.flags import add_argument
+from perfbench_plugins.foreign import WITHOUT_EFFECT
 
 URL = "http://x:8000/v1"
 
@@ -234,3 +242,99 @@ def test_any_text_makes_a_kubernetes_name(text: str, name: str) -> None:
 @pytest.mark.parametrize(("model", "expected"), [("Qwen/Qwen3-8B", "Qwen3-8B"), ("/models/a/", "a"), (None, "openqa")])
 def test_model_id_is_the_last_part_of_the_models_path(model: str | None, expected: str) -> None:
     assert arguments(model=model).model_id == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"sla_auto_tune": True}, "give several loads"),
+        ({"scenario": "agentx"}, "trie_agentic_coding"),
+        ({"enable_pd_metrics": True}, "inter_token_latencies"),
+        ({"dataset_args": "{"}, "dataset_args: '{' is no JSON"),
+        ({"multi_turn_args": "{"}, "multi_turn_args: '{' is no JSON"),
+        ({"prefix_count": 2}, "prefix_count: only random"),
+        ({"prefix_count": 2, "dataset": "random"}, "needs prefix_length"),
+        ({"query_template": "@/nowhere.json"}, "query_template: cannot read '/nowhere.json'"),
+    ],
+)
+def test_what_would_be_another_run_is_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(words)):
+        arguments(**values).to_benchmark()
+
+
+def test_what_is_folded_becomes_fields_of_ours() -> None:
+    found = arguments(
+        multi_turn_args={"first_turn_length": 5, "num_workers": 2},
+        dataset_args='{"subsequent_turn_length": 3}',
+        alias="my server",
+    )
+    assert found.dataset_args == {"first_turn_length": 5, "subsequent_turn_length": 3}
+    assert (found.name, found.alias) == ("my server", "my server")
+    prefixed = arguments(dataset="random", prefix_length=9, prefix_count=3)
+    assert (prefixed.dataset_args, prefixed.prefix_count) == ({"prefix_count": 3}, 3)
+
+
+def test_plugins_read_what_evalscope_has_as_given_or_by_its_default() -> None:
+    found = arguments(num_workers=4)
+    assert (found.num_workers, found.port, found.visualizer, found.sla_num_runs) == (4, 8877, None, 3)
+    found.num_workers = 5
+    assert found.model_copy().num_workers == 5
+    with pytest.raises(AttributeError):
+        found.nothing  # noqa: B018
+
+
+def test_each_stage_has_numbers_of_its_own() -> None:
+    found = arguments(number=[5, 7], parallel=[1, 2], warmup_num=3)
+    one = found.for_stage(1)
+    assert (one.number, one.parallel, one.rate, one.warmup_count, one.total_count) == (7, 2, -1, 3, 10)
+    assert (found.number, arguments(number=4, parallel=[1, 2]).for_stage(1).number) == ([5, 7], 4)
+
+
+@pytest.mark.parametrize(
+    ("api", "url", "chat"),
+    [
+        ("openai", "http://h", True),
+        ("openai", "http://h/v1/completions", False),
+        ("openai", "http://h/mine", True),
+        ("responses", "http://h/v1", False),
+        ("mine", "http://h/v1/chat/completions", None),
+    ],
+)
+def test_whether_to_chat_is_said_where_the_url_says_it_and_stays_out_of_the_manifest(
+    api: str, url: str, chat: bool | None
+) -> None:
+    found = arguments(api=api, url=url)
+    assert found.apply_chat_template is chat
+    assert found.to_benchmark().spec.dataset.apply_chat_template is None
+    assert arguments(api=api, url=url, apply_chat_template=True).to_benchmark().spec.dataset.apply_chat_template
+
+
+def test_the_usual_url_is_evalscopes() -> None:
+    assert Arguments(model="m").url == "http://127.0.0.1:8877/v1/chat/completions"
+
+
+def test_arguments_come_from_files_and_flags_and_become_a_dict(tmp_path: Path) -> None:
+    values = {"model": "m", "url": URL, "number": 3}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(values))
+    found = [
+        Arguments.from_json(str(tmp_path / "a.json")),
+        Arguments.from_yaml(str(tmp_path / "a.yaml")),
+        Arguments.from_args(Namespace(**values, func=print, seed=None)),
+    ]
+    assert [one.to_dict()["number"] for one in found] == [3, 3, 3]
+    assert arguments(api_key="sk-1").to_dict()["api_key"] == "**********"
+    with found[0].output_context("elsewhere") as path:
+        assert found[0].outputs_dir == path == "elsewhere"
+    assert found[0].outputs_dir == "outputs"
+
+
+def test_evalscopes_flags_are_there_for_argparse() -> None:
+    parser = argparse.ArgumentParser()
+    add_argument(parser)
+    line = "--model m --url http://h --parallel 1 8 -n 2 4 --headers A=b C=d --no-stream --max-tokens 5 9 --stop x"
+    given = parser.parse_args([*line.split(), "--extra-args", '{"top_k": 1}', "--num-workers", "3"])
+    found = Arguments.from_args(given)
+    assert (found.parallel, found.number, found.headers) == ([1, 8], [2, 4], {"A": "b", "C": "d"})
+    assert (found.stream, found.max_tokens, found.stop, found.extra_args) == (False, [5, 9], ["x"], {"top_k": 1})
+    assert found.num_workers == 3

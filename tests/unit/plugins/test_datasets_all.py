@@ -66,6 +66,8 @@ def local_data(name: str, folder: Path) -> Path | None:
         return images(folder, {"jpg": "file"})
     if name == "kontext_bench":
         return images(folder, {"image": "file", "instruction": "make it blue"})
+    if name == "mmmu_multi_image":
+        return images(folder, {"question": "what is on <image 1>", "image_1": "file", "image_2": "file"})
     key = name if name in LINES else next((key for key in LINES if name.startswith(key + "_")), None)
     if name in ("embed", "embed_batch"):
         key = "embedding"
@@ -163,7 +165,7 @@ def test_every_option_says_what_it_does(name: str) -> None:
 EVALSCOPE = """openqa longalpaca line_by_line custom share_gpt_zh share_gpt_en share_gpt_zh_multi_turn share_gpt_en_multi_turn
 random random_vl random_multi_turn random_embedding random_embedding_batch embedding embed embedding_batch rerank
 random_rerank speed_benchmark speed_benchmark_long custom_multi_turn flickr8k kontext_bench swe_smith
-trie_agentic_coding trie_code_qa trie_office_work workload_trace""".split()
+trie_agentic_coding trie_code_qa trie_office_work workload_trace mmmu_multi_image""".split()
 
 
 def test_evalscopes_names_are_all_there() -> None:

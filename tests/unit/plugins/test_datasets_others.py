@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from perfbench_plugins.datasets.base import DatasetError, Item, Turn
+from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Turn
+from perfbench_plugins.datasets.hub import DatasetSource
 
 JPEG = b"\xff\xd8\xff\xe0picture"
 JPEG_URL = "data:image/jpeg;base64,/9j/4HBpY3R1cmU="
@@ -243,3 +245,53 @@ def test_any_dataset_of_a_hub_is_read_by_split(dataset: Any, modelscope: Path) -
     lines(modelscope / "data" / "test-0.jsonl", {"text": "b"})
     plugin = dataset("file", args={"hub": "me/mine", "split": "test"}, apply_chat_template=False)
     assert list(islice(plugin, 5)) == ["b"]
+
+
+class OfAHub(DatasetPluginBase):
+    """As a plugin of the user's own has it."""
+
+    dataset_source = DatasetSource("me/mine", hf_dataset_id="me/theirs", hf_file_paths={"a.jsonl": "data/a.jsonl"})
+
+    def build_messages(self) -> Any:
+        yield from self.load_hub_dataset()
+
+
+def of_a_hub(**fields: Any) -> OfAHub:
+    return OfAHub(Arguments(model="m", url="http://h", **fields))
+
+
+def test_a_hubs_file_is_the_one_at_the_path_where_one_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    lines(file, {"text": "a"}, {"text": "b"})
+    for path in (file, tmp_path):
+        assert of_a_hub(dataset_path=str(path)).download_hub_file(file_name="a.jsonl") == str(file)
+    rows = of_a_hub(dataset_path=str(file)).load_hub_dataset("any/other")
+    assert [row["text"] for row in rows] == [row["text"] for row in rows] == rows["text"] == ["a", "b"]
+    assert (len(rows), rows[1], next(iter(rows)), next(rows)) == (2, {"text": "b"}, {"text": "a"}, {"text": "a"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "call", "words"),
+    [
+        ({"dataset_path": "/nowhere"}, {"file_name": "a"}, "cannot read '/nowhere': there is no such file"),
+        ({}, {}, "needs a file_name"),
+        ({"data_source": "local"}, {"file_name": "a"}, "give the path of me/mine's file"),
+    ],
+)
+def test_a_hubs_file_that_is_not_there_is_told(fields: dict[str, Any], call: dict[str, Any], words: str) -> None:
+    with pytest.raises(DatasetError, match=words):
+        of_a_hub(**fields).download_hub_file(**call)
+
+
+def test_a_dataset_of_no_hub_says_how_to_name_one(dataset: Any, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="declare dataset_source or pass dataset_id"):
+        dataset("custom", None).load_hub_dataset()
+
+
+@pytest.mark.parametrize(
+    ("hub", "name", "path"), [("huggingface", "me/theirs", "data/a.jsonl"), (None, "me/mine", "a.jsonl")]
+)
+def test_a_source_has_its_name_on_each_hub(hub: str | None, name: str, path: str) -> None:
+    source = OfAHub.dataset_source
+    assert (source.resolve_dataset_id(hub), source.resolve_file_path(hub, "a.jsonl")) == (name, path)
+    assert (source.resolve_revision(hub), source.is_local) == (None, False)

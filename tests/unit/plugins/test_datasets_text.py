@@ -117,7 +117,7 @@ def test_a_prefix_comes_before_every_prompt_and_fills_it_up_to_the_target(datase
         [{"role": "system", "content": "0123456789"}, {"role": "user", "content": "abc"}]
     ]
     filled = {**make, "target_input_len": 8, "prefix_role": "user"}
-    assert list(dataset("line_by_line", file, filled)) == [[{"role": "user", "content": "01234\n\nabc"}]]
+    assert list(dataset("line_by_line", file, filled)) == [[{"role": "user", "content": "01234abc"}]]
 
 
 def test_an_item_changes_only_its_own_request() -> None:

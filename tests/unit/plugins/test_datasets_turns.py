@@ -147,4 +147,10 @@ def test_trie_makes_up_texts_of_the_recorded_lengths(dataset: Any, tmp_path: Pat
 
 
 def test_a_turn_is_what_evalscope_has() -> None:
-    assert Turn([]).__dict__ == {"messages": [], "max_tokens": None, "tool_call_latency": None, "is_final": False}
+    assert Turn([]).__dict__ == {
+        "messages": [],
+        "max_tokens": None,
+        "tool_call_latency": None,
+        "is_final": False,
+        "rid": None,
+    }

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from perfbench_api.resource import SpecError
-from perfbench_plugins.arguments import WITHOUT_EFFECT, Arguments
+from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.foreign import FOLDED, WITHOUT_EFFECT
 from perfbench_runner.cli.flags import REFUSED, FlagsCommand, arguments_of, evalscope_flags
 
 EVALSCOPE = """
@@ -19,11 +20,11 @@ wandb-api-key swanlab-api-key swanlab-host name outputs-dir no-timestamp max-pro
 prefix-length prompt query-template apply-chat-template image-width image-height image-format image-num
 image-patch-size dataset dataset-path data-source dataset-offset dataset-args frequency-penalty repetition-penalty
 logprobs max-tokens min-tokens n-choices seed stop stop-token-ids stream temperature top-p top-k extra-args
-tokenize-prompt multi-turn min-turns max-turns multi-turn-args
+tokenize-prompt multi-turn min-turns max-turns multi-turn-args scenario enable-pd-metrics alias prefix-count
 """.split()
 SWITCHES = """
 no-test-connection open-loop sla-auto-tune debug enable-progress-tracker no-timestamp apply-chat-template
-no-apply-chat-template logprobs stream no-stream tokenize-prompt multi-turn
+no-apply-chat-template logprobs stream no-stream tokenize-prompt multi-turn enable-pd-metrics
 """.split()
 """Flags that take no value there."""
 
@@ -48,8 +49,8 @@ def parse(*args: str) -> dict[str, Any]:
     return found
 
 
-def test_evalscope_has_76_flags() -> None:
-    assert len(EVALSCOPE) == len(set(EVALSCOPE)) == 76
+def test_evalscope_has_80_flags() -> None:
+    assert len(EVALSCOPE) == len(set(EVALSCOPE)) == 80
 
 
 @pytest.mark.parametrize("flag", EVALSCOPE)
@@ -67,7 +68,7 @@ def test_every_flag_of_evalscope_works_or_says_why_not(flag: str) -> None:
     if flag == "model":
         return
     assert list(found) == [name]
-    assert name in Arguments.model_fields or name in WITHOUT_EFFECT
+    assert name in {*Arguments.model_fields, *WITHOUT_EFFECT, *FOLDED}
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def add(store: Store, start: float, end: float, success: bool = True, stage: int
         request="{}",
         **fields,
     )
+    data.tidy()
     store.add(Result(stage=stage, scheduled_s=scheduled, data=data, **more))
 
 

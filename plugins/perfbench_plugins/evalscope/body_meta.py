@@ -1,0 +1,9 @@
+"""`evalscope.perf.utils.body_meta`: ours under its names."""
+
+from perfbench_plugins.body_meta import ARRIVAL_OFFSET, HEADERS, IS_WARMUP, PREFIX, REQUEST_ID
+
+BODY_META_PREFIX = PREFIX
+BODY_META_HEADERS = HEADERS
+BODY_META_REQUEST_ID = REQUEST_ID
+BODY_META_ARRIVAL_OFFSET = ARRIVAL_OFFSET
+BODY_META_IS_WARMUP = IS_WARMUP

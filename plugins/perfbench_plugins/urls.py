@@ -1,0 +1,48 @@
+"""Where requests go: URLs completed with an API's usual path, as EvalScope completes them."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+CHAT, COMPLETIONS = "chat/completions", "completions"
+ENDPOINTS = (CHAT, COMPLETIONS, "responses", "embeddings", "reranks", "rerank", "systemone", "decide")
+"""Paths of OpenAI-like APIs: a URL that ends in one of them is complete."""
+DEFAULT_URL = "http://127.0.0.1:8877/v1/chat/completions"
+"""EvalScope's, where none is given."""
+SUFFIXES = {
+    "openai": CHAT,
+    **dict.fromkeys(("openai_responses", "openai_response", "responses"), "responses"),
+    **dict.fromkeys(("openai_embedding", "embedding"), "embeddings"),
+    **dict.fromkeys(("openai_rerank", "rerank"), "rerank"),
+}
+"""EvalScope's APIs, and what is added to their URLs."""
+
+
+def completed(url: str, suffix: str, endpoints: tuple[str, ...] = ()) -> str:
+    """The URL with the suffix: where it ends in the host or in /v1, and where it ends in none of `endpoints`, if given.
+
+    A suffix that begins with a slash goes after the host; another one after /v1, or after the path that there is.
+    """
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    if not suffix or (path not in ("", "/v1") and (not endpoints or ends_in(url, *endpoints))):
+        return url
+    if suffix.startswith("/"):
+        return urlunsplit(parts._replace(path=suffix))
+    return urlunsplit(parts._replace(path=f"{path or '/v1'}/{suffix}"))
+
+
+def ends_in(url: str, *endpoints: str) -> bool:
+    """Whether a URL's path ends in one of these."""
+    path = urlsplit(url).path.rstrip("/")
+    return any(path.endswith(f"/{endpoint}") for endpoint in endpoints)
+
+
+def redirected(url: str, endpoint: str, to: str) -> str:
+    """The URL with another endpoint, where its path ends in this one."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    return urlunsplit(parts._replace(path=path.removesuffix(endpoint) + to)) if ends_in(url, endpoint) else url
+
+
+def is_for_chat(url: str, api: str = "") -> bool:
+    """Whether chat messages are sent to a URL, not yet completed if `api` is one of EvalScope's."""
+    return ends_in(completed(url, SUFFIXES.get(api, ""), ENDPOINTS), CHAT)
