@@ -42,11 +42,11 @@ class Exchange:
     """A request and its response. Times are seconds of `time.perf_counter()`; 0.0 is not reached."""
 
     sent_s: float = 0.0
-    """When the first byte of the request was handed to the kernel."""
+    """When the first byte of the request was handed to the kernel; of one that was sent again, the first time."""
     connected_s: float = 0.0
     """When the connection was ready; 0.0 for one that was kept alive."""
     connect_s: float = 0.0
-    """Duration of the TCP connect (and name look-up)."""
+    """Duration of the TCP connect (and name look-up), where the request had to wait for one before it was sent."""
     tls_s: float = 0.0
     """Duration of the TLS handshake."""
     first_byte_s: float = 0.0
@@ -63,6 +63,8 @@ class Exchange:
     """Where in the body each piece ends: the running sum of lengths."""
     body: bytes = b""
     """The body, transfer encoding undone."""
+    resends: int = 0
+    """How often it was sent again, its idle connection having been closed before the request could have reached anyone."""
     failure: str = ""
     """A FailureKind, or empty: transport failures only, the body has not been looked at."""
     error: str = ""

@@ -40,11 +40,6 @@ class DeadlineTimer:
         timerfd = _Timerfd.create(loop, callback) if precise and sys.platform == "linux" else None
         self._backend: _Timerfd | _LoopTimer = timerfd or _LoopTimer(loop, callback)
 
-    @property
-    def precise(self) -> bool:
-        """Whether it is a timerfd."""
-        return isinstance(self._backend, _Timerfd)
-
     def arm(self, at_monotonic_s: float) -> None:
         """Fire at this time.monotonic() instead of any earlier given one."""
         self._backend.arm(at_monotonic_s)

@@ -64,12 +64,14 @@ def response_head(request: Request, status: int, content_type: str, length: int 
     return f"{lines}\r\n".encode("latin-1")
 
 
-class Connection(asyncio.Protocol):
+class ServerConnection(asyncio.Protocol):
     """One client. `handle` is given each request in turn and must see to it that `finish` is called in the end."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, handle: "Callable[[Connection, Request], None]", stats: Stats, connections: "set[Connection]"):
+    def __init__(
+        self, handle: "Callable[[ServerConnection, Request], None]", stats: Stats, connections: "set[ServerConnection]"
+    ):
         self._handle, self._stats, self._connections = handle, stats, connections
         self._waiting: deque[Request] = deque()
         self._fd = -1

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from perfbench_runner.mock.http import Connection, Request, response_head
+from perfbench_runner.mock.http import Request, ServerConnection, response_head
 from perfbench_runner.mock.plan import Plan
 from perfbench_runner.mock.settings import MockSettings
 from perfbench_runner.mock.stats import Stats
@@ -74,7 +74,7 @@ class Reply:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ServerConnection,
         request: Request,
         plan: Plan,
         fate: Fate,

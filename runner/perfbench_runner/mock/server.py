@@ -7,7 +7,7 @@ import orjson
 
 from perfbench_runner.mock.dialects import BY_PATH
 from perfbench_runner.mock.dialects.openai import error_body
-from perfbench_runner.mock.http import Connection, Request, response_head
+from perfbench_runner.mock.http import Request, ServerConnection, response_head
 from perfbench_runner.mock.plan import JSON, BadRequestError, Call, Dialect
 from perfbench_runner.mock.replies import Fates, Reply, Schedule
 from perfbench_runner.mock.settings import MockSettings
@@ -33,7 +33,7 @@ class MockServer:
         self.port = 0
         """The port it listens on, once started."""
         self._fates = Fates(self.settings)
-        self._connections: set[Connection] = set()
+        self._connections: set[ServerConnection] = set()
         self._replies: set[Reply] = set()
         self._number = 0
         self._server: asyncio.Server | None = None
@@ -73,10 +73,10 @@ class MockServer:
 
     # ------------------------------------------------------------ requests
 
-    def _connect(self) -> Connection:
-        return Connection(self._handle, self.stats, self._connections)
+    def _connect(self) -> ServerConnection:
+        return ServerConnection(self._handle, self.stats, self._connections)
 
-    def _handle(self, connection: Connection, request: Request) -> None:
+    def _handle(self, connection: ServerConnection, request: Request) -> None:
         dialect = BY_PATH.get(request.path)
         if request.refusal:
             self._refuse(connection, request, *request.refusal, dialect)
@@ -93,7 +93,7 @@ class MockServer:
             message = f"no {request.path} here; there are {', '.join([*BY_PATH, *_OWN])}"
             self._refuse(connection, request, 404, message, None)
 
-    def _answer(self, connection: Connection, request: Request, dialect: Dialect) -> None:
+    def _answer(self, connection: ServerConnection, request: Request, dialect: Dialect) -> None:
         """Begin a paced reply, or refuse."""
         self._number += 1
         self.stats.begin(request.arrived_s)
@@ -147,7 +147,7 @@ class MockServer:
 
     def _refuse(
         self,
-        connection: Connection,
+        connection: ServerConnection,
         request: Request,
         status: int,
         message: str,
@@ -159,7 +159,13 @@ class MockServer:
         self._send(connection, request, status, JSON, body, headers)
 
     def _send(
-        self, connection: Connection, request: Request, status: int, content_type: str, body: bytes, headers: str = ""
+        self,
+        connection: ServerConnection,
+        request: Request,
+        status: int,
+        content_type: str,
+        body: bytes,
+        headers: str = "",
     ) -> None:
         head = response_head(request, status, content_type, len(body), headers)
         connection.send(head if request.method == "HEAD" else head + body)
@@ -167,7 +173,7 @@ class MockServer:
 
     # ------------------------------------------------------------ the mock's own pages
 
-    def _answer_own(self, connection: Connection, request: Request) -> None:
+    def _answer_own(self, connection: ServerConnection, request: Request) -> None:
         content_type, body = JSON, b'{"ok":true}\n'
         if request.path == "/stats":
             body = orjson.dumps(self.stats.as_dict())

@@ -40,7 +40,7 @@ class Shard:
 
     def __init__(self, number: int, wiring: Wiring, clock: Callable[[], float] = perf_counter) -> None:
         self.number, self.wiring, self.clock = number, wiring, clock
-        self.transport = HttpTransport(wiring.limits, lambda: tls_context(**wiring.tls))
+        self.transport = HttpTransport(wiring.limits, lambda: tls_context(**wiring.tls), first_address=number)
         self.destination = destination(wiring.url, wiring.headers)
         self.plugin_sender = PluginSender(wiring, clock) if wiring.plugin is not None else None
         self.in_flight = 0
