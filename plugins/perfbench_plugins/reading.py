@@ -3,8 +3,7 @@
 Runs after the response, in the process that stores results, never on the measuring loop.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import accumulate
 from operator import sub
 from typing import Any, NamedTuple, overload
@@ -16,6 +15,8 @@ from perfbench_plugins.exchange import Exchange, FailureKind
 
 DONE = b"[DONE]"
 BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+STEP_BYTES, STEP_EVENTS = 2**16, 256
+"""A step of reading: some half a millisecond."""
 
 
 class Piece(NamedTuple):
@@ -169,6 +170,23 @@ def read(
     `look_at` applies it to a stream: `look_at_all` where `look` knows OpenAI's shape and nothing else.
     `generates` is false for APIs whose answers have no text (embedding, rerank): those cannot be empty or truncated.
     """
+    steps = read_in_steps(exchange, request, look, generates, look_at)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            data: BenchmarkData = end.value
+            return data
+
+
+def read_in_steps(
+    exchange: Exchange,
+    request: str,
+    look: Callable[[Any], Piece],
+    generates: bool = True,
+    look_at: Callable[[Messages, Callable[[Any], Piece]], list[Piece]] = look_at_each,
+) -> Generator[None, None, BenchmarkData]:
+    """The same as `read`, for whoever must not be held up by a long answer: between two steps others get their turn."""
     data = BenchmarkData(
         request=request,
         start_time=exchange.sent_s,
@@ -182,7 +200,7 @@ def read(
         error=exchange.error or None,
     )
     if exchange.is_stream:
-        _read_stream(exchange, data, lambda messages: look_at(messages, look), generates)
+        yield from _read_stream(exchange, data, lambda messages: look_at(messages, look), generates)
     else:
         _read_body(exchange, data, look, generates)
     data.success = not data.failure
@@ -196,8 +214,8 @@ def _fail(data: BenchmarkData, kind: str, error: str) -> None:
 
 def _read_stream(
     exchange: Exchange, data: BenchmarkData, look: Callable[[Messages], list[Piece]], generates: bool
-) -> None:
-    events, ends = split_events(exchange.body)
+) -> Generator[None, None, None]:
+    events, ends = yield from _split_in_steps(exchange.body)
     if events and not exchange.body.endswith(BLANK_LINES) and not _is_whole(events[-1]):
         events.pop()  # the stream was cut within an event
         ends.pop()
@@ -208,26 +226,75 @@ def _read_stream(
     messages = Messages(events)
     data.response_messages = messages  # type: ignore[assignment]  # a list to whoever reads it
     try:
-        pieces = look(messages)
+        pieces = look(messages) if len(events) <= STEP_EVENTS else (yield from _look_in_steps(events, look))
     except Exception as error:  # noqa: BLE001  # a server may send anything, and a plugin's `read_message` raise anything
-        return _fail(data, FailureKind.PROTOCOL, f"an event {_unreadable(error)}")
+        _fail(data, FailureKind.PROTOCOL, f"an event {_unreadable(error)}")
+        return
+    yield from _understand(exchange, data, Events(events, ends), pieces)
     is_known = any(piece.is_known for piece in pieces)
-    # A plugin for another API that did not say what its messages mean: each is content.
-    contents = [end for end, piece in zip(ends, pieces, strict=True) if piece.text or piece.reasoning or not is_known]
-    data.generated_text = "".join([piece.text for piece in pieces])
-    data.reasoning_text = "".join([piece.reasoning for piece in pieces])
-    data.chunk_times = times = _times(exchange, contents)
-    if times:
-        data.first_chunk_latency = times[0] - exchange.sent_s
-        data.inter_chunk_latency = list(map(sub, times[1:], times))
     reported = next((piece.error for piece in pieces if piece.error), "")
     if reported:
         _fail(data, FailureKind.STREAM, reported)
     elif generates and is_known and not is_done and not any(piece.is_last for piece in pieces):
         _fail(data, FailureKind.TRUNCATED, "the stream ended without [DONE] or a finish reason")
-    elif generates and not contents:
+    elif generates and not data.chunk_times:
         _fail(data, FailureKind.EMPTY, "a complete answer without content")
-    return None
+
+
+def _understand(
+    exchange: Exchange, data: BenchmarkData, events: Events, pieces: list[Piece]
+) -> Generator[None, None, None]:
+    """The answer's text, and when its content came. Long answers are a step each."""
+    is_long = len(pieces) > STEP_EVENTS
+    # A plugin for another API that did not say what its messages mean: each is content.
+    is_known = any(piece.is_known for piece in pieces)
+    ends = [
+        end for end, piece in zip(events.ends, pieces, strict=True) if piece.text or piece.reasoning or not is_known
+    ]
+    if is_long:
+        yield
+    data.generated_text = "".join([piece.text for piece in pieces])
+    data.reasoning_text = "".join([piece.reasoning for piece in pieces])
+    if is_long:
+        yield
+    data.chunk_times = times = _times(exchange, ends)
+    if times:
+        data.first_chunk_latency = times[0] - exchange.sent_s
+        data.inter_chunk_latency = list(map(sub, times[1:], times))
+
+
+def _look_in_steps(events: list[bytes], look: Callable[[Messages], list[Piece]]) -> Generator[None, None, list[Piece]]:
+    pieces: list[Piece] = []
+    for begin in range(0, len(events), STEP_EVENTS):
+        pieces += look(Messages(events[begin : begin + STEP_EVENTS]))
+        yield
+    return pieces
+
+
+def _split_in_steps(body: bytes) -> Generator[None, None, Events]:
+    """The events of a stream, taken apart between events, so that no step takes long."""
+    if len(body) <= STEP_BYTES:
+        return split_events(body)
+    found, begin = Events([], []), 0
+    while begin < len(body):
+        end = _end_of_events(body, begin)
+        some = split_events(body[begin:end])
+        found.data.extend(some.data)
+        found.ends.extend([begin + one for one in some.ends])
+        begin = end
+        yield
+    return found
+
+
+def _end_of_events(body: bytes, begin: int) -> int:
+    """Where some 64 KiB of whole events end: behind a blank line."""
+    limit = begin + STEP_BYTES
+    while limit < len(body):
+        ends = [body.rfind(blank, begin, limit) + len(blank) for blank in BLANK_LINES if blank in body[begin:limit]]
+        if ends:
+            return max(ends)
+        limit += STEP_BYTES  # an event that is longer than that
+    return len(body)
 
 
 def _is_whole(event: bytes) -> bool:
@@ -249,11 +316,10 @@ def _unreadable(error: Exception) -> str:
 def _times(exchange: Exchange, ends: list[int]) -> list[float]:
     """When the last byte of each event was read: with the first piece of the body that reaches as far."""
     stamps, pieces = exchange.stamps, exchange.ends
-    times, at, last = [], -1, len(pieces) - 1
+    times, at, last = [], 0, len(pieces) - 1
     for end in ends:
-        at += 1  # nearly always the next piece; a search only where the server or the network cut them otherwise
-        if at > last or pieces[at] < end or (at and pieces[at - 1] >= end):
-            at = min(bisect_left(pieces, end), last)
+        while at < last and pieces[at] < end:
+            at += 1
         times.append(stamps[at])
     return times
 

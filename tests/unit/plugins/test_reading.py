@@ -1,7 +1,9 @@
 """What an exchange says: the same messages and the right times, however the network cut the bytes."""
 
+import gc
 from array import array
 from random import Random
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -12,7 +14,8 @@ from perfbench_plugins.api.openai_api import OpenaiPlugin
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
-from perfbench_plugins.reading import Messages, look_at_all, look_at_each, split_events
+from perfbench_plugins.reading import Messages, Piece, look_at_all, look_at_each, read_in_steps, split_events
+from perfbench_plugins.reading import read as read_exchange
 
 API = OpenaiPlugin(Arguments(url="http://x", model="m"))
 
@@ -321,3 +324,53 @@ def test_tpot_is_undefined_below_two_tokens(tokens: int, ttft: float | None, exp
 
 def test_latency_ends_with_the_last_byte() -> None:
     assert read(HELLO, 5, 10, 15).query_latency == 4 - 0.5
+
+
+def long_stream(tokens: int, ending: bytes) -> Exchange:
+    events = [b'data: {"choices": [{"delta": {"content": "t%d "}}]}' % number for number in range(tokens)]
+    body = b"".join(event + ending for event in [*events, b"data: [DONE]"])
+    exchange = Exchange(status=200, content_type="text/event-stream", sent_s=1.0, end_s=9.0, body=body)
+    at, length = 0, len(body)
+    while at < length:  # pieces of the size that a socket gives at once
+        at = min(at + 1777, length)
+        exchange.ends.append(at)
+        exchange.stamps.append(1.0 + at / length)
+    return exchange
+
+
+def delta(message: Any) -> Piece:
+    return Piece(message["choices"][0]["delta"].get("content") or "")
+
+
+@pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+@pytest.mark.parametrize("tokens", [1, 3, 255, 256, 257, 5_000, 32_000])
+def test_a_long_answer_is_read_in_short_steps_to_the_same_result(tokens: int, ending: bytes) -> None:
+    exchange = long_stream(tokens, ending)
+    steps = read_in_steps(exchange, "", delta)
+    count, longest_s = 0, 0.0
+    gc.disable()  # as calm as in a measuring process
+    while True:
+        began_s = perf_counter()
+        try:
+            next(steps)
+        except StopIteration as end:
+            data = end.value
+            break
+        count += 1
+        longest_s = max(longest_s, perf_counter() - began_s)
+    gc.enable()
+    assert data == read_exchange(exchange, "", delta)
+    assert data.success
+    assert data.generated_text == "".join(f"t{number} " for number in range(tokens))
+    assert len(data.inter_chunk_latency) == tokens - 1
+    assert count >= tokens // 256 if tokens > 256 else count == 0
+    assert longest_s < 0.1, "the whole takes more than that for 32k tokens, and every other stream would wait"
+
+
+def test_an_event_that_is_longer_than_a_step_is_read_whole() -> None:
+    text = "x" * 300_000
+    body = b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\ndata: [DONE]\n\n' % text.encode()
+    exchange = Exchange(status=200, content_type="text/event-stream", body=body, sent_s=1.0, end_s=2.0)
+    exchange.ends.append(len(body))
+    exchange.stamps.append(1.5)
+    assert read_exchange(exchange, "", delta).generated_text == text
