@@ -58,6 +58,7 @@ ROOT = (
         ".metadata.name",
     ),
 )
+_RECORDED = "(has(self.arrival) && self.arrival == 'recorded')"
 SECTIONS: dict[str, tuple[Rule, ...]] = {
     "Spec": (
         *_unchanged(),
@@ -74,12 +75,15 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
     "Header": (Rule(_exactly_one("value", "secretKeyRef"), "give exactly one of value and secretKeyRef"),),
     "Stage": (
         Rule(
-            _exactly_one("concurrency", "rate"),
-            "give exactly one of concurrency (closed loop) and rate (open loop)",
+            f"{_RECORDED} ? !has(self.concurrency) : {_exactly_one('concurrency', 'rate')}",
+            "give exactly one of concurrency (closed loop), rate (open loop) and arrival: recorded",
         ),
-        Rule("has(self.requests) || has(self.duration)", "the stage has no end; give requests or duration"),
         Rule(
-            "!has(self.maxConcurrency) || has(self.rate)",
+            f"has(self.requests) || has(self.duration) || {_RECORDED}",
+            "the stage has no end; give requests or duration",
+        ),
+        Rule(
+            "!has(self.maxConcurrency) || !has(self.concurrency)",
             "maxConcurrency belongs to rate; concurrency is its own limit",
         ),
     ),

@@ -109,7 +109,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
             raise ValueError(
                 f"number has {len(numbers)} values and {name} has {len(loads)}; give as many, or one number"
             )
-        if self.open_loop and any(rate <= 0 for rate in several(self.rate)):
+        if self.open_loop and not self.plays_recorded_times and any(rate <= 0 for rate in several(self.rate)):
             raise ValueError("open_loop needs a rate above 0")
         return self
 
@@ -215,6 +215,16 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
         except OSError as error:
             raise SpecError([f"query_template: cannot read {given[1:]!r}: {error.strerror}"]) from None
 
+    @property
+    def plays_recorded_times(self) -> bool:
+        """An open loop without a rate: the dataset says when to send."""
+        return self.open_loop and all(rate <= 0 for rate in several(self.rate)) and len(several(self.rate)) == 1
+
+    @property
+    def asks_for_load(self) -> bool:
+        """Whether any load was asked for; else a dataset with recorded times plays them."""
+        return bool(self.model_fields_set & {"number", "parallel", "rate", "open_loop", "duration"})
+
     def stages(self) -> list[dict[str, Any]]:
         """The load levels that number, parallel, rate and open_loop stand for."""
         rates, parallels, numbers = several(self.rate), several(self.parallel), several(self.number)
@@ -225,9 +235,13 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
 
     def _stage(self, load: float, number: int) -> dict[str, Any]:
         end: dict[str, Any] = {"requests": number}
+        if self.plays_recorded_times and "number" not in self.model_fields_set:
+            end = {}  # the schedule has an end of its own
         if self.duration is not None:
             end["duration"] = format_duration(self.duration)
         rate = several(self.rate)[0]
+        if self.plays_recorded_times:
+            return {"arrival": "recorded", **end}
         if self.open_loop:
             return {"rate": load, "arrival": self.arrival, **end}
         if rate > 0:

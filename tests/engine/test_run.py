@@ -33,7 +33,7 @@ def test_a_closed_loop(mock: Start, perfbench: Start, spec_for: Start) -> None:
     run = perfbench(spec_for(server, {"concurrency": 8, "requests": 200}))
     assert run.wait() == 0, run.stderr
     agree(run, server, 200)
-    assert {"total": 200, "succeeded": 200}.items() <= run.stage["requests"].items()
+    assert run.stage["requests"].items() >= {"total": 200, "succeeded": 200, "failed": 0}.items()
     assert server.stats()["peak_in_flight"] <= 8
     assert run.query("PRAGMA integrity_check") == [("ok",)]
     assert sorted(path.name for path in run.folder.iterdir()) == ["manifest.yaml", "results.sqlite", "summary.json"]
@@ -132,7 +132,7 @@ def test_beyond_max_concurrency_requests_wait_and_it_shows(mock: Start, perfbenc
     stage = run.stage
     assert stage["dispatch_lag_s"]["max"] > 0.3
     assert stage["scheduled_latency_s"]["max"] > stage["e2e_latency_s"]["max"] + 0.3
-    assert stage["client"]["state"] != "valid"
+    assert any("maxConcurrency 4 held requests back" in note for note in stage["notes"])
 
 
 def bodies(run: Any) -> list[str]:

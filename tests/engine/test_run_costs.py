@@ -78,7 +78,7 @@ def test_nothing_heavy_is_imported_before_the_load(mock: Start, tmp_path: Path) 
 import sys
 from perfbench_runner.cli import commands as cli
 from perfbench_runner.run import execute
-def fork(count, wiring):
+def fork(count, wiring, places):
     print(sorted({{"numpy", "aiohttp", "kopf", "tokenizers"}} & sys.modules.keys()))
     sys.exit(0)
 execute.fork_shards = fork

@@ -76,7 +76,7 @@ def test_a_wrong_manifest(
         ("--url http://x", "spec.target.model: missing"),
         ("--url http://x --model m --parallel x", "--parallel: "),
         ("--url http://x --model m --max-tokens 0", "at least 1"),
-        ("--url http://x --model m --open-loop", "open_loop needs a rate above 0"),
+        ("--url http://x --model m --open-loop", "dataset 'openqa' has no recorded times; give rate"),
         ("--url http://x --model m --sla-auto-tune", "--sla-auto-tune: perfbench does not tune the load"),
         ("--url http://x --model m --set spec.load.x=5", "spec.load.x: unknown field"),
     ],

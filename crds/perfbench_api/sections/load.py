@@ -20,13 +20,13 @@ class Stage(Section):
     """One stage of the load: a closed loop (concurrency) or an open loop (rate), limited by count, by duration or by both."""
 
     name: str | None = Field(None, min_length=1, max_length=63)
-    """Name in results; c8 or r5 if not given."""
+    """Name in results; c8, r5 or recorded if not given."""
     concurrency: int | None = Field(None, ge=1)
     """Closed loop: this many requests are always in flight."""
     rate: Annotated[float, Unit("requests/s")] | None = Field(None, gt=0)
     """Open loop: requests start at this rate, however slow the answers are."""
-    arrival: Literal["poisson", "constant"] = "poisson"
-    """Open loop: gaps between requests drawn from an exponential distribution, or all equal."""
+    arrival: Literal["poisson", "constant", "recorded"] = "poisson"
+    """Open loop: gaps drawn from an exponential distribution, all equal, or as recorded in the dataset, which needs no rate."""
     max_concurrency: int | None = Field(None, ge=1)
     """Open loop: at most this many requests in flight; later ones wait, and their wait is measured."""
     requests: int | None = Field(None, ge=1)
@@ -36,18 +36,29 @@ class Stage(Section):
 
     @model_validator(mode="after")
     def _one_load(self) -> Self:
-        if (self.concurrency is None) == (self.rate is None):
+        if self.concurrency is not None and self.arrival == "recorded":
+            raise ValueError("concurrency makes a closed loop, which has no arrivals; leave out one of both")
+        if self.arrival != "recorded" and (self.concurrency is None) == (self.rate is None):
             raise ValueError("give exactly one of concurrency (closed loop) and rate (open loop)")
-        if self.requests is None and self.duration is None:
+        if self.requests is None and self.duration is None and self.arrival != "recorded":
             raise ValueError("has no end; give requests or duration")
-        if self.max_concurrency is not None and self.rate is None:
+        if self.max_concurrency is not None and not self.is_open_loop:
             raise ValueError("maxConcurrency belongs to rate; concurrency is its own limit")
         return self
 
     @property
+    def is_open_loop(self) -> bool:
+        """Whether requests have times of their own, however slow the answers are."""
+        return self.concurrency is None
+
+    @property
     def title(self) -> str:
         """The stage's name, given or derived."""
-        return self.name or (f"c{self.concurrency}" if self.concurrency else f"r{self.rate:g}")
+        if self.name is not None:
+            return self.name
+        if self.concurrency is not None:
+            return f"c{self.concurrency}"
+        return "recorded" if self.rate is None else f"r{self.rate:g}"
 
 
 class Load(Section):

@@ -12,7 +12,7 @@ class Runner(Section):
     """The processes and pods that generate the load."""
 
     workers: int | None = Field(None, ge=1, le=256)
-    """Load-generating processes of a runner; if not given, one per CPU except for one CPU that stores the results."""
+    """Load-generating processes of a runner; if not given, one per CPU except one that stores the results, and at most two."""
     replicas: int = Field(1, ge=1, le=1)
     """Runner pods that share the load; only 1 is supported so far."""
     image: str | None = None

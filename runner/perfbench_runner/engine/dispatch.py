@@ -1,4 +1,8 @@
-"""Who gets which request, and when: draws requests from the feed and assigns them to shards ahead of time."""
+"""Who gets which request, and when: draws requests from the feed and assigns them to shards ahead of time.
+
+Open loop: request i of the schedule goes to shard i mod m, so that all together keep the law of its gaps. Closed loop:
+to the shard that will need one first. Which lane sends it is up to the shards: they share the places (`shard.places`).
+"""
 
 import asyncio
 from collections import deque
@@ -41,6 +45,10 @@ class Dispatcher:
         """The next request and its time: drawn, not yet given to a shard."""
         self._schedule_began_s: float | None = None
         self._stage_began_s: float | None = None
+        self._until_s: float | None = None
+        """Open loop: what is due later than this, from the stage's start, is no part of it."""
+        self._turn = 0
+        """Open loop: requests assigned so far, which says whose turn it is."""
         self._due_times: deque[float] = deque()
         self._due = 0
         self._is_feeding = self._is_scheduled = False
@@ -51,13 +59,17 @@ class Dispatcher:
         return self._arrivals is not None
 
     def begin(self, stage: Stage, arrivals: Iterator[float] | None) -> None:
-        """Assign what is needed before the load of a stage begins."""
+        """Assign what is needed before the load of a stage begins.
+
+        `arrivals`: times of an open loop, seconds from the stage's start; the dataset's own come before them.
+        """
         self._remaining = float("inf") if stage.requests is None else stage.requests
         self._arrivals, self._schedule_began_s, self._stage_began_s = arrivals, None, None
+        self._until_s = stage.duration
+        self._turn = 0
         self.feed_s, self._due = 0.0, 0
         self._due_times.clear()
-        if self._ahead:
-            self._feed.put_back(self._ahead.popleft()[0])
+        self._ahead.clear()
         self._is_feeding = True
         self._assign(until_s=self._clock() + FIRST_SLICE_S)
 
@@ -66,8 +78,10 @@ class Dispatcher:
         self._stage_began_s = began_s
 
     def end(self) -> None:
-        """The stage is over: nothing of it is pending any more."""
+        """The stage is over: nothing of it is pending any more, and what was drawn ahead is the next one again."""
         self.pending.clear()
+        if self._ahead:
+            self._feed.put_back(self._ahead.popleft()[0])
 
     def refill(self) -> None:
         """Give every shard what it will need soon; a little at a time, so that results get their turn."""
@@ -98,12 +112,19 @@ class Dispatcher:
             self._due += 1
         return self._due
 
+    def ends_s(self, latest_s: float) -> float:
+        """When the stage under way sent its last at the latest: its deadline, or this time if that comes first."""
+        if self._stage_began_s is None or self._until_s is None:
+            return latest_s
+        return min(latest_s, self._stage_began_s + self._until_s)
+
     def _elapsed_s(self) -> float:
         return 0.0 if self._stage_began_s is None else self._clock() - self._stage_began_s
 
     def _assign(self, until_s: float) -> None:
-        while self._remaining > 0 and self._look_ahead() and (process := self._neediest()) is not None:
+        while self._remaining > 0 and self._look_ahead() and (process := self._next_shard()) is not None:
             prepared, at_s = self._ahead.popleft()
+            self._turn += 1
             self._give(process, prepared, at_s)
             self._remaining -= 1
             if self._clock() > until_s:
@@ -134,18 +155,20 @@ class Dispatcher:
         self._ahead.append((prepared, at_s))
         return True
 
-    def _neediest(self) -> ShardProcess | None:
-        """The shard that lacks most; None when all have enough."""
+    def _next_shard(self) -> ShardProcess | None:
+        """Who gets the next request; None when it is too early for it."""
         active = [process for process in self._supervisor.shards if not process.is_done]
         if not active:
             return None
         at_s = self._ahead[0][1]
-        if at_s is not None:
-            process = min(active, key=lambda process: process.outstanding)
-            is_near = at_s - self._elapsed_s() <= HORIZON_S
-            return process if is_near and len(self.pending) < MOST_PENDING else None
-        process = max(active, key=lambda process: process.lanes - process.outstanding)
-        return process if process.outstanding < 2 * process.lanes + AHEAD else None
+        if at_s is None:
+            process = min(active, key=lambda process: process.outstanding / process.lanes)
+            return process if process.outstanding < 2 * process.lanes + AHEAD else None
+        if self._until_s is not None and at_s >= self._until_s:
+            self._is_feeding = False  # shards are not told so: the stage goes on until its deadline
+            return None
+        is_near = at_s - self._elapsed_s() <= HORIZON_S
+        return active[self._turn % len(active)] if is_near and len(self.pending) < MOST_PENDING else None
 
     def _give(self, process: ShardProcess, prepared: PreparedRequest, at_s: float | None) -> None:
         self.pending[self._seq] = prepared

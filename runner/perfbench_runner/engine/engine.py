@@ -5,9 +5,11 @@ It never measures. Shards are forked before its event loop starts; it assigns th
 """
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -27,9 +29,14 @@ from perfbench_runner.observe.observer import Observer, Observers
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store, StoreError
-from perfbench_runner.shard.messages import Measurement
+from perfbench_runner.shard.messages import Unsent
+from perfbench_runner.shard.places import Places
+from perfbench_runner.shard.sampler import Sampler
 
+LOG = logging.getLogger(__name__)
 COMMIT_S = 0.5
+CONTROL = -1
+"""Number of the control process among those that are sampled."""
 MOST_FAILURES = 10
 """So many first requests failing in the same hopeless way end the run."""
 
@@ -42,6 +49,7 @@ class Engine:
         spec: Spec,
         feed: Feed,
         shards: Sequence[ShardProcess],
+        places: Places,
         store: Store,
         url: str,
         observers: Sequence[Observer] = (),
@@ -50,16 +58,17 @@ class Engine:
         self.clock = clock
         self.observers = Observers(observers)
         self.state = RunState(clock)
-        self._spec, self._store, self._url = spec, store, url
+        self._spec, self._feed, self._store, self._url = spec, feed, store, url
         self._live = Live(clock)
         self._supervisor = Supervisor(shards, clock)
-        self._dispatcher = Dispatcher(feed, self._supervisor, clock, self._refuse)
-        self._intake = Intake(feed, self._supervisor, self._dispatcher, self._take, clock)
+        self._dispatcher = Dispatcher(feed, self._supervisor, clock, self.refused)
+        self._intake = Intake(feed, self._supervisor, self._dispatcher, self._take, self._on_unsent_turn, clock)
         self._view = View(self.state, spec.load, self._live, self._dispatcher, self._intake, store)
         self._probe = Probe(self.state, feed, self._supervisor, self._dispatcher, self._intake, url)
         self._stages = Stages(
-            spec.load, self.state, self._supervisor, self._dispatcher, self._intake, self._begin_stage, self._end_stage
+            spec.load, self.state, self._supervisor, feed, self._dispatcher, self._intake, places, self
         )
+        self._sampler = Sampler(CONTROL, self._on_sample, lambda: (0, 0, int(self._intake.unread_bytes)))
 
     async def run(self) -> End:
         """Run all stages; what was measured is in the store, however it ends."""
@@ -77,10 +86,11 @@ class Engine:
         finally:
             ticker.cancel()
             self.observers.tick(self._view)
+            self._sampler.stop()
+            self._view.close()  # from here on the results file is another thread's
             self.state.is_stopping = True
-            await (
-                self._supervisor.dismiss()
-            )  # signals stay handled until the loop is closed: the files are yet to be written
+            # Signals stay handled until the loop is closed: the files are yet to be written.
+            await self._supervisor.dismiss()
         return self.state.end
 
     async def _target_answers(self) -> bool:
@@ -91,49 +101,79 @@ class Engine:
             self.stop(end)
         return not self.state.is_stopping
 
-    # Stages.
+    # Stages, as StageRecord.
 
-    def _begin_stage(self, number: int, stage: Stage) -> None:
+    def announced(self, number: int, stage: Stage) -> None:
+        """A stage comes next."""
         self._live.begin()
         self._view.begin_stage()
         if number >= 0:
-            plan = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
-            self._guarded(self._store.set_stage, number, stage.title, plan)
+            self._guarded(self._store.set_stage, number, stage.title, self._plan(stage))
             self.observers.stage(self._view)
 
-    def _end_stage(self, number: int, times: StageTimes) -> None:
+    def _plan(self, stage: Stage) -> dict[str, Any]:
+        """The stage as it is run: as the manifest has it, and what becomes of times that the dataset has recorded."""
+        plan = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
+        if self._feed.has_schedule:
+            plan["recordedTimes"] = "played" if stage.is_open_loop else "unused"
+        return plan
+
+    def began(self, number: int, began_s: float, stage: Stage) -> None:
+        """Its load begins at this time."""
+        self._sampler.start(number)
+        if number >= 0:
+            deadline_s = None if stage.duration is None else began_s + stage.duration
+            self._guarded(self._store.begin_stage, number, began_s, deadline_s)
+
+    def ended(self, number: int, times: StageTimes) -> None:
+        """A stage is over."""
+        self._sampler.stop()
         self._guarded(self._store.commit)
+        if number < 0:
+            return
         self.observers.stage(self._view)
-        duration_s = self._spec.load.stages[number].duration
-        deadline_s = None if duration_s is None else times.began_s + duration_s
-        self._guarded(self._store.begin_stage, number, times.began_s, deadline_s)
-        self._guarded(self._store.end_stage, number, times.ended_s, times.feed_s)
+        self._guarded(self._store.end_stage, number, times.ended_s, times.feed_s, times.stopped_s)
+
+    def refused(self, text: str) -> None:
+        """The dataset has nothing more."""
+        self.stop(End("failed", "DatasetFailed", text))
 
     # What shards say.
 
-    def _receive(self, process: ShardProcess, message: tuple[Any, ...]) -> None:
+    def _receive(self, process: ShardProcess, message: tuple[Any, ...], size: int) -> None:
         kind, *rest = message
         handlers: dict[str, Callable[..., None]] = {
             "ready": lambda: None,
-            "results": lambda measurements: self._on_results(process, measurements),
+            "broken": partial(self._on_broken, process),
+            "armed": partial(self._supervisor.armed, process),
+            "results": lambda measurements: self._intake.add(process, measurements, size),
             "sample": self._on_sample,
             "deadline": self._dispatcher.end_feed,
-            "done": lambda _stage, unsent: self._on_done(process, unsent),
+            "done": partial(self._on_done, process),
         }
         handlers[kind](*rest)
-
-    def _on_results(self, process: ShardProcess, measurements: list[Measurement]) -> None:
-        self._intake.add(process, measurements)
 
     def _on_sample(self, sample: Sample) -> None:
         self._view.add_sample(sample)
         if sample.stage >= 0:
             self._guarded(self._store.add_sample, sample)
 
-    def _on_done(self, process: ShardProcess, unsent: list[int]) -> None:
-        for seq in unsent:
+    def _on_done(self, process: ShardProcess, stage: int, unsent: list[Unsent], stopped_s: float | None) -> None:
+        for seq, scheduled_s in unsent:
             self._dispatcher.pending.pop(seq, None)
+            if scheduled_s is not None and stopped_s is not None and stage >= 0:
+                self._guarded(self._store.add_unsent, stage, seq, scheduled_s, stopped_s)
         self._supervisor.finished(process)
+
+    def _on_unsent_turn(self, stage: int, seq: int, scheduled_s: float) -> None:
+        if stage >= 0:
+            until_s = self._dispatcher.ends_s(self.clock() if self.state.stopped_s is None else self.state.stopped_s)
+            self._guarded(self._store.add_unsent, stage, seq, scheduled_s, max(scheduled_s, until_s))
+
+    def _on_broken(self, process: ShardProcess, trace: str) -> None:
+        LOG.error("load-generating process %d: %s", process.number, trace)
+        text = f"load-generating process {process.number} made a mistake: {trace.strip().splitlines()[-1]}"
+        self.stop(End("failed", "WorkerBroken", f"{text}; please report it. What was measured is kept"), grace_s=0)
 
     def _on_lost(self, process: ShardProcess) -> None:
         if not self.state.is_stopping:
@@ -148,6 +188,8 @@ class Engine:
         elif result.stage == WARMUP:
             self.state.unmeasured["warmup"] += 1
             self._live.add(result)
+            if result.prompt_id is not None:
+                self._guarded(self._store.add_warmup_prompt, result.prompt_id)
         else:
             self._guarded(self._store.add, result)
             self._live.add(result)
@@ -163,9 +205,6 @@ class Engine:
             text = advice.advice(self._url, kind, result.data.error)
             text = f"the first {MOST_FAILURES} requests all failed: {text}"
             self.stop(End("failed", advice.reason(kind), text), grace_s=0)
-
-    def _refuse(self, text: str) -> None:
-        self.stop(End("failed", "DatasetFailed", text))
 
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Do something that writes results; when it cannot, end the run and keep what is there."""
@@ -184,6 +223,8 @@ class Engine:
         if self.state.end.state == "complete":
             self.state.end = end
         self.state.is_stopping = True
+        if self.state.phase in ("warmup", "running") and self.state.stopped_s is None:
+            self.state.stopped_s = self.clock()
         self._dispatcher.stop()
         self._supervisor.stop(self._spec.load.grace_period if grace_s is None else grace_s)
 

@@ -29,13 +29,18 @@ class Intake:
         supervisor: Supervisor,
         dispatcher: Dispatcher,
         take: Callable[[Result], None],
+        unsent: Callable[[int, int, float], None],
         clock: Callable[[], float],
     ) -> None:
-        """`take` gets every result, those of the connection test and the warm-up included."""
+        """`take` gets every result, those of the connection test and the warm-up included.
+
+        `unsent` gets stage, number and due time (seconds) of a conversation's turn that was due and not sent.
+        """
         self._api, self._supervisor, self._dispatcher = feed.api if feed else None, supervisor, dispatcher
-        self._take, self._clock = take, clock
-        self._unread: deque[tuple[ShardProcess, Measurement]] = deque()
-        self._unread_bytes = 0
+        self._take, self._tell_unsent, self._clock = take, unsent, clock
+        self._unread: deque[tuple[ShardProcess, Measurement, float]] = deque()
+        """Who measured what, and about how many bytes it takes."""
+        self.unread_bytes = 0.0
         self._is_scheduled = False
         self.stage = 0
         """Number of the stage whose results come in."""
@@ -52,13 +57,13 @@ class Intake:
         """Whether all that was handed over has been read."""
         return not self._unread
 
-    def add(self, process: ShardProcess, measurements: list[Measurement]) -> None:
-        """A shard hands over what it measured."""
+    def add(self, process: ShardProcess, measurements: list[Measurement], size: int) -> None:
+        """A shard hands over what it measured: so many bytes."""
         process.outstanding -= sum(measurement.is_last for measurement in measurements)
-        for measurement in measurements:
-            self._unread.append((process, measurement))
-            self._unread_bytes += _size(measurement)
-        if self._unread_bytes > UNREAD_BYTES:
+        each = size / max(1, len(measurements))
+        self._unread.extend((process, measurement, each) for measurement in measurements)
+        self.unread_bytes += size
+        if self.unread_bytes > UNREAD_BYTES:
             self._supervisor.set_reading(False)
         self._dispatcher.refill()
         self._read_soon()
@@ -73,8 +78,8 @@ class Intake:
         """Read results, for a while."""
         until_s = self._clock() + SLICE_S
         while self._unread:
-            process, measurement = self._unread.popleft()
-            self._unread_bytes -= _size(measurement)
+            process, measurement, size = self._unread.popleft()
+            self.unread_bytes -= size
             self._read_one(process, measurement)
             if self._clock() > until_s:
                 break
@@ -82,7 +87,7 @@ class Intake:
             self._read_soon()
         else:
             self._supervisor.notify()
-        if self._unread_bytes < UNREAD_BYTES // 2:
+        if self.unread_bytes < UNREAD_BYTES // 2:
             self._supervisor.set_reading(True)
         self._dispatcher.refill()
 
@@ -100,14 +105,22 @@ class Intake:
     def _read_one(self, process: ShardProcess, measurement: Measurement) -> None:
         pending = self._dispatcher.pending
         prepared = pending.pop(measurement.seq, None) if measurement.is_last else pending.get(measurement.seq)
-        if isinstance(measurement.exchange, BenchmarkData) and not measurement.exchange.start_time:
-            return  # the rest of a conversation, which was not sent
-        result = self._result(process, measurement, prepared)
+        if measurement.exchange is None:
+            if measurement.scheduled_s < self._clock():
+                self._tell_unsent(self.stage, measurement.seq, measurement.scheduled_s)
+            return
+        result = self._result(process, measurement, measurement.exchange, prepared)
         self.ended[process.number] += 1
         self._take(result)
 
-    def _result(self, process: ShardProcess, measurement: Measurement, prepared: PreparedRequest | None) -> Result:
-        what, body = measurement.exchange, measurement.body
+    def _result(
+        self,
+        process: ShardProcess,
+        measurement: Measurement,
+        what: Exchange | BenchmarkData,
+        prepared: PreparedRequest | None,
+    ) -> Result:
+        body = measurement.body
         if not body and prepared is not None and isinstance(prepared.body, bytes):
             body = prepared.body
         if isinstance(what, BenchmarkData):
@@ -132,6 +145,9 @@ class Intake:
             tls_s=wire.tls_s,
             first_byte_s=first_byte_s,
             response_bytes=len(wire.body),
+            entry=prepared.entry if prepared else None,
+            prompt_id=prepared.prompt_id if prepared else None,
+            resends=wire.resends,
         )
 
     def _finalize(self, data: BenchmarkData) -> None:
@@ -140,8 +156,3 @@ class Intake:
         except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
             data.success, data.failure = False, "plugin"
             data.error = f"{type(self._api).__name__}.parse_responses: {type(error).__name__}: {error}"
-
-
-def _size(measurement: Measurement) -> int:
-    what = measurement.exchange
-    return len(what.body) if isinstance(what, Exchange) else 0

@@ -1,8 +1,10 @@
-"""The stages in their sequence: warm-up, then one load level after the other."""
+"""The stages in their sequence: the warm-up, then one after the other."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from random import Random
+from typing import Protocol
 
 from perfbench_api.sections import Load, Stage
 from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher
@@ -10,7 +12,10 @@ from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.state import WARMUP, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
 from perfbench_runner.load.arrivals import arrivals, share
+from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.parts import first_entries
 from perfbench_runner.shard.messages import StageShare
+from perfbench_runner.shard.places import Places
 
 LEAD_S, SHARED_LEAD_S = 0.002, 0.02
 """A stage begins this long after shards are told so: one shard alone, or several that must begin together."""
@@ -18,11 +23,28 @@ LEAD_S, SHARED_LEAD_S = 0.002, 0.02
 
 @dataclass(frozen=True)
 class StageTimes:
-    """When the load of a stage was under way, and how long its requests took to generate. Seconds of the run's clock."""
+    """When a stage was over, how long its requests took to generate, and when it was told to stop. Seconds."""
 
-    began_s: float
     ended_s: float
     feed_s: float
+    stopped_s: float | None
+    """None where it went on to its end: by count, by duration, or because the schedule was over."""
+
+
+class StageRecord(Protocol):
+    """Who is told of stages as they go on; `number` is WARMUP for the warm-up."""
+
+    def announced(self, number: int, stage: Stage) -> None:
+        """A stage comes next."""
+
+    def began(self, number: int, began_s: float, stage: Stage) -> None:
+        """Its load begins at this time."""
+
+    def ended(self, number: int, times: StageTimes) -> None:
+        """It is over."""
+
+    def refused(self, text: str) -> None:
+        """The dataset has nothing for it."""
 
 
 class Stages:
@@ -33,15 +55,16 @@ class Stages:
         load: Load,
         state: RunState,
         supervisor: Supervisor,
+        feed: Feed,
         dispatcher: Dispatcher,
         intake: Intake,
-        begins: Callable[[int, Stage], None],
-        ended: Callable[[int, StageTimes], None],
+        places: Places,
+        record: "StageRecord",
     ) -> None:
-        """`begins` is called before a stage's load begins, the warm-up's included, `ended` after a measured stage."""
-        self._load, self._state = load, state
+        self._load, self._state, self._feed, self._places = load, state, feed, places
         self._supervisor, self._dispatcher, self._intake = supervisor, dispatcher, intake
-        self._begins, self._ended = begins, ended
+        self._record = record
+        self._entries = first_entries(load, feed.arguments.dataset_offset if feed else 0)
 
     async def run(self) -> None:
         """Run all stages, unless the run is stopped."""
@@ -53,8 +76,6 @@ class Stages:
                 return
             self._state.phase, self._state.stage_index = "running", index
             await self._run_stage(index, stage)
-            times = StageTimes(self._state.stage_began_s, self._state.clock(), self._dispatcher.feed_s)
-            self._ended(index, times)
         self._state.phase = "storing"
 
     async def _warm_up(self) -> None:
@@ -73,34 +94,54 @@ class Stages:
     async def _run_stage(self, number: int, stage: Stage) -> None:
         self._state.number = number
         self._intake.begin(number)
-        self._begins(number, stage)
+        self._record.announced(number, stage)
+        if not self._draw_from(number):
+            return
+        self._places.reset(stage.max_concurrency or 0)
         active = self._announce(number, stage)
-        random = Random(f"{self._load.random_seed}/arrivals/{number}")
-        self._dispatcher.begin(stage, arrivals(stage.rate, stage.arrival, random) if stage.rate else None)
+        self._dispatcher.begin(stage, self._arrivals(number, stage))
+        await self._supervisor.until_armed()
         self._go(active)
+        self._record.began(number, self._state.stage_began_s, stage)
         while not self._supervisor.are_done:
             await self._supervisor.change(HORIZON_S / 8 if self._dispatcher.is_open_loop else TICK_S)
             self._dispatcher.refill()
         await self._intake.drain()
         self._dispatcher.end()
+        self._record.ended(number, StageTimes(self._state.clock(), self._dispatcher.feed_s, self._state.stopped_s))
+
+    def _draw_from(self, number: int) -> bool:
+        """Go to the stage's own part of the dataset; false when the dataset refuses."""
+        feed = self._feed
+        try:
+            if not feed.has_schedule:
+                first = feed.arguments.dataset_offset if number == WARMUP else self._entries[number]
+                feed.start_at(first, max(0, number))
+            elif number <= 0:  # the warm-up takes nothing away from a schedule
+                feed.start_at(feed.arguments.dataset_offset)
+        except REFUSALS as error:
+            self._record.refused(str(error))
+            return False
+        return True
+
+    def _arrivals(self, number: int, stage: Stage) -> Iterator[float] | None:
+        """Times of an open loop; where the dataset has its own, those come before them."""
+        if not stage.is_open_loop:
+            return None
+        if stage.rate is None:
+            return repeat(0.0)
+        return arrivals(stage.rate, stage.arrival, Random(f"{self._load.random_seed}/arrivals/{number}"))
 
     def _announce(self, number: int, stage: Stage) -> list[ShardProcess]:
-        """Tell shards of their part; a shard without a share stays out, since a limit of nothing would mean none."""
-        limit, shards = stage.concurrency or stage.max_concurrency, self._supervisor.shards
-        active = shards[: min(len(shards), limit)] if limit else shards
+        """Tell shards of their part; in a closed loop of fewer lanes than shards some have none and stay out."""
+        lanes, shards = stage.concurrency, self._supervisor.shards
+        active = shards[:lanes] if lanes else shards
         for process in active:
-            part = share(limit, len(active), process.number) if limit else 0
-            process.lanes, process.outstanding, process.is_done = part, 0, False
-            process.send(
-                "stage",
-                StageShare(
-                    index=number,
-                    concurrency=part if stage.concurrency else None,
-                    max_concurrency=part if stage.max_concurrency else None,
-                    duration_s=stage.duration,
-                    grace_s=self._load.grace_period,
-                ),
-            )
+            part = share(lanes, len(active), process.number) if lanes else None
+            process.lanes, process.outstanding = part or 0, 0
+            process.is_done = process.is_armed = False
+            is_limited = stage.max_concurrency is not None
+            process.send("stage", StageShare(number, part, is_limited, stage.duration, self._load.grace_period))
         return active
 
     def _go(self, active: list[ShardProcess]) -> None:

@@ -41,5 +41,7 @@ class RunState:
     end: End = field(default_factory=End)
     is_stopping: bool = False
     """No further requests are to be sent. Written by the engine's `stop`."""
+    stopped_s: float | None = None
+    """When that was, if the load was under way."""
     interrupted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by a signal, also after the load is over."""

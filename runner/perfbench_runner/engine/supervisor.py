@@ -12,6 +12,7 @@ from typing import Any
 from perfbench_runner.shard import shard
 from perfbench_runner.shard.ipc import Channel
 from perfbench_runner.shard.messages import Assignment, Wiring
+from perfbench_runner.shard.places import Places
 
 TICK_S = 0.25
 """How often it is looked whether a shard is overdue."""
@@ -32,6 +33,8 @@ class ShardProcess:
     """Requests given to it and not yet answered for."""
     is_done: bool = True
     """It has nothing to do in the stage under way, or has said that it is over."""
+    is_armed: bool = False
+    """It is ready for the stage that was announced."""
     is_gone: bool = False
     batch: list[Assignment] = field(default_factory=list)
     """Assigned, not sent to it yet."""
@@ -42,7 +45,7 @@ class ShardProcess:
             self.channel.send(message)
 
 
-def fork_shards(count: int, wiring: Wiring) -> list[ShardProcess]:
+def fork_shards(count: int, wiring: Wiring, places: Places) -> list[ShardProcess]:
     """Start shard processes. Call it before any thread or event loop starts: a fork takes neither along."""
     shards: list[ShardProcess] = []
     for number in range(count):
@@ -56,7 +59,7 @@ def fork_shards(count: int, wiring: Wiring) -> list[ShardProcess]:
             try:
                 for end in [ours, *(other.sock for other in shards)]:
                     end.close()  # else nobody would notice when the control process dies
-                shard.main(number, wiring, theirs)
+                shard.main(number, wiring, places, theirs)
                 code = 0
             finally:
                 os._exit(code)
@@ -76,16 +79,16 @@ class Supervisor:
         """When shards that were told to end are killed."""
 
     async def connect(
-        self, receive: Callable[[ShardProcess, tuple[Any, ...]], None], lost: Callable[[ShardProcess], None]
+        self, receive: Callable[[ShardProcess, tuple[Any, ...], int], None], lost: Callable[[ShardProcess], None]
     ) -> None:
-        """Open the channels. `receive` gets what shards say, `lost` a shard that is gone."""
+        """Open the channels. `receive` gets what shards say and its size in bytes, `lost` a shard that is gone."""
         for process in self.shards:
             await self._connect(process, receive, lost)
 
     async def _connect(
         self,
         process: ShardProcess,
-        receive: Callable[[ShardProcess, tuple[Any, ...]], None],
+        receive: Callable[[ShardProcess, tuple[Any, ...], int], None],
         lost: Callable[[ShardProcess], None],
     ) -> None:
         def closed() -> None:
@@ -94,7 +97,7 @@ class Supervisor:
             lost(process)
 
         _, process.channel = await asyncio.get_running_loop().create_connection(
-            lambda: Channel(lambda message: receive(process, message), closed), sock=process.sock
+            lambda: Channel(lambda message, size: receive(process, message, size), closed), sock=process.sock
         )
 
     def broadcast(self, *message: Any) -> None:
@@ -122,6 +125,16 @@ class Supervisor:
     def are_done(self) -> bool:
         """Whether no shard is at work."""
         return all(process.is_done for process in self.shards)
+
+    def armed(self, process: ShardProcess) -> None:
+        """A shard says that it is ready for its stage."""
+        process.is_armed = True
+        self.notify()
+
+    async def until_armed(self) -> None:
+        """Wait until all shards that have a part in the stage are ready for it, so that they begin together."""
+        while any(not (process.is_armed or process.is_done) for process in self.shards):
+            await self.change(TICK_S)
 
     def finished(self, process: ShardProcess) -> None:
         """A shard says that its part of the stage is over."""

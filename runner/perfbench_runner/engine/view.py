@@ -24,6 +24,7 @@ class View:
     ) -> None:
         self._state, self._load, self._live = state, load, live
         self._dispatcher, self._intake, self._store = dispatcher, intake, store
+        self._is_closed = False
         self._sent: Counter[int] = Counter()
         """By shard: requests of the stage that were sent, when the shard was last sampled."""
         self.samples: list[Sample] = []
@@ -78,5 +79,10 @@ class View:
         return progress_of(self._state, self._load, self._live, client)
 
     def store_server_metrics(self, rows: Iterable[tuple[float, int, str, str, str, float]]) -> None:
-        """Keep readings of the server's own metrics; raises StoreError."""
-        self._store.add_server_metrics(rows)
+        """Keep readings of the server's own metrics; nothing happens once the load is over. Raises StoreError."""
+        if not self._is_closed:
+            self._store.add_server_metrics(rows)
+
+    def close(self) -> None:
+        """Nothing more is stored."""
+        self._is_closed = True

@@ -1,13 +1,17 @@
-"""What to send, in order: items of the dataset become ready-made bodies, shortly before they are due.
+"""What to send, in order: entries of the dataset become ready-made bodies, shortly before they are due.
 
 Runs in the control process, ahead of the load: neither a dataset's work nor a plugin's `build_request` ever delays a
-stamp. One seeded sequence serves all shards, so any number of workers sends what one would.
+stamp. One seeded sequence of numbered entries serves all shards, so any number of workers sends what one would.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from random import Random
 from typing import Any
+
+import orjson
 
 from perfbench_api.resource import SpecError
 from perfbench_plugins.api.base import ApiPluginBase
@@ -23,40 +27,40 @@ REFUSALS = (SpecError, DatasetError, PluginError, TokenizerError)
 
 
 class Feed:
-    """The sequence of a run's requests: endless, unless the dataset brings its own schedule."""
+    """The sequence of a run's requests: endless, unless the dataset brings its own schedule.
 
-    def __init__(self, arguments: Arguments, dataset: DatasetPluginBase, api: ApiPluginBase) -> None:
-        self.arguments, self.dataset, self.api = arguments, dataset, api
-        self.random = Random(f"{arguments.random_seed}/lengths")
-        self.has_schedule = bool(getattr(dataset, "provides_arrival_schedule", False))
-        self.offset = arguments.dataset_offset
+    `make_dataset` makes the dataset plugin: again when an earlier entry is asked for, with the same seed and so with
+    the same entries. Belongs to the control process.
+    """
+
+    def __init__(
+        self, arguments: Arguments, make_dataset: Callable[[Arguments], DatasetPluginBase], api: ApiPluginBase
+    ) -> None:
+        self._all_arguments, self.api = arguments, api
+        self.arguments = arguments.for_stage(0)
+        """What plugins see of the stage under way."""
+        self._make_dataset = make_dataset
+        self.dataset = make_dataset(self.arguments)
+        self.has_schedule = bool(getattr(self.dataset, "provides_arrival_schedule", False))
+        self.dataset_entries: int | None = None
+        """How many entries the dataset has; None as long as its end was not seen."""
         self._items = self._all_items()
-        self._first: Item | None = None
-        self._waiting: PreparedRequest | None = None
+        self._position = 0
+        """Number of the entry that `_items` yields next."""
+        self._ahead: tuple[int, Item] | None = None
+        """An entry that was drawn and is still the next one."""
 
     def first(self) -> PreparedRequest:
         """The first request, which stays the first: a wrong dataset or plugin shows here, before any load."""
-        if self._waiting is None:
-            self._first = next(self._items)
-            self._waiting = self._prepare(self._first)
-            self.has_schedule = self.has_schedule or self._waiting.at_s is not None
-            self.first_body()  # of a conversation it is built here for the first time
-        return self._waiting
-
-    def __next__(self) -> PreparedRequest:
-        """The next request; raises StopIteration where a schedule ends, and REFUSALS."""
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            return waiting
-        return self._prepare(next(self._items))
-
-    def put_back(self, prepared: PreparedRequest) -> None:
-        """Give back the request that was drawn last: it is the next one again."""
-        self._waiting = prepared
+        number, item = self._peek_first()
+        prepared = self._prepare(number, item)
+        self.has_schedule = self.has_schedule or prepared.at_s is not None
+        self.first_body()  # of a conversation it is built here for the first time
+        return prepared
 
     def first_body(self) -> bytes:
         """The body of the first request, of a conversation's first turn."""
-        body = self.first().body
+        body = self._prepare(*self._peek_first()).body
         if isinstance(body, bytes):
             return body
         first_turn = prepare_request(self.api, body.turns[0].messages, body.parameters).body
@@ -64,43 +68,92 @@ class Feed:
 
     def test_request(self) -> PreparedRequest:
         """The first request with the shortest answer, to test the connection with."""
-        self.first()
-        if self._first is None:
-            raise AssertionError("first() sets it")
-        messages = self._first.messages
+        _, item = self._peek_first()
+        messages = item.messages
         if is_conversation(messages):
             messages = messages[0].messages
-        parameters = self._first.parameters(self.arguments)
+        parameters = item.parameters(self.arguments)
         extra = {name: value for name, value in (parameters.extra_args or {}).items() if name != "min_tokens"}
         short = parameters.model_copy(update={"max_tokens": 1, "min_tokens": None, "extra_args": extra})
-        return prepare_request(self.api, messages, short, self._first)
+        return prepare_request(self.api, messages, short, item)
 
-    def _prepare(self, item: Item) -> PreparedRequest:
+    def start_at(self, number: int, stage: int | None = None) -> None:
+        """Go on with this entry of the dataset, and with the arguments of this stage; raises REFUSALS.
+
+        Entries in between are drawn and left out; for an earlier entry the dataset is begun again.
+        """
+        if stage is not None:
+            self.arguments = self.dataset.query_parameters = self._all_arguments.for_stage(stage)
+        if number < self._next_number:
+            self.dataset = self._make_dataset(self.arguments)
+            self._items, self._position, self._ahead = self._all_items(), 0, None
+        while self._next_number < number:
+            if self.dataset_entries and number - self._position > self.dataset_entries:
+                self._position += (number - self._position) // self.dataset_entries * self.dataset_entries
+                continue
+            self._draw()
+
+    def __next__(self) -> PreparedRequest:
+        """The next request; raises StopIteration where a schedule ends, and REFUSALS."""
+        return self._prepare(*self._draw())
+
+    def put_back(self, prepared: PreparedRequest) -> None:
+        """Give back the request that was drawn last: it is the next one again."""
+        if prepared.entry is not None and prepared.item is not None:
+            self._ahead = (prepared.entry, prepared.item)
+
+    @property
+    def _next_number(self) -> int:
+        return self._position if self._ahead is None else self._ahead[0]
+
+    def _draw(self) -> tuple[int, Item]:
+        if self._ahead is not None:
+            drawn, self._ahead = self._ahead, None
+            return drawn
+        item = next(self._items)
+        self._position += 1
+        return self._position - 1, item
+
+    def _peek_first(self) -> tuple[int, Item]:
+        """The first entry that is sent; it stays the next one."""
+        offset = self.arguments.dataset_offset
+        try:
+            self.start_at(offset)
+            self._ahead = self._draw()
+        except StopIteration:  # a schedule that is shorter than the offset
+            raise DatasetError(self._nothing(self.dataset_entries or 0)) from None
+        if self.dataset_entries is not None and offset >= self.dataset_entries:
+            raise DatasetError(self._nothing(self.dataset_entries))
+        return self._ahead
+
+    def _prepare(self, number: int, item: Item) -> PreparedRequest:
         parameters = item.parameters(self.arguments)
         if isinstance(parameters.max_tokens, list):
-            length = self.random.randint(*parameters.max_tokens)
-            parameters = parameters.model_copy(update={"max_tokens": length})
+            # By number and not in sequence, so that an entry has its length wherever the sequence begins.
+            random = Random(f"{self.arguments.random_seed}/lengths/{number}")
+            parameters = parameters.model_copy(update={"max_tokens": random.randint(*parameters.max_tokens)})
         if is_conversation(item.messages):
             headers = dict(item.headers) if item.headers else None
-            return PreparedRequest(PreparedConversation(item.messages, parameters), headers, item.request_id, item.at_s)
-        return prepare_request(self.api, item.messages, parameters, item)
+            conversation = PreparedConversation(item.messages, parameters)
+            prepared = PreparedRequest(conversation, headers, item.request_id, item.at_s)
+        else:
+            prepared = prepare_request(self.api, item.messages, parameters, item)
+        return replace(prepared, entry=number, item=item, prompt_id=prompt_id(item.messages))
 
     def _all_items(self) -> Iterator[Item]:
         """The dataset's items, from its start again when it ends, unless it brings a schedule."""
         if self.arguments.prompt is not None:
             yield from map(Item, self._fixed(self.arguments.prompt))
-        skip = self.offset
         while True:
             seen = 0
             for messages in self._messages():
                 seen += 1
-                if seen > skip:
-                    yield item_of(messages)
-            if seen <= skip:
+                yield item_of(messages)
+            self.dataset_entries = seen
+            if not seen:
                 raise DatasetError(self._nothing(seen))
             if self.has_schedule:
                 return
-            skip = 0
 
     def _messages(self) -> Iterator[Any]:
         try:
@@ -114,7 +167,8 @@ class Feed:
     def _nothing(self, seen: int) -> str:
         name = self.arguments.dataset
         if seen:
-            return f"dataset.offset: {self.offset} leaves nothing of dataset {name!r}, which has {seen} entries"
+            offset = self.arguments.dataset_offset
+            return f"dataset.offset: {offset} leaves nothing of dataset {name!r}, which has {seen} entries"
         return (
             f"dataset: {name!r} yields nothing; is its file empty, or do minPromptLength and maxPromptLength"
             " leave everything out?"
@@ -134,3 +188,14 @@ class Feed:
 def is_conversation(messages: Any) -> bool:
     """Whether a dataset's item is a Conversation: a list of Turns."""
     return isinstance(messages, list) and bool(messages) and isinstance(messages[0], Turn)
+
+
+def prompt_id(messages: Any) -> int:
+    """A signed 64-bit number that tells prompts apart: the same one is the same prompt."""
+    if is_conversation(messages):
+        messages = messages[0].messages
+    try:
+        content = orjson.dumps(messages)
+    except TypeError:
+        content = repr(messages).encode(errors="replace")
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big", signed=True)

@@ -185,7 +185,7 @@ def _stages(spec: Spec) -> dict[str, Samples]:
 
 
 def _loop(stage: Stage) -> tuple[str, str]:
-    return ("open", stage.arrival) if stage.rate else ("closed", "")
+    return ("open", stage.arrival) if stage.is_open_loop else ("closed", "")
 
 
 def _objectives(spec: Spec) -> dict[tuple[str, ...], float]:

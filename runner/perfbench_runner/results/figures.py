@@ -149,8 +149,8 @@ def _stage_summary(
         prompt_tokens=distribution(rows["prompt_tokens"][ok]),
         errors=dict(rows.errors.most_common()),
         token_sources=dict(rows.token_sources.most_common()),
-        offered_rate_rps=stage.plan.get("rate"),
-        sent_rate_rps=_rate(sent) if stage.plan.get("rate") else None,
+        offered_rate_rps=_offered_rate(stage, scheduled),
+        sent_rate_rps=_rate(sent) if _is_open_loop(stage.plan) else None,
         conversations=_conversations(rows),
         prompts=before.add(rows),
         cached_prompt_share=_cached_share(rows),
@@ -160,8 +160,19 @@ def _stage_summary(
     lost = _lost_rate(summary, np.concatenate([scheduled, stage.unsent[:, 0]]))
     if lost:
         _blame(summary.client, f"{lost} (maxConcurrency held requests back)" if is_limited else lost)
-    summary.notes = notes(summary, span, estimate, choices)
+    summary.notes = notes(summary, span, estimate, choices, stage.plan)
     return summary
+
+
+def _is_open_loop(plan: dict[str, Any]) -> bool:
+    return "rate" in plan or plan.get("arrival") == "recorded"
+
+
+def _offered_rate(stage: Stage, scheduled: Array) -> float | None:
+    """The rate asked for; of recorded times, the rate that they have."""
+    if stage.plan.get("recordedTimes") != "played":
+        return stage.plan.get("rate")
+    return _rate(np.concatenate([scheduled, stage.unsent[:, 0]]))
 
 
 def _span(stage: Stage, rows: Rows) -> Span:
@@ -173,9 +184,9 @@ def _span(stage: Stage, rows: Rows) -> Span:
     begin_s = float(scheduled.min()) if begin_s is None else begin_s
     if deadline_s is None and "duration" in stage.plan:
         deadline_s = begin_s + parse_duration(stage.plan["duration"])
-    lanes = stage.plan.get("concurrency") if not stage.plan.get("rate") else None
+    lanes = None if _is_open_loop(stage.plan) else stage.plan.get("concurrency")
     overall = Span(float(rows["start_time"].min()), float(rows["completed_time"].max()), "overall")
-    if lanes is None and not stage.plan.get("rate"):
+    if lanes is None and not _is_open_loop(stage.plan):
         return Span(overall.start_s, overall.end_s, "overall", "the file does not say what load was asked for")
     times = StageTimes(begin_s, deadline_s, stop_s)
     return window(lanes, stage.plan.get("requests"), times, _units(rows), scheduled, overall)

@@ -1,13 +1,16 @@
 """What one must know to read a stage's figures right, in words. Pure functions."""
 
+from typing import Any
+
 from perfbench_runner.results.summary import StageSummary
 from perfbench_runner.results.throughput import Estimate
 from perfbench_runner.results.windows import Span
 
 
-def notes(stage: StageSummary, span: Span, estimate: Estimate | None, choices: int) -> list[str]:
+def notes(stage: StageSummary, span: Span, estimate: Estimate | None, choices: int, plan: dict[str, Any]) -> list[str]:
     """All of them, the most important first."""
     found = [
+        _recorded(plan),
         _window(span),
         _censored(stage),
         _repeats(stage),
@@ -16,6 +19,15 @@ def notes(stage: StageSummary, span: Span, estimate: Estimate | None, choices: i
         _resent(stage.requests.resent),
     ]
     return [note for note in found if note]
+
+
+def _recorded(plan: dict[str, Any]) -> str:
+    use = plan.get("recordedTimes")
+    if use == "unused":
+        return "the dataset's recorded times are not played, since this is a closed loop; arrival: recorded plays them"
+    if use == "played" and "rate" in plan:
+        return f"the dataset's recorded times are played; rate {plan['rate']:g} is not used"
+    return ""
 
 
 def _window(span: Span) -> str:

@@ -55,7 +55,8 @@ class Store:
         self.rows = 0
         self._is_dirty = False
         with told_in_words(self.path):
-            self.db = sqlite3.connect(self.path, isolation_level=None)
+            # One thread after the other: the summary is made in another one than the rows.
+            self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self.db.execute("PRAGMA page_size = 65536")  # rows of 20 kB and more: half the time of the default's
             self.db.execute("PRAGMA journal_mode = WAL")
             self.db.execute("PRAGMA synchronous = NORMAL")

@@ -1,5 +1,6 @@
 """A run: make the load and write the files. Whatever happens, what was measured is stored and summarised."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from perfbench_runner.run.conclude import Finished, conclude
 from perfbench_runner.run.facts import facts, redacted
 from perfbench_runner.run.folders import MANIFEST, SUMMARY
 from perfbench_runner.run.prepare import PreparedRun
+from perfbench_runner.shard.places import Places
 
 WRITER_NICENESS = 10
 """The control process yields the CPU to the shards: what it does can wait, a stamp cannot."""
@@ -35,18 +37,25 @@ def execute(prepared: PreparedRun, folder: Path, observers: Sequence[Observer] =
             (folder / MANIFEST).write_text(manifest)
         results.set_run(**facts(prepared, manifest, started))
         results.commit()
-        shards = fork_shards(prepared.workers, prepared.wiring)
+        places = Places()
+        shards = fork_shards(prepared.workers, prepared.wiring, places)
         if niceness and os.nice(0) == 0:
             os.nice(niceness)
 
         async def go() -> Finished:
-            engine = Engine(benchmark.spec, prepared.feed, shards, results, prepared.wiring.url, observers)
+            engine = Engine(benchmark.spec, prepared.feed, shards, places, results, prepared.wiring.url, observers)
             end = await engine.run()
-            finished = _finish(prepared, folder, results, end, started, engine.state.unmeasured)
-            await engine.observers.close(finished.outcome)
+            # In a thread: it may take minutes, and the endpoint still answers meanwhile.
+            in_thread = asyncio.get_running_loop().run_in_executor
+            unmeasured = engine.state.unmeasured
+            finished = await in_thread(None, _finish, prepared, folder, results, end, started, unmeasured)
+            await engine.observers.close(await in_thread(None, getattr, finished, "outcome"))
             return finished
 
-        return run_loop(go())
+        try:
+            return run_loop(go())
+        finally:
+            places.close()
 
 
 def _finish(

@@ -1,13 +1,13 @@
 """All that a run needs, checked and built: what can go wrong goes wrong here, before anything is sent."""
 
-import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from perfbench_api.resource import PerfBenchmark, SpecError
-from perfbench_api.sections import MockTarget, Tls
+from perfbench_api.sections import MockTarget, Stage, Tls
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
@@ -16,6 +16,7 @@ from perfbench_plugins.loading import load_entry_points, load_plugins
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
 from perfbench_runner.load.feed import REFUSALS, Feed
 from perfbench_runner.run import secrets
+from perfbench_runner.run.cpus import available_cpus, default_workers
 from perfbench_runner.shard.messages import Wiring
 from perfbench_runner.shard.transport import Limits, destination, tls_context
 
@@ -67,13 +68,13 @@ def prepare(
     if arguments.apply_chat_template is None:
         arguments.apply_chat_template = api_class.takes_chat(arguments.url)
     arguments.url = api_class.redirect(arguments.url, arguments)
-    dataset = _made(dataset_class, arguments)
-    if arguments.model is None and getattr(dataset, "requires_model", True):
+    feed = Feed(arguments, partial(_made, dataset_class), _made(api_class, arguments))
+    if arguments.model is None and getattr(feed.dataset, "requires_model", True):
         raise SpecError(
             ["spec.target.model: missing; name the model as the endpoint serves it (GET /v1/models lists them)"]
         )
-    feed = Feed(arguments, dataset, _made(api_class, arguments))
     feed.first()
+    benchmark = with_recorded_times(benchmark, feed.has_schedule)
     tls = _tls(target.tls)
     mock = None
     try:
@@ -84,7 +85,37 @@ def prepare(
     except BaseException:
         cleanup.close()
         raise
-    return PreparedRun(benchmark, arguments, feed, wiring, workers(benchmark.spec.runner.workers), cleanup, mock=mock)
+    workers = benchmark.spec.runner.workers or default_workers(available_cpus())
+    return PreparedRun(benchmark, arguments, feed, wiring, workers, cleanup, mock=mock)
+
+
+def benchmark_of(arguments: Arguments) -> dict[str, Any]:
+    """The manifest, as data, that flags stand for; without a load where none was asked for and the dataset brings one."""
+    data = arguments.to_benchmark().dump()
+    with suppress(PluginError):  # an unknown dataset: told when the run is prepared
+        if not arguments.asks_for_load and DatasetRegistry.get_class(arguments.dataset).provides_arrival_schedule:
+            del data["spec"]["load"]["stages"]
+    return data
+
+
+def with_recorded_times(benchmark: PerfBenchmark, has_schedule: bool) -> PerfBenchmark:
+    """The benchmark with the load that its dataset brings, where it has recorded times and no load was asked for.
+
+    Raises SpecError where recorded times are asked for and the dataset has none.
+    """
+    load = benchmark.spec.load
+    if has_schedule and "stages" not in load.model_fields_set:
+        benchmark = benchmark.model_copy(deep=True)
+        benchmark.spec.load.stages = [Stage(arrival="recorded")]
+    for index, stage in enumerate(load.stages):
+        if stage.arrival == "recorded" and not has_schedule:
+            raise SpecError(
+                [
+                    f"spec.load.stages[{index}].arrival: dataset {benchmark.spec.dataset.name!r} has no recorded times;"
+                    " give rate with arrival poisson or constant, or concurrency"
+                ]
+            )
+    return benchmark
 
 
 def _registered(registry: PluginRegistry, name: str, field_name: str) -> type[Any]:
@@ -103,14 +134,6 @@ def _made(plugin_class: type[Any], arguments: Arguments) -> Any:
         raise
     except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
         raise PluginError(f"plugin {plugin_class.__name__}: {blame(plugin_class, error)}") from error
-
-
-def workers(asked: int | None) -> int:
-    """Load-generating processes: as asked for, else one for each CPU, minus one for the writer."""
-    if asked is not None:
-        return asked
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cpus - 1)
 
 
 def start_mock(target: MockTarget, cleanup: ExitStack) -> "MockProcess":

@@ -1,18 +1,24 @@
-"""A closed loop in one shard: lanes, each of which sends its next request when its last one has ended."""
+"""A closed loop in one shard: lanes, each of which sends its next request when its last one has ended.
+
+How many lanes there are is a matter of all shards together (`places`): a lane that finds no request here gives its place
+back, and a shard that has requests waiting takes it. So the load is the one asked for until the last request was sent,
+however the requests were spread over the shards.
+"""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from perfbench_runner.shard.messages import Assignment
+from perfbench_runner.shard.messages import Assignment, Unsent
+from perfbench_runner.shard.places import Places
 
 RETRY_S = 0.05
-"""How soon a lane looks again whether the control process takes results: until then it sends nothing more."""
+"""How soon it is tried again to send while the control process does not take results."""
 
 
 class ClosedLoop:
-    """The lanes of one stage in this shard. Belongs to the shard's loop.
+    """This shard's lanes of one stage. Belongs to the shard's loop.
 
     A request is scheduled for the moment its lane became free, so that its dispatch lag is the client's own delay.
     """
@@ -20,70 +26,98 @@ class ClosedLoop:
     def __init__(
         self,
         lanes: int,
+        places: Places,
         perform: Callable[[Assignment, float], Awaitable[None]],
         start: Callable[[Coroutine[Any, Any, None]], None],
         is_blocked: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        self._lanes, self._perform, self._start, self._is_blocked, self._clock = (
-            lanes,
-            perform,
-            start,
-            is_blocked,
-            clock,
-        )
+        """`lanes`: how many places are this shard's from the beginning."""
+        self._lanes, self._places, self._perform, self._start = lanes, places, perform, start
+        self._is_blocked, self._clock = is_blocked, clock
+        self._loop = asyncio.get_running_loop()
         self._queue: deque[Assignment] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._is_fed = self._is_stopped = False
+        self._freed: deque[float] = deque()
+        """When places were given back here that were not taken here again, the earliest first."""
+        self._is_running = self._is_fed = self._is_stopped = self._is_watching = self._is_retrying = False
+        self._all_started = asyncio.Event()
 
     def feed(self, assignments: Sequence[Assignment]) -> None:
         """Take requests to send."""
-        self._queue.extend(assignments)
-        self._wake()
+        if not self._is_stopped:
+            self._queue.extend(assignments)
+            self._fill()
 
     def end_feed(self) -> None:
         """No more requests will come."""
         self._is_fed = True
-        self._wake()
+        self._fill()
 
-    def stop(self) -> None:
-        """Send no more."""
+    def stop(self) -> list[Unsent]:
+        """Send no more: the requests that were not sent. None was due: in a closed loop that is when a lane takes it."""
         self._is_stopped = True
-        self._wake()
-
-    def take_unsent(self) -> list[int]:
-        """Numbers of the requests that were not sent; they are forgotten here."""
-        unsent = [assignment.seq for assignment in self._queue]
+        unsent = [Unsent(assignment.seq) for assignment in self._queue]
         self._queue.clear()
+        self._fill()
         return unsent
 
     async def run(self, start_s: float) -> None:
-        """Start all lanes; they end by themselves."""
+        """Make the load; returns when the last request was started, or it was stopped."""
+        self._is_running = True
         for _ in range(self._lanes):
-            self._start(self._lane(start_s))
+            if self._can_send():
+                self._start(self._lane(self._queue.popleft(), start_s))
+            else:
+                self._give_back(start_s)
+        self._fill()
+        await self._all_started.wait()
 
-    async def _lane(self, free_s: float) -> None:
-        while (assignment := await self._next()) is not None:
+    async def _lane(self, assignment: Assignment, free_s: float) -> None:
+        while True:
             await self._perform(assignment, free_s)
             free_s = self._clock()
+            if not self._can_send():
+                break
+            assignment = self._queue.popleft()
+        if not self._is_stopped:
+            self._give_back(free_s)
+        self._fill()
 
-    async def _next(self) -> Assignment | None:
-        """The next request, or None when there is no more to come."""
-        while not self._is_stopped:
-            is_blocked = self._is_blocked()
-            if self._queue and not is_blocked:
-                return self._queue.popleft()
-            if self._is_fed and not self._queue:
-                return None
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            if is_blocked:
-                asyncio.get_running_loop().call_later(RETRY_S, self._wake)
-            await future
-        return None
+    def _give_back(self, free_s: float) -> None:
+        self._freed.append(free_s)
+        self._places.give_back(free_s)
 
-    def _wake(self) -> None:
-        while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(None)
+    def _fill(self) -> None:
+        """Start lanes in free places for the requests that wait, and be told of places where there are none."""
+        while self._can_send() and self._places.take():
+            freed_s = self._freed.popleft() if self._freed else self._places.freed_s
+            self._start(self._lane(self._queue.popleft(), freed_s or self._clock()))
+        self._watch(self._can_send())
+        if self._is_stopped or (self._is_running and self._is_fed and not self._queue):
+            self._all_started.set()
+        elif self._queue and self._is_running and self._is_blocked():
+            self._retry_soon()
+
+    def _can_send(self) -> bool:
+        return bool(self._queue) and self._is_running and not self._is_stopped and not self._is_blocked()
+
+    def _watch(self, is_wanted: bool) -> None:
+        """Be told when a place is free, or not."""
+        if is_wanted == self._is_watching:
+            return
+        self._is_watching = is_wanted
+        if is_wanted:
+            self._loop.add_reader(self._places.descriptor, self._fill)
+        else:
+            self._loop.remove_reader(self._places.descriptor)
+
+    def _retry_soon(self) -> None:
+        if self._is_retrying:
+            return
+
+        def retry() -> None:
+            self._is_retrying = False
+            self._fill()
+
+        self._is_retrying = True
+        self._loop.call_later(RETRY_S, retry)

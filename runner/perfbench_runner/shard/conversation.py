@@ -1,7 +1,7 @@
 """Playing a conversation: each turn is sent after the answer before it, and after its think time.
 
-A conversation holds its lane, or its place in an open loop, from its first turn to its last. It ends with a failure, or
-when the stage is stopped between two turns.
+In a closed loop a conversation holds its lane from its first turn to its last; in an open loop with a limit each turn
+takes a place of its own. It ends with a failure, or when the stage is stopped between two turns.
 """
 
 import asyncio
@@ -12,19 +12,16 @@ from typing import Any
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange, FailureKind
-from perfbench_plugins.reading import read
+from perfbench_plugins.reading import read_in_steps
 from perfbench_plugins.registry import PluginError
 from perfbench_runner.shard.messages import Assignment, Measurement
 from perfbench_runner.shard.request import PreparedConversation, PreparedRequest, prepare_request
 
 Send = Callable[[bytes, dict[str, str] | None], Awaitable[Exchange | BenchmarkData]]
 
-NOTHING_MORE = BenchmarkData(failure=FailureKind.UNFINISHED, error="not sent")
-"""Stands for the rest of a conversation that was stopped between two turns; it is no result."""
-
 
 class ConversationPlayer:
-    """Plays conversations of one shard. `stopped` is set when the stage sends no more requests."""
+    """Plays conversations of one shard's stage. `stopped` is set when the stage sends no more requests."""
 
     def __init__(
         self,
@@ -33,19 +30,25 @@ class ConversationPlayer:
         emit: Callable[[Measurement], None],
         stopped: asyncio.Event,
         clock: Callable[[], float],
+        take_place: Callable[[], Awaitable[bool]],
+        give_place_back: Callable[[], None],
     ) -> None:
+        """`take_place` waits until another request may be under way; false when it may not be sent any more.
+
+        The first turn finds its place taken, and the last one's is given back by whoever took that.
+        """
         self._api, self._send, self._emit, self._stopped, self._clock = api, send, emit, stopped, clock
+        self._take_place, self._give_place_back = take_place, give_place_back
 
     async def play(self, assignment: Assignment, conversation: PreparedConversation, scheduled_s: float) -> None:
-        """Send turn after turn; every one that was sent is emitted."""
+        """Send turn after turn; every one that was sent is emitted, and one that was due and not sent."""
         history: list[dict[str, Any]] = []
         for number, turn in enumerate(conversation.turns, start=1):
             if number > 1:
-                think_s = turn.tool_call_latency or 0.0
-                scheduled_s = self._clock() + think_s
-                await self._think(think_s)
-                if self._stopped.is_set():  # what was not sent is no result; the turn before was the last
-                    self._emit(Measurement(assignment.seq, scheduled_s, NOTHING_MORE))
+                self._give_place_back()
+                scheduled_s = self._clock() + (turn.tool_call_latency or 0.0)
+                if not await self._may_send_at(scheduled_s):
+                    self._emit(Measurement(assignment.seq, scheduled_s, None, number))
                     return
             history += turn.messages
             try:
@@ -56,12 +59,22 @@ class ConversationPlayer:
                 return
             body = _body(request)
             measured = await self._send(body, {**(assignment.headers or {}), **(request.headers or {})})
-            reply = None if measured.failure else self._reply(measured)
-            is_last = reply is None or number == len(conversation.turns)
+            is_end = bool(measured.failure) or number == len(conversation.turns)
+            reply = None if is_end else await self._reply(measured)
+            is_last = is_end or reply is None
             self._emit(Measurement(assignment.seq, scheduled_s, measured, number, is_last, body))
             if is_last:
                 return
             history.append({"role": "assistant", "content": reply})
+
+    async def _may_send_at(self, scheduled_s: float) -> bool:
+        """Wait for the turn's time, and for its place; false when the stage is stopped before."""
+        think_s = scheduled_s - self._clock()
+        if think_s > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(think_s):
+                    await self._stopped.wait()
+        return not self._stopped.is_set() and await self._take_place()
 
     def _request(
         self, conversation: PreparedConversation, number: int, history: list[dict[str, Any]]
@@ -74,17 +87,21 @@ class ConversationPlayer:
             parameters = parameters.model_copy(update=changes)
         return prepare_request(self._api, list(history), parameters)
 
-    def _reply(self, measured: Exchange | BenchmarkData) -> str | None:
-        """The answer's text, without its reasoning; None when the answer is a failure after all."""
-        if isinstance(measured, Exchange):
-            measured = read(measured, "", self._api.read_message)  # type: ignore[attr-defined]  # a DefaultApiPlugin
-        return measured.generated_text if measured.success else None
+    async def _reply(self, measured: Exchange | BenchmarkData) -> str | None:
+        """The answer's text, without its reasoning; None when the answer is a failure after all.
 
-    async def _think(self, seconds: float) -> None:
-        if seconds > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._stopped.wait()
+        A long answer is read in small steps: every other stream of this process waits for each of them.
+        """
+        if isinstance(measured, BenchmarkData):
+            return measured.generated_text if measured.success else None
+        steps = read_in_steps(measured, "", self._api.read_message)  # type: ignore[attr-defined]  # a DefaultApiPlugin
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                data: BenchmarkData = end.value
+                return data.generated_text if data.success else None
+            await asyncio.sleep(0)
 
 
 def _body(request: PreparedRequest) -> bytes:

@@ -31,8 +31,9 @@ class StageShare:
     index: int
     """Number of the stage; -1 is the warm-up."""
     concurrency: int | None
-    """Lanes of a closed loop; None for an open loop."""
-    max_concurrency: int | None = None
+    """Lanes that are this shard's from the beginning of a closed loop; None for an open loop."""
+    is_limited: bool = False
+    """Open loop: a request needs a place of those that all shards share."""
     duration_s: float | None = None
     grace_s: float = 30.0
     """How long requests may still take when the duration is over."""
@@ -54,10 +55,19 @@ class Measurement(NamedTuple):
 
     seq: int
     scheduled_s: float
-    exchange: Exchange | BenchmarkData
+    exchange: Exchange | BenchmarkData | None
+    """None: a conversation's turn that was due and was not sent, since the stage was stopped."""
     turn: int = 0
     """Of a conversation: 1 for its first turn; 0 for a single request."""
     is_last: bool = True
     """Nothing more comes of this assignment."""
     body: bytes = b""
     """Of a conversation: the body that was sent."""
+
+
+class Unsent(NamedTuple):
+    """An assignment that was not sent before its stage was over."""
+
+    seq: int
+    scheduled_s: float | None = None
+    """When it was due; None where it was not."""

@@ -30,6 +30,12 @@ class PreparedRequest:
     request_id: str | None = None
     at_s: float | None = None
     """When to send it, where the dataset says so: seconds from the start of its schedule."""
+    entry: int | None = None
+    """Number of the dataset's entry that it was made of; the connection test has none."""
+    item: Item | None = None
+    """That entry."""
+    prompt_id: int | None = None
+    """Signed 64-bit number that tells prompts apart."""
     is_warmup: bool = False
     """Sent in its place, but not measured: counted as a request of the warm-up."""
 
@@ -53,4 +59,4 @@ def prepare_request(
     if item is None:
         return PreparedRequest(content, headers or None, request_id, at_s)
     headers, at_s = {**headers, **(item.headers or {})}, at_s if item.at_s is None else item.at_s
-    return PreparedRequest(content, headers or None, item.request_id or request_id, at_s, item.is_warmup)
+    return PreparedRequest(content, headers or None, item.request_id or request_id, at_s, is_warmup=item.is_warmup)

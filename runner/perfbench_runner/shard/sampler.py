@@ -34,6 +34,7 @@ class Sampler:
 
     def start(self, stage: int) -> None:
         """Begin sampling for a stage."""
+        self.stop()
         self.stage = stage
         self._reset(time.perf_counter())
         self._tick()
@@ -43,8 +44,8 @@ class Sampler:
         if self._handle:
             self._handle.cancel()
             self._handle = None
-        if time.perf_counter() - self._began > SAMPLE_S / 10:
-            self._finish(time.perf_counter())
+            if time.perf_counter() - self._began > SAMPLE_S / 10:
+                self._finish(time.perf_counter())
 
     def _tick(self) -> None:
         now = time.perf_counter()

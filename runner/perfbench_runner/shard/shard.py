@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from time import perf_counter
+from traceback import format_exception
 from typing import Any
 
 from perfbench_plugins.benchmark_data import BenchmarkData
@@ -22,8 +23,10 @@ from perfbench_runner.results.client_health import Sample
 from perfbench_runner.shard.closed_loop import ClosedLoop
 from perfbench_runner.shard.conversation import ConversationPlayer
 from perfbench_runner.shard.ipc import Channel
-from perfbench_runner.shard.messages import Assignment, Measurement, StageShare, Wiring
+from perfbench_runner.shard.messages import Assignment, Measurement, StageShare, Unsent, Wiring
 from perfbench_runner.shard.open_loop import OpenLoop
+from perfbench_runner.shard.outbox import Outbox
+from perfbench_runner.shard.places import Places
 from perfbench_runner.shard.plugin_sender import PluginSender
 from perfbench_runner.shard.request import PreparedConversation
 from perfbench_runner.shard.sampler import Sampler
@@ -36,23 +39,22 @@ FLUSH_S = 0.05
 class Shard:
     """The measuring side of one process: serves the control process, one stage after the other."""
 
-    channel: Channel
-
-    def __init__(self, number: int, wiring: Wiring, clock: Callable[[], float] = perf_counter) -> None:
-        self.number, self.wiring, self.clock = number, wiring, clock
+    def __init__(self, number: int, wiring: Wiring, places: Places, clock: Callable[[], float] = perf_counter) -> None:
+        self.number, self.wiring, self.places, self.clock = number, wiring, places, clock
         self.transport = HttpTransport(wiring.limits, lambda: tls_context(**wiring.tls), first_address=number)
         self.destination = destination(wiring.url, wiring.headers)
         self.plugin_sender = PluginSender(wiring, clock) if wiring.plugin is not None else None
         self.in_flight = 0
         self.stage: _Stage | None = None
-        self.outbox: list[Measurement] = []
-        self.sampler = Sampler(number, self._emit_sample, self._state)
         self._quit = asyncio.Event()
+        self.channel = Channel(self._receive, self._quit.set)
+        self.outbox = Outbox(self.channel)
+        self.sampler = Sampler(number, self._emit_sample, self._state)
 
     async def run(self, sock: socket.socket) -> None:
         """Serve the control process at the other end of the socket until it says quit or is gone."""
         loop = asyncio.get_running_loop()
-        _, self.channel = await loop.create_connection(lambda: Channel(self._receive, self._quit.set), sock=sock)
+        await loop.create_connection(lambda: self.channel, sock=sock)
         self.channel.send(("ready",))
         await self._quit.wait()
         if self.stage:
@@ -62,18 +64,19 @@ class Shard:
             await self.plugin_sender.close()
         self.channel.close()
 
-    def _receive(self, message: tuple[Any, ...]) -> None:
+    def _receive(self, message: tuple[Any, ...], size: int) -> None:
         kind, *rest = message
         if kind == "stage":
             self.stage = _Stage(self, *rest)
+            calm_collector()
+            self.channel.send(("armed",))
         elif kind == "quit":
             self._quit.set()
         elif self.stage is not None:
             self.stage.receive(kind, *rest)
 
     def _state(self) -> tuple[int, int, int]:
-        connections = self.transport.open_connections
-        return self.in_flight, connections, self.channel.transport.get_write_buffer_size()
+        return self.in_flight, self.transport.open_connections, self.outbox.backlog_bytes
 
     def _emit_sample(self, sample: Sample) -> None:
         self.channel.send(("sample", sample))
@@ -90,16 +93,6 @@ class Shard:
         finally:
             self.in_flight -= 1
 
-    def emit(self, measurement: Measurement) -> None:
-        """Hand over a measurement with the next batch."""
-        self.outbox.append(measurement)
-
-    def flush(self) -> None:
-        """Hand over what was measured since the last time."""
-        if self.outbox:
-            self.channel.send(("results", self.outbox))
-            self.outbox = []
-
 
 class _Stage:
     """This shard's part of the stage under way, from its announcement to its last result."""
@@ -107,21 +100,37 @@ class _Stage:
     def __init__(self, shard: Shard, share: StageShare) -> None:
         self.shard, self.share = shard, share
         self.stopped = asyncio.Event()
-        self._player = ConversationPlayer(shard.wiring.api, shard.send, shard.emit, self.stopped, shard.clock)
         self.load = self._load()
+        self._player = self._conversation_player()
         self._tasks: set[asyncio.Task[None]] = set()
         self._runner: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
+        self._stopped_s: float | None = None
+        self._unsent: list[Unsent] = []
 
     def _load(self) -> ClosedLoop | OpenLoop:
         share, shard = self.share, self.shard
 
         def is_blocked() -> bool:
-            return shard.channel.is_blocked
+            return shard.outbox.is_full
 
         if share.concurrency is not None:
-            return ClosedLoop(share.concurrency, self._perform, self._start, is_blocked, shard.clock)
-        return OpenLoop(share.max_concurrency, self._perform, self._start, is_blocked, shard.clock)
+            return ClosedLoop(share.concurrency, shard.places, self._perform, self._start, is_blocked, shard.clock)
+        places = shard.places if share.is_limited else None
+        return OpenLoop(places, self._perform, self._start, is_blocked, shard.clock)
+
+    def _conversation_player(self) -> ConversationPlayer:
+        shard = self.shard
+        own = self.load if isinstance(self.load, OpenLoop) else _HeldLane(self.stopped)
+        return ConversationPlayer(
+            shard.wiring.api,
+            shard.send,
+            shard.outbox.add,
+            self.stopped,
+            shard.clock,
+            own.take_place,
+            own.give_place_back,
+        )
 
     def receive(self, kind: str, *values: Any) -> None:
         """A message of the control process about this stage."""
@@ -138,8 +147,10 @@ class _Stage:
 
     def stop(self, grace_s: float) -> None:
         """Send no more; what is under way may take `grace_s` longer."""
+        if not self.stopped.is_set():
+            self._stopped_s = self.shard.clock()
         self.stopped.set()
-        self.load.stop()
+        self._unsent += self.load.stop()
         self._timers.append(asyncio.get_running_loop().call_later(grace_s, self._cut_off))
 
     def abandon(self) -> None:
@@ -152,7 +163,6 @@ class _Stage:
 
     async def _run(self, start_s: float) -> None:
         shard = self.shard
-        calm_collector()
         await _sleep_until(start_s, shard.clock)
         shard.sampler.start(self.share.index)
         flusher = asyncio.get_running_loop().create_task(_flush_regularly(shard))
@@ -166,9 +176,9 @@ class _Stage:
             timer.cancel()
         flusher.cancel()
         shard.sampler.stop()
-        shard.flush()
+        await shard.outbox.drain()
         gc.collect()
-        shard.channel.send(("done", self.share.index, self.load.take_unsent()))
+        shard.channel.send(("done", self.share.index, self._unsent, self._stopped_s))
 
     def _on_deadline(self) -> None:
         self.shard.channel.send(("deadline",))
@@ -177,7 +187,13 @@ class _Stage:
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._on_task_over)
+
+    def _on_task_over(self, task: asyncio.Task[None]) -> None:
+        """A lane that broke is a mistake of ours: the load is no longer the one asked for, and somebody must be told."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.shard.channel.send(("broken", "".join(format_exception(error))))
 
     def _cut_off(self) -> None:
         for task in list(self._tasks):
@@ -188,13 +204,26 @@ class _Stage:
             await self._player.play(assignment, assignment.body, scheduled_s)
         else:
             measured = await self.shard.send(assignment.body, assignment.headers)
-            self.shard.emit(Measurement(assignment.seq, scheduled_s, measured))
+            self.shard.outbox.add(Measurement(assignment.seq, scheduled_s, measured))
+
+
+class _HeldLane:
+    """In a closed loop a conversation keeps its lane between its turns."""
+
+    def __init__(self, stopped: asyncio.Event) -> None:
+        self._stopped = stopped
+
+    async def take_place(self) -> bool:
+        return not self._stopped.is_set()
+
+    def give_place_back(self) -> None:
+        return
 
 
 async def _flush_regularly(shard: Shard) -> None:
     while True:
         await asyncio.sleep(FLUSH_S)
-        shard.flush()
+        shard.outbox.flush()
 
 
 async def _sleep_until(at_s: float, clock: Callable[[], float]) -> None:
@@ -213,14 +242,14 @@ def calm_collector() -> None:
     gc.set_threshold(50_000, 50, 1000)
 
 
-def main(number: int, wiring: Wiring, sock: socket.socket) -> None:
+def main(number: int, wiring: Wiring, places: Places, sock: socket.socket) -> None:
     """A shard process, from fork to end. Signals are the control process's business: it tells us to stop."""
     for number_of_signal in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number_of_signal, signal.SIG_IGN)
     raise_file_limit()
 
     async def start() -> None:
-        await Shard(number, wiring).run(sock)
+        await Shard(number, wiring, places).run(sock)
 
     run_loop(start())
 

@@ -60,7 +60,7 @@ def test_levels_given_twice_get_names_of_their_own() -> None:
     ("values", "words"),
     [
         ({"parallel": [1, 8, 16], "number": [1, 2]}, "number has 2 values and parallel has 3"),
-        ({"open_loop": True}, "open_loop needs a rate above 0"),
+        ({"open_loop": True, "rate": [0, 5], "number": [1, 1]}, "open_loop needs a rate above 0"),
         ({"paralel": 3}, "paralel: unknown argument; did you mean 'parallel'?"),
         ({"max_tokens": [1, 2, 3]}, "not a range"),
         ({"temperature": -1}, "temperature: "),
@@ -338,3 +338,18 @@ def test_evalscopes_flags_are_there_for_argparse() -> None:
     assert (found.parallel, found.number, found.headers) == ([1, 8], [2, 4], {"A": "b", "C": "d"})
     assert (found.stream, found.max_tokens, found.stop, found.extra_args) == (False, [5, 9], ["x"], {"top_k": 1})
     assert found.num_workers == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "stage"),
+    [
+        ({"open_loop": True}, {"arrival": "recorded"}),
+        ({"open_loop": True, "number": 5}, {"arrival": "recorded", "requests": 5}),
+        ({"open_loop": True, "duration": "20s"}, {"arrival": "recorded", "duration": "20s"}),
+    ],
+)
+def test_an_open_loop_without_a_rate_plays_the_times_that_the_dataset_has(
+    values: dict[str, Any], stage: dict[str, Any]
+) -> None:
+    (made,) = spec_of(**values).load.stages
+    assert made.model_dump(exclude_none=True) == stage

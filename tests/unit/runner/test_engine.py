@@ -14,7 +14,7 @@ from perfbench_runner.engine.engine import Engine
 async def test_a_signal_interrupts_the_load_and_not_what_comes_after_it(phase: Any, state: str) -> None:
     spec = PerfBenchmark.read({"metadata": {"name": "m"}, "spec": {"target": {"mock": {}}}}).spec
     nothing: Any = None
-    engine = Engine(spec, nothing, [], nothing, "http://x")
+    engine = Engine(spec, nothing, [], nothing, nothing, "http://x")
     engine.state.phase = phase
     engine.on_signal("SIGTERM")
     assert engine.state.end.state == state

@@ -58,6 +58,7 @@ def cut(
 
 
 def add(store: Store, data: BenchmarkData, scheduled: float | None = None, stage: int = 0, **fields: Any) -> None:
+    data.tidy()
     fields = {"seq": store.rows, "shard": 0} | fields
     store.add(Result(stage=stage, scheduled_s=data.start_time if scheduled is None else scheduled, data=data, **fields))
 

@@ -43,7 +43,9 @@ def result(success: bool = True, **fields: Any) -> Result:
         "error": None if success else "silent",
         "is_stream": True,
     }
-    return Result(0, 7, 1, 9.9, BenchmarkData(success=success, **given | fields), 0.01, 0.02, 0.3, 99)
+    data = BenchmarkData(success=success, **given | fields)
+    data.tidy()
+    return Result(0, 7, 1, 9.9, data, 0.01, 0.02, 0.3, 99)
 
 
 @pytest.fixture

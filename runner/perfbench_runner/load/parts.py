@@ -1,0 +1,39 @@
+"""Which part of the dataset each stage gets: fixed by the manifest alone, never by how fast the endpoint is.
+
+The dataset is one endless sequence of numbered entries. The warm-up takes the first ones; each stage begins where the
+one before it ends at the latest. So two runs of one manifest send the same prompts in the same stages, whatever they
+measure, and stages do not share prompts as long as the dataset has enough of them.
+"""
+
+from math import ceil, sqrt
+
+from perfbench_api.sections import Load, Stage
+
+MOST_RESERVED = 20_000
+"""Entries set aside for a closed loop that ends by time, where nobody knows how many it will need."""
+
+
+def first_entries(load: Load, offset: int = 0) -> list[int]:
+    """For each stage the number of its first entry; `offset` entries at the start are left out."""
+    begin, found = offset + load.warmup.requests, []
+    for stage in load.stages:
+        found.append(begin)
+        begin += reserved(stage)
+    return found
+
+
+def reserved(stage: Stage) -> int:
+    """How many entries are set aside for a stage: as many as it asks for, or hardly ever fewer than it can use."""
+    by_time = _by_time(stage)
+    return by_time if stage.requests is None else min(stage.requests, by_time)
+
+
+def _by_time(stage: Stage) -> int:
+    if stage.duration is None:
+        return stage.requests or 0
+    if stage.rate:
+        expected = stage.rate * stage.duration
+        return ceil(expected + 6 * sqrt(expected))  # a Poisson process has more once in a billion runs
+    if stage.requests is not None:
+        return stage.requests
+    return min(MOST_RESERVED, (stage.concurrency or 1) * ceil(stage.duration))

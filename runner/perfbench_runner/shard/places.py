@@ -1,0 +1,102 @@
+"""How many requests may be under way at once, for all shards of a run together.
+
+A pool of places that the shards share: who wants to send takes one, who is done gives it back, and whoever waits for one
+is woken. So a limit is a limit however many shards there are, and the last requests of a stage are never stuck behind a
+busy shard while another has nothing to do. On Linux the pool is one eventfd, elsewhere a pipe with a byte for each
+place: both are atomic between processes and wake an event loop, and neither needs the control process.
+"""
+
+import mmap
+import os
+import struct
+from contextlib import suppress
+
+_SLOT = struct.Struct("<d")
+_PIPE_PLACES = 16_384
+"""A pipe holds at least so many bytes on every system."""
+
+
+class Places:
+    """Make it before shards are forked: they inherit it. Counts are only set while no shard is at work."""
+
+    def __init__(self) -> None:
+        self._pool: _EventPool | _PipePool = _EventPool() if hasattr(os, "eventfd") else _PipePool()
+        self._freed = mmap.mmap(-1, mmap.PAGESIZE)
+
+    @property
+    def descriptor(self) -> int:
+        """Readable while there is a free place."""
+        return self._pool.read_end
+
+    def reset(self, free: int) -> None:
+        """Have exactly so many free places; raises ValueError for more than this system can share."""
+        while self._pool.take():
+            pass
+        self._pool.give(free)
+
+    def take(self) -> bool:
+        """Take a place if there is one; never blocks."""
+        return self._pool.take()
+
+    def give_back(self, at_s: float) -> None:
+        """Free a place, at this time of the run's clock."""
+        _SLOT.pack_into(self._freed, 0, at_s)
+        self._pool.give(1)
+
+    @property
+    def freed_s(self) -> float:
+        """When a place was last given back, on the run's clock; 0.0 for never."""
+        (at_s,) = _SLOT.unpack_from(self._freed, 0)
+        return float(at_s)
+
+    def close(self) -> None:
+        """Give the descriptors back to the system."""
+        self._pool.close()
+        self._freed.close()
+
+
+class _EventPool:
+    """An eventfd as a counting semaphore."""
+
+    def __init__(self) -> None:
+        self.read_end = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+
+    def take(self) -> bool:
+        try:
+            os.eventfd_read(self.read_end)
+        except BlockingIOError:
+            return False
+        return True
+
+    def give(self, count: int) -> None:
+        if count:
+            os.eventfd_write(self.read_end, count)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            os.close(self.read_end)
+
+
+class _PipePool:
+    """A pipe that holds one byte for each free place."""
+
+    def __init__(self) -> None:
+        self.read_end, self._write_end = os.pipe()
+        for end in (self.read_end, self._write_end):
+            os.set_blocking(end, False)
+
+    def take(self) -> bool:
+        try:
+            return bool(os.read(self.read_end, 1))
+        except BlockingIOError:
+            return False
+
+    def give(self, count: int) -> None:
+        if count > _PIPE_PLACES:
+            raise ValueError(f"no more than {_PIPE_PLACES} requests at a time can be shared on this system")
+        os.write(self._write_end, b"." * count)
+
+    def close(self) -> None:
+        for end in (self.read_end, self._write_end):
+            with suppress(OSError):
+                os.close(end)
