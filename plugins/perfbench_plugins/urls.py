@@ -1,12 +1,13 @@
 """Where requests go: URLs completed with an API's usual path, as EvalScope completes them."""
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 CHAT, COMPLETIONS = "chat/completions", "completions"
 ENDPOINTS = (CHAT, COMPLETIONS, "responses", "embeddings", "reranks", "rerank", "systemone", "decide")
 """Paths of OpenAI-like APIs: a URL that ends in one of them is complete."""
 DEFAULT_URL = "http://127.0.0.1:8877/v1/chat/completions"
 """EvalScope's, where none is given."""
+WRONG = SplitResult("", "", "", "", "")
 SUFFIXES = {
     "openai": CHAT,
     **dict.fromkeys(("openai_responses", "openai_response", "responses"), "responses"),
@@ -21,9 +22,9 @@ def completed(url: str, suffix: str, endpoints: tuple[str, ...] = ()) -> str:
 
     A suffix that begins with a slash goes after the host; another one after /v1, or after the path that there is.
     """
-    parts = urlsplit(url)
+    parts = _parts(url)
     path = parts.path.rstrip("/")
-    if not suffix or (path not in ("", "/v1") and (not endpoints or ends_in(url, *endpoints))):
+    if not suffix or parts is WRONG or (path not in ("", "/v1") and (not endpoints or ends_in(url, *endpoints))):
         return url
     if suffix.startswith("/"):
         return urlunsplit(parts._replace(path=suffix))
@@ -32,15 +33,23 @@ def completed(url: str, suffix: str, endpoints: tuple[str, ...] = ()) -> str:
 
 def ends_in(url: str, *endpoints: str) -> bool:
     """Whether a URL's path ends in one of these."""
-    path = urlsplit(url).path.rstrip("/")
+    path = _parts(url).path.rstrip("/")
     return any(path.endswith(f"/{endpoint}") for endpoint in endpoints)
 
 
 def redirected(url: str, endpoint: str, to: str) -> str:
     """The URL with another endpoint, where its path ends in this one."""
-    parts = urlsplit(url)
+    parts = _parts(url)
     path = parts.path.rstrip("/")
     return urlunsplit(parts._replace(path=path.removesuffix(endpoint) + to)) if ends_in(url, endpoint) else url
+
+
+def _parts(url: str) -> SplitResult:
+    """The parts of a URL; none of one that is wrong, which is told where it is used."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return WRONG
 
 
 def is_for_chat(url: str, api: str = "") -> bool:

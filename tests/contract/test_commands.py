@@ -55,7 +55,6 @@ def test_a_command_that_would_be_another_run_is_refused_with_the_way_out(name: s
     assert way_out in result.stderr
 
 
-@pytest.mark.skip(reason="a stage needs a rate, even where the dataset says when to send")
 @pytest.mark.parametrize("name", TRACES)
 def test_a_command_whose_dataset_says_when_to_send_needs_no_rate(name: str, folder: Path) -> None:
     assert dry_run(TRACES[name], folder).exit_code == 0

@@ -28,7 +28,7 @@ from perfbench_runner.run.conclude import Finished
 from perfbench_runner.run.execute import WRITER_NICENESS, execute
 from perfbench_runner.run.facts import own_version, redacted
 from perfbench_runner.run.folders import new_folder, own_folder
-from perfbench_runner.run.prepare import PreparedRun, prepare
+from perfbench_runner.run.prepare import PreparedRun, benchmark_of, prepare
 
 PATH = click.Path(path_type=Path)
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ main.add_command(plugins_command)
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load a plugin of your own first.")
 @click.option("--calibrate", is_flag=True, help="Measure this client's own error first and put it beside the result.")
 @click.option("--listen", metavar="HOST:PORT", help="Serve /healthz, /progress and /metrics while running.")
+@click.option("--no-fail", is_flag=True, help="Exit with 0 whatever the verdict; a run that failed still exits with 1.")
 @click.option("--termination-message", type=PATH, hidden=True)
 @evalscope_flags
 def run(
@@ -89,13 +90,15 @@ def run(
     quiet: bool,
     calibrate: bool,
     listen: str | None,
+    no_fail: bool,
     termination_message: Path | None,
     **flags: Any,
 ) -> None:
     """Run a PerfBenchmark FILE, or one described by flags named as in `evalscope perf`.
 
     \b
-    Exit codes: 0 fine, 1 the run failed or too many requests did, 2 bad input, 130 interrupted.
+    Exit codes: 0 fine, 1 the run failed or too many requests did, 2 bad input, 3 verdict Failed,
+    4 verdict Inconclusive, 130 interrupted.
     """
     logging.basicConfig(
         level=logging.DEBUG if flags.get("debug") else logging.WARNING, format="%(levelname)s %(message)s"
@@ -115,7 +118,7 @@ def run(
             prepared.calibration = _calibration(benchmark)
         finished = _watch(prepared, folder, quiet, monitors)
     _report(finished, as_json)
-    sys.exit(finished.exit_code)
+    sys.exit(0 if no_fail and finished.end.state == "complete" else finished.exit_code)
 
 
 def _benchmark(
@@ -132,7 +135,10 @@ def _benchmark(
     if not flags:
         raise SpecError(["nothing to run; give a manifest FILE, or --url and --model (see perfbench run --help)"])
     arguments = arguments_of(flags)
-    data = arguments.to_benchmark().dump()
+    # EvalScope's default URL is for its programs: nobody who forgets --url means that address.
+    if "url" not in flags and not flags.get("api", "").startswith("local"):
+        raise SpecError(["--url: missing; give url, the address of the endpoint (perfbench mock serves one to try)"])
+    data = benchmark_of(arguments)
     for override in overrides:
         manifest.assign(data, override)
     return PerfBenchmark.read(data), *secrets.of_arguments(arguments), arguments

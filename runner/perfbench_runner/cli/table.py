@@ -7,6 +7,9 @@ from rich.text import Text
 from perfbench_runner.results.summary import Distribution, StageSummary, Summary
 from perfbench_runner.run.calibrate import Calibration
 
+STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
+RARE = ("unfinished", "unsent", "resent")
+"""Counts that are shown where there are any."""
 COLOURS = {
     "valid": "green",
     "degraded": "yellow",
@@ -28,6 +31,8 @@ def show_summary(console: Console, summary: Summary) -> None:
         if stage.errors:
             kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
             console.print(f"{stage.name}: {stage.requests.failed} failed: {kinds}", style="red", soft_wrap=True)
+        for note in stage.notes:
+            console.print(f"{stage.name}: {note}", style="yellow", soft_wrap=True)
     _show_client(console, summary)
     _show_verdict(console, summary)
 
@@ -35,14 +40,15 @@ def show_summary(console: Console, summary: Summary) -> None:
 def _load_table(summary: Summary) -> Table:
     table = Table(title=summary.name, title_justify="left")
     table.add_column("stage")
-    for column in ("requests", "failed", "duration s", "req/s", "output tok/s", "input tok/s"):
+    counts = ["failed", *(name for name in RARE if any(getattr(stage.requests, name) for stage in summary.stages))]
+    for column in ("requests", *counts, "window s", "req/s", "output tok/s", "input tok/s"):
         table.add_column(column, justify="right")
     for stage in summary.stages:
         table.add_row(
             stage.name,
             str(stage.requests.total),
-            str(stage.requests.failed),
-            f"{stage.duration_s:.2f}",
+            *(str(getattr(stage.requests, name)) for name in counts),
+            f"{stage.window.duration_s:.2f}" if stage.window else "-",
             _number(stage.request_throughput_rps),
             _number(stage.output_token_throughput_tps),
             _number(stage.input_token_throughput_tps),
@@ -64,7 +70,7 @@ def _latency_table(stage: StageSummary) -> Table:
     }
     for name, figures in rows.items():
         if figures.count:
-            table.add_row(name, *(_ms(value) for value in _statistics(figures)))
+            table.add_row(name, *_statistics(figures))
     return table
 
 
@@ -94,8 +100,16 @@ def _server_table(summary: Summary) -> Table:
     return table
 
 
-def _statistics(figures: Distribution) -> list[float | None]:
-    return [figures.mean, figures.p50, figures.p90, figures.p95, figures.p99, figures.p99_9, figures.max]
+def _statistics(figures: Distribution) -> list[str]:
+    """Milliseconds; of what is only known to be longer, at least so many."""
+    return [
+        _ms(getattr(figures, name)) if getattr(figures, name) is not None else _at_least(figures.lower_bounds.get(name))
+        for name in STATISTICS
+    ]
+
+
+def _at_least(seconds: float | None) -> str:
+    return "-" if seconds is None else f"≥{_ms(seconds)}"
 
 
 def _show_client(console: Console, summary: Summary) -> None:

@@ -117,7 +117,7 @@ def _run(
         truth: dict[str, Any] = {}
         prepared.cleanup.callback(lambda: truth.update(_stats(prepared)))
         finished = execute(prepared, Path(folder))
-        if finished.exit_code:
+        if finished.end.state != "complete":
             raise RuntimeError(f"calibration failed: {finished.end.message}")
         return finished, truth
 

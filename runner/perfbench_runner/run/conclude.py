@@ -33,8 +33,10 @@ class Finished:
 
     @property
     def exit_code(self) -> int:
-        """0 fine, 1 failed or too many errors, 130 interrupted."""
-        return {"interrupted": 130, "failed": 1}.get(self.end.state, 0)
+        """0 fine, 1 failed or too many errors, 130 interrupted; of a run that went to its end, 3 Failed, 4 Inconclusive."""
+        if self.end.state != "complete":
+            return {"interrupted": 130, "failed": 1}[self.end.state]
+        return {"Failed": 3, "Inconclusive": 4}.get(self.summary.verdict, 0)
 
     @cached_property
     def outcome(self) -> Outcome:
@@ -92,8 +94,18 @@ def conclude(
         return results.close(), summary, end
     except StoreError as error:
         end = End("failed", "CannotStore", f"{error} What was stored is in {results.path}")
-        with closing(sqlite3.connect(results.path)) as db:
-            return results.path, summarise_run(db, benchmark, end, started, unmeasured), end
+        return results.path, _summary_of_what_is_there(results.path, benchmark, end, started, unmeasured), end
+
+
+def _summary_of_what_is_there(
+    path: Path, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
+) -> Any:
+    """The summary of a file that could not be finished; without any stage where it cannot be read either."""
+    with closing(sqlite3.connect(path)) as db:
+        try:
+            return summarise_run(db, benchmark, end, started, unmeasured)
+        except StoreError:
+            return _summary([], benchmark, end, started, unmeasured)
 
 
 def summarise_run(
@@ -101,9 +113,7 @@ def summarise_run(
 ) -> Any:
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
-    from perfbench_runner.results.figures import summarise, worst_client
-    from perfbench_runner.results.objectives import evaluate, verdict
-    from perfbench_runner.results.summary import Summary
+    from perfbench_runner.results.figures import summarise
     from perfbench_runner.results.verdict import too_many_failures
     from perfbench_runner.server.figures import server_figures
 
@@ -111,6 +121,16 @@ def summarise_run(
     failure = too_many_failures(stages, benchmark.spec.load.max_failed_share)
     if failure and end.state == "complete":
         end.state, end.reason, end.message = "failed", "TooManyFailures", failure
+    return _summary(stages, benchmark, end, started, unmeasured)
+
+
+def _summary(
+    stages: list[Any], benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
+) -> Any:
+    from perfbench_runner.results.figures import worst_client
+    from perfbench_runner.results.objectives import evaluate, verdict
+    from perfbench_runner.results.summary import Summary
+
     summary = Summary(
         name=benchmark.metadata.name,
         verdict=None,

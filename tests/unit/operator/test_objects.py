@@ -166,6 +166,7 @@ def test_runner_pod_is_restricted_and_has_no_token() -> None:
     assert container()["command"] == [
         *("perfbench", "run", "/etc/perfbench/manifest.yaml", "--results-dir", f"/results/models/chat/{UID}"),
         *("--listen", ":9090", "--termination-message", "/dev/termination-log"),
+        "--no-fail",
     ]
 
 
