@@ -132,7 +132,8 @@ def test_beyond_max_concurrency_requests_wait_and_it_shows(mock: Start, perfbenc
     stage = run.stage
     assert stage["dispatch_lag_s"]["max"] > 0.3
     assert stage["scheduled_latency_s"]["max"] > stage["e2e_latency_s"]["max"] + 0.3
-    assert any("maxConcurrency 4 held requests back" in note for note in stage["notes"])
+    assert stage["client"]["state"] != "valid"
+    assert any("maxConcurrency held requests back" in reason for reason in stage["client"]["reasons"])
 
 
 def bodies(run: Any) -> list[str]:

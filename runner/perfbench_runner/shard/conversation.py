@@ -69,8 +69,8 @@ class ConversationPlayer:
 
     async def _may_send_at(self, scheduled_s: float) -> bool:
         """Wait for the turn's time, and for its place; false when the stage is stopped before."""
-        think_s = scheduled_s - self._clock()
-        if think_s > 0:
+        # Again until it is time: a loop's timers count whole milliseconds and may be early.
+        while not self._stopped.is_set() and (think_s := scheduled_s - self._clock()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(think_s):
                     await self._stopped.wait()
