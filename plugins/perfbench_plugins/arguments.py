@@ -36,7 +36,10 @@ def same_as(section: type[Section], name: str, **changes: Any) -> Any:
 
 
 class Arguments(AsEvalScope, Endpoint, Prompts, Request):
-    """A benchmark, flat. Fields and defaults are those of `evalscope perf`; unknown ones are errors."""
+    """A benchmark, flat. Fields and defaults are those of `evalscope perf`; unknown ones are errors.
+
+    As long as that contract is: plugins and programs use all of these fields, constructors and properties.
+    """
 
     url: str | None = same_as(Endpoint, "url", default=DEFAULT_URL)
     api_key: SecretStr | None = None

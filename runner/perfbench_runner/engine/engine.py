@@ -108,15 +108,8 @@ class Engine:
         self._live.begin()
         self._view.begin_stage()
         if number >= 0:
-            self._guarded(self._store.set_stage, number, stage.title, self._plan(stage))
+            self._guarded(self._store.set_stage, number, stage.title, _plan(stage, self._feed.has_schedule))
             self.observers.stage(self._view)
-
-    def _plan(self, stage: Stage) -> dict[str, Any]:
-        """The stage as it is run: as the manifest has it, and what becomes of times that the dataset has recorded."""
-        plan = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
-        if self._feed.has_schedule:
-            plan["recordedTimes"] = "played" if stage.is_open_loop else "unused"
-        return plan
 
     def began(self, number: int, began_s: float, stage: Stage) -> None:
         """Its load begins at this time."""
@@ -245,3 +238,11 @@ class Engine:
                 self._guarded(self._store.commit)
                 committed_s = self.clock()
             self.observers.tick(self._view)
+
+
+def _plan(stage: Stage, has_schedule: bool) -> dict[str, Any]:
+    """The stage as it is run: as the manifest has it, and what becomes of times that the dataset has recorded."""
+    plan = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
+    if has_schedule:
+        plan["recordedTimes"] = "played" if stage.is_open_loop else "unused"
+    return plan
