@@ -325,7 +325,7 @@ def test_rules_are_told_at_apply(release: Release, namespace: Namespace) -> None
             namespace.apply(benchmark("wrong", release.demo, **spec) if "target" not in spec else _with(spec))
     with pytest.raises(CommandError, match="48 characters"):
         namespace.apply(benchmark("a" * 49, release.demo))
-    assert "Load levels" in namespace.kubectl("explain", "perfbenchmark.spec.load")
+    assert "Stages of the load" in namespace.kubectl("explain", "perfbenchmark.spec.load")
 
 
 def _with(spec: dict[str, Any]) -> dict[str, Any]:
