@@ -6,11 +6,16 @@ each other, not with a clock: L = X W (Little) holds on a busy machine, too.
 """
 
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+COMMAND = [str(Path(sys.executable).parent / "perfbench")]
 
 
 def in_flight(run: Any, stage: int = 0) -> list[tuple[float, int]]:
@@ -268,3 +273,83 @@ def test_a_file_that_cannot_be_summarised_is_told_in_words(mock: Any, perfbench:
     db.close()
     assert run.wait() == 1
     assert "Traceback" not in run.stderr
+
+
+SLOW = """
+import time
+from perfbench_plugins.datasets.base import DatasetPluginBase
+from perfbench_plugins.registry import register_dataset
+
+@register_dataset("slow")
+class Slow(DatasetPluginBase):
+    def build_messages(self):
+        while True:
+            time.sleep(0.1)
+            yield [{"role": "user", "content": "x"}]
+"""
+
+
+def test_arrivals_for_which_a_slow_dataset_had_nothing_are_counted(
+    mock: Any, perfbench: Any, spec_for: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    stage = {"rate": 50, "arrival": "constant", "duration": "2s"}
+    sections = {"dataset": {"name": "slow"}, "plugins": [{"file": str(tmp_path / "slow.py")}]}
+    run = perfbench(spec_for(mock(), stage, **sections))
+    assert run.wait() == 0
+    counts = run.stage["requests"]
+    assert counts["total"] + counts["unsent"] == 100
+    assert counts["unsent"] > 50
+    assert run.query("SELECT count(*), count(DISTINCT seq) FROM unsent")[0] == (counts["unsent"],) * 2
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_how_often_the_dataset_was_gone_through_is_told(
+    mock: Any, perfbench: Any, spec_for: Any, tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / "ten.txt").write_text("".join(f"line {number}\n" for number in range(10)))
+    dataset = {"name": "line_by_line", "path": str(tmp_path / "ten.txt")}
+    spec = spec_for(mock(), {"concurrency": 3, "requests": 25}, dataset=dataset, runner={"workers": workers})
+    run = perfbench(spec)
+    assert run.wait() == 0
+    assert run.stage["prompts"] == {"distinct": 10, "repeated": 15, "dataset_passes": 2.5}
+
+
+def test_a_turn_that_was_due_after_the_stage_is_not_unsent(
+    mock: Any, perfbench: Any, spec_for: Any, tmp_path: Path
+) -> None:
+    turns = [{"role": role, "content": "x"} for _ in range(4) for role in ("user", "assistant")]
+    (tmp_path / "chats.jsonl").write_text(json.dumps(turns) + "\n")
+    args = {"think_time": 0.4}
+    dataset = {"name": "custom_multi_turn", "path": str(tmp_path / "chats.jsonl"), "args": args}
+    stages = [{"name": str(number), "concurrency": 7, "duration": "700ms"} for number in range(3)]
+    run = perfbench(spec_for(mock(), *stages, dataset=dataset, load={"gracePeriod": "0s"}, runner={"workers": 3}))
+    assert run.wait() == 0
+    late = "SELECT count(*) FROM unsent JOIN stage USING (stage) WHERE scheduled_time >= deadline_time"
+    assert run.query(late)[0][0] == 0
+
+
+def test_a_killed_stage_is_judged_until_it_was_last_heard_of(mock: Any, perfbench: Any, spec_for: Any) -> None:
+    """A stage of a minute is killed after two seconds: its throughput is of those two."""
+    server = mock(ttft_s=0.05)
+    run = perfbench(spec_for(server, {"concurrency": 4, "duration": "60s"}, runner={"workers": 2}))
+    run.wait_for_rows(100)
+    run.signal(signal.SIGKILL)
+    run.process.communicate()
+    recovered = subprocess.run([*COMMAND, "recover", str(run.folder)], capture_output=True, text=True, timeout=60)
+    assert recovered.returncode == 0, recovered.stderr
+    window = run.stage["window"]
+    assert window["duration_s"] < 20
+    latency_s = run.stage["scheduled_latency_s"]["mean"]
+    assert run.stage["request_throughput_rps"] * latency_s == pytest.approx(4, rel=0.25)
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_a_stage_in_which_nothing_succeeded_has_failed_and_says_so(
+    mock: Any, perfbench: Any, spec_for: Any, share: float
+) -> None:
+    spec = spec_for(mock(error_rate=1.0), target={"connectionTest": False}, load={"maxFailedShare": share})
+    run = perfbench(spec)
+    assert run.wait() == 1
+    assert ("none of 40 requests" in run.stderr) == (share == 1.0)
+    assert ("maxFailedShare 0.2 allows" in run.stderr) == (share != 1.0)

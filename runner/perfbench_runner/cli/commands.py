@@ -262,7 +262,9 @@ def recover(folder: Path) -> None:
     """Turn what a killed run had committed into its results file and summary, and print it."""
     from perfbench_runner.run import conclude
 
-    _report(conclude.recover(folder), as_json=False)
+    finished = conclude.recover(folder)
+    _report(finished, as_json=False)
+    sys.exit(1 if finished.end.state == "failed" else 0)
 
 
 @main.command(short_help="Print what a field of the manifest means.")

@@ -7,6 +7,7 @@ to the shard that will need one first. Which lane sends it is up to the shards: 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
@@ -43,6 +44,12 @@ class Dispatcher:
         self._arrivals: Iterator[float] | None = None
         self._ahead: deque[tuple[PreparedRequest, float | None]] = deque()
         """The next request and its time: drawn, not yet given to a shard."""
+        self._drawn_last: list[tuple[PreparedRequest, float | None]] = []
+        """What was drawn and not given to a shard before the stage was over."""
+        self._offsets: dict[int, float] = {}
+        """Open loop: times of the requests that were given to shards."""
+        self._too_late: list[tuple[int, float]] = []
+        """Of those, the ones that reached their shard when the stage was over."""
         self._schedule_began_s: float | None = None
         self._stage_began_s: float | None = None
         self._until_s: float | None = None
@@ -79,9 +86,34 @@ class Dispatcher:
 
     def end(self) -> None:
         """The stage is over: nothing of it is pending any more, and what was drawn ahead is the next one again."""
+        self._drawn_last = list(self._ahead)
+        self._too_late = [(seq, self._offsets[seq]) for seq in self.pending if seq in self._offsets]
+        self._offsets.clear()
         self.pending.clear()
         if self._ahead:
             self._feed.put_back(self._ahead.popleft()[0])
+
+    def take_never_drawn(self, until_s: float) -> list[tuple[int, float]]:
+        """Numbers and times of arrivals that were due before `until_s` and for which the dataset had nothing in time.
+
+        They never reached a shard, or only when the stage was over. Of times that the dataset itself brings nothing is
+        known. Call it once, when the stage is over.
+        """
+        if self._arrivals is None or self._stage_began_s is None:
+            return []
+        late = ((seq, self._stage_began_s + offset_s) for seq, offset_s in self._too_late)
+        found = [(seq, at_s) for seq, at_s in late if at_s < until_s]
+        return found if self._feed.has_schedule else found + self._not_drawn(self._stage_began_s, until_s)
+
+    def _not_drawn(self, began_s: float, until_s: float) -> list[tuple[int, float]]:
+        found: list[tuple[int, float]] = []
+        if self._arrivals is None:
+            return found
+        offsets = chain((at_s for _, at_s in self._drawn_last if at_s is not None), self._arrivals)
+        while len(found) < self._remaining and (at_s := began_s + next(offsets)) < until_s:
+            found.append((self._seq, at_s))
+            self._seq += 1
+        return found
 
     def refill(self) -> None:
         """Give every shard what it will need soon; a little at a time, so that results get their turn."""
@@ -177,6 +209,9 @@ class Dispatcher:
         self._seq += 1
         if at_s is not None:
             self._due_times.append(at_s)
+            self._offsets[self._seq - 1] = at_s
+            if len(self._offsets) > 2 * len(self.pending) + 1000:  # most were answered for since
+                self._offsets = {seq: self._offsets[seq] for seq in self.pending if seq in self._offsets}
 
     def _send_batches(self) -> None:
         for process in self._supervisor.shards:

@@ -124,6 +124,11 @@ class Engine:
         self._guarded(self._store.commit)
         if number < 0:
             return
+        until_s = self._dispatcher.ends_s(times.ended_s if times.stopped_s is None else times.stopped_s)
+        for seq, scheduled_s in self._dispatcher.take_never_drawn(until_s):
+            self._guarded(self._store.add_unsent, number, seq, scheduled_s, until_s)
+        if self._feed.dataset_entries is not None:
+            self._guarded(partial(self._store.set_run, dataset_entries=self._feed.dataset_entries))
         self.observers.stage(self._view)
         self._guarded(self._store.end_stage, number, times.ended_s, times.feed_s, times.stopped_s)
 
@@ -152,16 +157,18 @@ class Engine:
             self._guarded(self._store.add_sample, sample)
 
     def _on_done(self, process: ShardProcess, stage: int, unsent: list[Unsent], stopped_s: float | None) -> None:
+        until_s = self._dispatcher.ends_s(float("inf") if stopped_s is None else stopped_s)
         for seq, scheduled_s in unsent:
             self._dispatcher.pending.pop(seq, None)
-            if scheduled_s is not None and stopped_s is not None and stage >= 0:
-                self._guarded(self._store.add_unsent, stage, seq, scheduled_s, stopped_s)
+            if scheduled_s is not None and scheduled_s < until_s and stage >= 0:
+                self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s)
         self._supervisor.finished(process)
 
     def _on_unsent_turn(self, stage: int, seq: int, scheduled_s: float) -> None:
         if stage >= 0:
             until_s = self._dispatcher.ends_s(self.clock() if self.state.stopped_s is None else self.state.stopped_s)
-            self._guarded(self._store.add_unsent, stage, seq, scheduled_s, max(scheduled_s, until_s))
+            if scheduled_s < until_s:  # else it was due after the stage was over
+                self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s)
 
     def _on_broken(self, process: ShardProcess, trace: str) -> None:
         LOG.error("load-generating process %d: %s", process.number, trace)

@@ -34,7 +34,7 @@ class Intake:
     ) -> None:
         """`take` gets every result, those of the connection test and the warm-up included.
 
-        `unsent` gets stage, number and due time (seconds) of a conversation's turn that was due and not sent.
+        `unsent` gets stage, number and due time (seconds) of a conversation's turn that was not sent.
         """
         self._api, self._supervisor, self._dispatcher = feed.api if feed else None, supervisor, dispatcher
         self._take, self._tell_unsent, self._clock = take, unsent, clock
@@ -106,8 +106,7 @@ class Intake:
         pending = self._dispatcher.pending
         prepared = pending.pop(measurement.seq, None) if measurement.is_last else pending.get(measurement.seq)
         if measurement.exchange is None:
-            if measurement.scheduled_s < self._clock():
-                self._tell_unsent(self.stage, measurement.seq, measurement.scheduled_s)
+            self._tell_unsent(self.stage, measurement.seq, measurement.scheduled_s)
             return
         result = self._result(process, measurement, measurement.exchange, prepared)
         self.ended[process.number] += 1

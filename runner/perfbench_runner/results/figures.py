@@ -18,7 +18,7 @@ from perfbench_runner.results import client_health as health
 from perfbench_runner.results.notes import notes
 from perfbench_runner.results.quantiles import Array, GapHistogram, distribution
 from perfbench_runner.results.repeats import SentBefore
-from perfbench_runner.results.rows import Rows, gaps_of, read_gaps, read_rows
+from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_gaps, read_rows
 from perfbench_runner.results.store import StoreError
 from perfbench_runner.results.summary import ClientHealth, Conversations, Distribution, Requests, StageSummary, Window
 from perfbench_runner.results.throughput import overall_throughput, per_second, window_throughput
@@ -150,18 +150,25 @@ def _stage_summary(
         errors=dict(rows.errors.most_common()),
         token_sources=dict(rows.token_sources.most_common()),
         offered_rate_rps=_offered_rate(stage, scheduled),
-        sent_rate_rps=_rate(sent) if _is_open_loop(stage.plan) else None,
+        sent_rate_rps=_rate(sent[_begins(rows)]) if _is_open_loop(stage.plan) else None,
         conversations=_conversations(rows),
         prompts=before.add(rows),
         cached_prompt_share=_cached_share(rows),
         server=server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {},
         client=_client(db, stage, {} if is_limited else _lags(rows), workers),
     )
-    lost = _lost_rate(summary, np.concatenate([scheduled, stage.unsent[:, 0]]))
+    lost = _lost_rate(summary, np.concatenate([scheduled[_begins(rows)], stage.unsent[:, 0]]))
     if lost:
         _blame(summary.client, f"{lost} (maxConcurrency held requests back)" if is_limited else lost)
     summary.notes = notes(summary, span, estimate, choices, stage.plan)
     return summary
+
+
+def _begins(rows: Rows) -> Mask:
+    """Single requests, and first turns of conversations: what a rate counts."""
+    turn = rows["turn"]
+    begins: Mask = np.isnan(turn) | (turn == 1)
+    return begins
 
 
 def _is_open_loop(plan: dict[str, Any]) -> bool:

@@ -116,6 +116,16 @@ class Store:
         sql = "UPDATE stage SET end_time = ?, feed_time = ?, stop_time = ? WHERE stage = ?"
         self._execute(sql, (end_s, feed_s, stop_s, number))
 
+    def cut_stage_short(self) -> None:
+        """Say of a stage whose run was killed that it was stopped when it was last heard of."""
+        self._execute(
+            "UPDATE stage SET end_time = heard, stop_time = heard FROM"
+            " (SELECT stage AS number, max(at_s) AS heard FROM (SELECT stage, at_s FROM client_health"
+            " UNION ALL SELECT stage, completed_time FROM requests) GROUP BY stage)"
+            " WHERE stage = number AND end_time IS NULL",
+            (),
+        )
+
     def set_summaries(self, summaries: list[dict[str, Any]]) -> None:
         """Record the summaries of all stages, in their order."""
         numbers = [row[0] for row in self.db.execute("SELECT stage FROM stage ORDER BY stage")]

@@ -15,6 +15,8 @@ def too_many_failures(stages: Iterable[StageSummary], max_failed_share: float) -
         counts, share = stage.requests, stage.requests.failed_share
         if share is not None and (share > max_failed_share or not counts.succeeded):
             kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
+            if share <= max_failed_share:
+                return f"none of {counts.failed} requests of stage {stage.name} succeeded ({kinds})"
             return (
                 f"{counts.failed} of {counts.succeeded + counts.failed} requests of stage {stage.name} failed ({kinds}),"
                 f" more than load.maxFailedShare {max_failed_share:g} allows"

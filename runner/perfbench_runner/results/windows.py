@@ -67,6 +67,8 @@ def window(
         return _or_overall(times.begin_s, min(times.deadline_s, stop_s), "duration", overall, "it was stopped at once")
     if lanes is None:
         end_s = min(float(scheduled_s.max()), stop_s)
+        if not (units.ends_s <= end_s).any():
+            return Span(overall.start_s, overall.end_s, "overall", "no request ended before the last one was due")
         return _or_overall(times.begin_s, end_s, "schedule", overall, "the schedule has no length")
     found = all_lanes_busy(units, lanes)
     if found is None:

@@ -154,6 +154,7 @@ def recover(folder: Path) -> Finished:
         raise StoreError(f"{folder} holds no unfinished run: no {store.PARTIAL} and {MANIFEST} in it")
     benchmark = PerfBenchmark.read(yaml.safe_load(manifest.read_text()))
     results = Store(folder, benchmark.spec.results.messages)
+    results.cut_stage_short()
     started = datetime.fromisoformat(results.fact("started_at"))
     end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
     path, summary, end = conclude(results, benchmark, end, started, {})
