@@ -5,6 +5,7 @@ It never measures. Shards are forked before its event loop starts; it assigns th
 """
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -32,9 +33,12 @@ from perfbench_runner.results.store import Store, StoreError
 from perfbench_runner.shard.messages import Unsent
 from perfbench_runner.shard.places import Places
 from perfbench_runner.shard.sampler import Sampler
+from perfbench_runner.shard.shard import calm_collector
 
 LOG = logging.getLogger(__name__)
 COMMIT_S = 0.5
+CONTROL_TICK_S = 0.1
+"""How often the lag of the control process is probed: it may be late, and its CPU is the shards' neighbour."""
 CONTROL = -1
 """Number of the control process among those that are sampled."""
 MOST_FAILURES = 10
@@ -68,10 +72,14 @@ class Engine:
         self._stages = Stages(
             spec.load, self.state, self._supervisor, feed, self._dispatcher, self._intake, places, self
         )
-        self._sampler = Sampler(CONTROL, self._on_sample, lambda: (0, 0, int(self._intake.unread_bytes)))
+        self._sampler = Sampler(
+            CONTROL, self._on_sample, lambda: (0, 0, int(self._intake.unread_bytes)), CONTROL_TICK_S
+        )
 
     async def run(self) -> End:
         """Run all stages; what was measured is in the store, however it ends."""
+        thresholds = gc.get_threshold()
+        calm_collector()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(ValueError, RuntimeError):  # not in the main thread: somebody else handles signals
@@ -91,6 +99,8 @@ class Engine:
             self.state.is_stopping = True
             # Signals stay handled until the loop is closed: the files are yet to be written.
             await self._supervisor.dismiss()
+            gc.unfreeze()  # the process may be somebody's own program
+            gc.set_threshold(*thresholds)
         return self.state.end
 
     async def _target_answers(self) -> bool:

@@ -23,8 +23,14 @@ TICK_S = 0.02
 class Sampler:
     """Samples the process it runs in; `emit` gets a Sample twice a second while a stage runs."""
 
-    def __init__(self, shard: int, emit: Callable[[Sample], None], state: Callable[[], tuple[int, int, int]]) -> None:
-        self.shard, self._emit, self._state = shard, emit, state
+    def __init__(
+        self,
+        shard: int,
+        emit: Callable[[Sample], None],
+        state: Callable[[], tuple[int, int, int]],
+        tick_s: float = TICK_S,
+    ) -> None:
+        self.shard, self._emit, self._state, self._tick_s = shard, emit, state, tick_s
         self.stage = 0
         self._lags: list[float] = []
         self._gc_s = self._gc_began = self._began = self._due = 0.0
@@ -53,8 +59,8 @@ class Sampler:
             self._lags.append(max(0.0, now - self._due))
         if now - self._began >= SAMPLE_S:
             self._finish(now)
-        self._due = now + TICK_S
-        self._handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._due = now + self._tick_s
+        self._handle = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
 
     def _reset(self, now: float) -> None:
         self._began, self._cpu_s, self._lags, self._gc_s = now, time.process_time(), [], 0.0
