@@ -4,13 +4,14 @@ Open loop: request i of the schedule goes to shard i mod m, so that all together
 to the shard that will need one first. Which lane sends it is up to the shards: they share the places (`shard.places`).
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
+from perfbench_runner.event_loop import Soon
 from perfbench_runner.load.feed import REFUSALS, Feed
 from perfbench_runner.shard.messages import Assignment
 from perfbench_runner.shard.request import PreparedRequest
@@ -27,6 +28,14 @@ MOST_PENDING = 50_000
 """Requests of an open loop that are assigned and not answered for."""
 
 
+class Pending(NamedTuple):
+    """A request that is assigned and not answered for."""
+
+    request: PreparedRequest
+    at_s: float | None
+    """Open loop: when it is due, from the stage's start."""
+
+
 class Dispatcher:
     """Assigns the requests of one stage after the other. Belongs to the control process's loop."""
 
@@ -35,21 +44,15 @@ class Dispatcher:
     ) -> None:
         """`refuse` is told, in words, why the dataset has no next request."""
         self._feed, self._supervisor, self._clock, self._refuse = feed, supervisor, clock, refuse
-        self.pending: dict[int, PreparedRequest] = {}
-        """Requests that are assigned and not answered for, by their number in the run."""
+        self.pending: dict[int, Pending] = {}
+        """By their number in the run."""
         self.feed_s = 0.0
         """Time spent on generating requests in this stage, seconds."""
         self._seq = 0
         self._remaining: float = 0
         self._arrivals: Iterator[float] | None = None
-        self._ahead: deque[tuple[PreparedRequest, float | None]] = deque()
+        self._ahead: Pending | None = None
         """The next request and its time: drawn, not yet given to a shard."""
-        self._drawn_last: list[tuple[PreparedRequest, float | None]] = []
-        """What was drawn and not given to a shard before the stage was over."""
-        self._offsets: dict[int, float] = {}
-        """Open loop: times of the requests that were given to shards."""
-        self._too_late: list[tuple[int, float]] = []
-        """Of those, the ones that reached their shard when the stage was over."""
         self._schedule_began_s: float | None = None
         self._stage_began_s: float | None = None
         self._until_s: float | None = None
@@ -58,7 +61,8 @@ class Dispatcher:
         """Open loop: requests assigned so far, which says whose turn it is."""
         self._due_times: deque[float] = deque()
         self._due = 0
-        self._is_feeding = self._is_scheduled = False
+        self._is_feeding = False
+        self._refill_soon = Soon(self.refill)
 
     @property
     def is_open_loop(self) -> bool:
@@ -76,7 +80,7 @@ class Dispatcher:
         self._turn = 0
         self.feed_s, self._due = 0.0, 0
         self._due_times.clear()
-        self._ahead.clear()
+        self._ahead = None
         self._is_feeding = True
         self._assign(until_s=self._clock() + FIRST_SLICE_S)
 
@@ -84,32 +88,28 @@ class Dispatcher:
         """The load of the stage begins at this time."""
         self._stage_began_s = began_s
 
-    def end(self) -> None:
-        """The stage is over: nothing of it is pending any more, and what was drawn ahead is the next one again."""
-        self._drawn_last = list(self._ahead)
-        self._too_late = [(seq, self._offsets[seq]) for seq in self.pending if seq in self._offsets]
-        self._offsets.clear()
-        self.pending.clear()
-        if self._ahead:
-            self._feed.put_back(self._ahead.popleft()[0])
+    def end(self, until_s: float) -> list[tuple[int, float]]:
+        """The stage is over: nothing of it is pending any more, and what was drawn ahead is the next one again.
 
-    def take_never_drawn(self, until_s: float) -> list[tuple[int, float]]:
-        """Numbers and times of arrivals that were due before `until_s` and for which the dataset had nothing in time.
-
-        They never reached a shard, or only when the stage was over. Of times that the dataset itself brings nothing is
-        known. Call it once, when the stage is over.
+        Returns numbers and times of arrivals that were due before `until_s` and never reached a shard, or only when the
+        stage was over: the dataset had nothing for them in time. Of times that the dataset itself brings nothing is known.
         """
-        if self._arrivals is None or self._stage_began_s is None:
-            return []
-        late = ((seq, self._stage_began_s + offset_s) for seq, offset_s in self._too_late)
-        found = [(seq, at_s) for seq, at_s in late if at_s < until_s]
-        return found if self._feed.has_schedule else found + self._not_drawn(self._stage_began_s, until_s)
+        began_s, found = self._stage_began_s, list[tuple[int, float]]()
+        if self._arrivals is not None and began_s is not None:
+            times = ((seq, began_s + (pending.at_s or 0.0)) for seq, pending in self.pending.items())
+            found = [(seq, at_s) for seq, at_s in times if at_s < until_s]
+            if not self._feed.has_schedule:
+                found += self._never_drawn(self._arrivals, began_s, until_s)
+        self.pending.clear()
+        if self._ahead is not None:
+            self._feed.put_back(self._ahead.request)
+            self._ahead = None
+        return found
 
-    def _not_drawn(self, began_s: float, until_s: float) -> list[tuple[int, float]]:
+    def _never_drawn(self, arrivals: Iterator[float], began_s: float, until_s: float) -> list[tuple[int, float]]:
         found: list[tuple[int, float]] = []
-        if self._arrivals is None:
-            return found
-        offsets = chain((at_s for _, at_s in self._drawn_last if at_s is not None), self._arrivals)
+        drawn = () if self._ahead is None or self._ahead.at_s is None else (self._ahead.at_s,)
+        offsets = chain(drawn, arrivals)
         while len(found) < self._remaining and (at_s := began_s + next(offsets)) < until_s:
             found.append((self._seq, at_s))
             self._seq += 1
@@ -132,7 +132,7 @@ class Dispatcher:
     def assign_one(self, process: ShardProcess, prepared: PreparedRequest) -> None:
         """Give one shard one request, and tell it that no other will come."""
         self._is_feeding = False
-        self._give(process, prepared, None)
+        self._give(process, Pending(prepared, None))
         self._send_batches()
         process.send("fed")
 
@@ -154,45 +154,44 @@ class Dispatcher:
         return 0.0 if self._stage_began_s is None else self._clock() - self._stage_began_s
 
     def _assign(self, until_s: float) -> None:
-        while self._remaining > 0 and self._look_ahead() and (process := self._next_shard()) is not None:
-            prepared, at_s = self._ahead.popleft()
+        while self._remaining > 0 and (ahead := self._look_ahead()) and (process := self._next_shard(ahead.at_s)):
+            self._ahead = None
             self._turn += 1
-            self._give(process, prepared, at_s)
+            self._give(process, ahead)
             self._remaining -= 1
             if self._clock() > until_s:
-                self._go_on_soon()
+                self._refill_soon()
                 break
         self._send_batches()
         if self._remaining <= 0 and self._is_feeding:
             self.end_feed()
 
-    def _look_ahead(self) -> bool:
-        """Have the next request and its time ready; false when there is none."""
-        if self._ahead:
-            return True
+    def _look_ahead(self) -> Pending | None:
+        """The next request and its time; None when there is none."""
+        if self._ahead is not None:
+            return self._ahead
         began_s = self._clock()
         try:
             prepared = next(self._feed)
         except StopIteration:  # a schedule that has been played
             self._remaining = 0
-            return False
+            return None
         except REFUSALS as error:
             self._refuse(str(error))
-            return False
+            return None
         self.feed_s += self._clock() - began_s
         at_s = next(self._arrivals) if self._arrivals else None
         if self._arrivals and self._feed.has_schedule and prepared.at_s is not None:
             self._schedule_began_s = prepared.at_s if self._schedule_began_s is None else self._schedule_began_s
             at_s = prepared.at_s - self._schedule_began_s
-        self._ahead.append((prepared, at_s))
-        return True
+        self._ahead = Pending(prepared, at_s)
+        return self._ahead
 
-    def _next_shard(self) -> ShardProcess | None:
-        """Who gets the next request; None when it is too early for it."""
+    def _next_shard(self, at_s: float | None) -> ShardProcess | None:
+        """Who gets the next request, which is due then; None when it is too early for it."""
         active = [process for process in self._supervisor.shards if not process.is_done]
         if not active:
             return None
-        at_s = self._ahead[0][1]
         if at_s is None:
             process = min(active, key=lambda process: process.outstanding / process.lanes)
             return process if process.outstanding < 2 * process.lanes + AHEAD else None
@@ -202,30 +201,16 @@ class Dispatcher:
         is_near = at_s - self._elapsed_s() <= HORIZON_S
         return active[self._turn % len(active)] if is_near and len(self.pending) < MOST_PENDING else None
 
-    def _give(self, process: ShardProcess, prepared: PreparedRequest, at_s: float | None) -> None:
-        self.pending[self._seq] = prepared
-        process.batch.append(Assignment(self._seq, at_s, prepared.body, prepared.headers))
+    def _give(self, process: ShardProcess, pending: Pending) -> None:
+        self.pending[self._seq] = pending
+        process.batch.append(Assignment(self._seq, pending.at_s, pending.request.body, pending.request.headers))
         process.outstanding += 1
         self._seq += 1
-        if at_s is not None:
-            self._due_times.append(at_s)
-            self._offsets[self._seq - 1] = at_s
-            if len(self._offsets) > 2 * len(self.pending) + 1000:  # most were answered for since
-                self._offsets = {seq: self._offsets[seq] for seq in self.pending if seq in self._offsets}
+        if pending.at_s is not None:
+            self._due_times.append(pending.at_s)
 
     def _send_batches(self) -> None:
         for process in self._supervisor.shards:
             if process.batch:
                 process.send("feed", process.batch)
                 process.batch = []
-
-    def _go_on_soon(self) -> None:
-        if self._is_scheduled:
-            return
-
-        def go_on() -> None:
-            self._is_scheduled = False
-            self.refill()
-
-        self._is_scheduled = True
-        asyncio.get_running_loop().call_soon(go_on)

@@ -128,15 +128,14 @@ class Engine:
             deadline_s = None if stage.duration is None else began_s + stage.duration
             self._guarded(self._store.begin_stage, number, began_s, deadline_s)
 
-    def ended(self, number: int, times: StageTimes) -> None:
+    def ended(self, number: int, times: StageTimes, never_sent: list[tuple[int, float]]) -> None:
         """A stage is over."""
         self._sampler.stop()
         self._guarded(self._store.commit)
         if number < 0:
             return
-        until_s = self._dispatcher.ends_s(times.ended_s if times.stopped_s is None else times.stopped_s)
-        for seq, scheduled_s in self._dispatcher.take_never_drawn(until_s):
-            self._guarded(self._store.add_unsent, number, seq, scheduled_s, until_s)
+        for seq, scheduled_s in never_sent:
+            self._add_unsent(number, seq, scheduled_s, times.ended_s if times.stopped_s is None else times.stopped_s)
         if self._feed.dataset_entries is not None:
             self._guarded(partial(self._store.set_run, dataset_entries=self._feed.dataset_entries))
         self.observers.stage(self._view)
@@ -151,7 +150,6 @@ class Engine:
     def _receive(self, process: ShardProcess, message: tuple[Any, ...], size: int) -> None:
         kind, *rest = message
         handlers: dict[str, Callable[..., None]] = {
-            "ready": lambda: None,
             "broken": partial(self._on_broken, process),
             "armed": partial(self._supervisor.armed, process),
             "results": lambda measurements: self._intake.add(process, measurements, size),
@@ -167,18 +165,21 @@ class Engine:
             self._guarded(self._store.add_sample, sample)
 
     def _on_done(self, process: ShardProcess, stage: int, unsent: list[Unsent], stopped_s: float | None) -> None:
-        until_s = self._dispatcher.ends_s(float("inf") if stopped_s is None else stopped_s)
         for seq, scheduled_s in unsent:
             self._dispatcher.pending.pop(seq, None)
-            if scheduled_s is not None and scheduled_s < until_s and stage >= 0:
-                self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s)
+            if scheduled_s is not None:
+                self._add_unsent(stage, seq, scheduled_s, float("inf") if stopped_s is None else stopped_s)
         self._supervisor.finished(process)
 
     def _on_unsent_turn(self, stage: int, seq: int, scheduled_s: float) -> None:
-        if stage >= 0:
-            until_s = self._dispatcher.ends_s(self.clock() if self.state.stopped_s is None else self.state.stopped_s)
-            if scheduled_s < until_s:  # else it was due after the stage was over
-                self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s)
+        stopped_s = self.state.stopped_s
+        self._add_unsent(stage, seq, scheduled_s, self.clock() if stopped_s is None else stopped_s)
+
+    def _add_unsent(self, stage: int, seq: int, scheduled_s: float, stopped_s: float) -> None:
+        """Keep an arrival that was due and never sent; one that was due after the stage was over is none."""
+        until_s = self._dispatcher.ends_s(stopped_s)
+        if stage >= 0 and scheduled_s < until_s:
+            self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s)
 
     def _on_broken(self, process: ShardProcess, trace: str) -> None:
         LOG.error("load-generating process %d: %s", process.number, trace)

@@ -9,6 +9,7 @@ from perfbench_plugins.exchange import Exchange
 from perfbench_runner.engine.dispatch import Dispatcher
 from perfbench_runner.engine.state import WARMUP
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
+from perfbench_runner.event_loop import Soon
 from perfbench_runner.load.feed import Feed
 from perfbench_runner.results.result import Result
 from perfbench_runner.shard.messages import Measurement
@@ -36,12 +37,12 @@ class Intake:
 
         `unsent` gets stage, number and due time (seconds) of a conversation's turn that was not sent.
         """
-        self._api, self._supervisor, self._dispatcher = feed.api if feed else None, supervisor, dispatcher
+        self._api, self._supervisor, self._dispatcher = feed.api, supervisor, dispatcher
         self._take, self._tell_unsent, self._clock = take, unsent, clock
         self._unread: deque[tuple[ShardProcess, Measurement, float]] = deque()
         """Who measured what, and about how many bytes it takes."""
         self.unread_bytes = 0.0
-        self._is_scheduled = False
+        self._read_soon = Soon(self._read)
         self.stage = 0
         """Number of the stage whose results come in."""
         self.ended: Counter[int] = Counter()
@@ -91,24 +92,14 @@ class Intake:
             self._supervisor.set_reading(True)
         self._dispatcher.refill()
 
-    def _read_soon(self) -> None:
-        if self._is_scheduled:
-            return
-
-        def read() -> None:
-            self._is_scheduled = False
-            self._read()
-
-        self._is_scheduled = True
-        asyncio.get_running_loop().call_soon(read)
-
     def _read_one(self, process: ShardProcess, measurement: Measurement) -> None:
-        pending = self._dispatcher.pending
-        prepared = pending.pop(measurement.seq, None) if measurement.is_last else pending.get(measurement.seq)
+        all_pending = self._dispatcher.pending
+        get = all_pending.pop if measurement.is_last else all_pending.get
+        pending = get(measurement.seq, None)
         if measurement.exchange is None:
             self._tell_unsent(self.stage, measurement.seq, measurement.scheduled_s)
             return
-        result = self._result(process, measurement, measurement.exchange, prepared)
+        result = self._result(process, measurement, measurement.exchange, pending.request if pending else None)
         self.ended[process.number] += 1
         self._take(result)
 
@@ -127,7 +118,7 @@ class Intake:
             data.tidy()
             self._finalize(data)
         else:
-            data, wire = self._api.read(what, body.decode()), what  # type: ignore[union-attr]  # a DefaultApiPlugin
+            data, wire = self._api.read(what, body.decode()), what  # type: ignore[attr-defined]  # a DefaultApiPlugin
         data.tidy()
         data.request_id = data.request_id or (prepared.request_id if prepared else None)
         if measurement.turn:

@@ -49,7 +49,7 @@ class Probe:
             if state.clock() >= until_s or kind in advice.NOT_WORTH_WAITING:
                 waited = f" (waited {target.wait_for:g} s)" if target.wait_for else ""
                 return End("failed", advice.reason(kind), state.message + waited)
-            await self._pause(min(RETRY_S, max(0.1, until_s - state.clock())))
+            await self._supervisor.pause(min(RETRY_S, max(0.1, until_s - state.clock())), state)
         return None
 
     async def _try(self, grace_s: float) -> Result | None:
@@ -64,8 +64,3 @@ class Probe:
         while not (process.is_done and self._intake.is_empty):
             await self._supervisor.change(TICK_S)
         return self._result
-
-    async def _pause(self, seconds: float) -> None:
-        until_s = self._state.clock() + seconds
-        while not self._state.is_stopping and self._state.clock() < until_s:
-            await self._supervisor.change(min(TICK_S, until_s - self._state.clock()))

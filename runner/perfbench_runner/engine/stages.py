@@ -40,8 +40,8 @@ class StageRecord(Protocol):
     def began(self, number: int, began_s: float, stage: Stage) -> None:
         """Its load begins at this time."""
 
-    def ended(self, number: int, times: StageTimes) -> None:
-        """It is over."""
+    def ended(self, number: int, times: StageTimes, never_sent: list[tuple[int, float]]) -> None:
+        """It is over; `never_sent` has numbers and times of arrivals that no shard could send."""
 
     def refused(self, text: str) -> None:
         """The dataset has nothing for it."""
@@ -64,14 +64,14 @@ class Stages:
         self._load, self._state, self._feed, self._places = load, state, feed, places
         self._supervisor, self._dispatcher, self._intake = supervisor, dispatcher, intake
         self._record = record
-        self._entries = first_entries(load, feed.arguments.dataset_offset if feed else 0)
+        self._entries = first_entries(load, feed.arguments.dataset_offset)
 
     async def run(self) -> None:
         """Run all stages, unless the run is stopped."""
         await self._warm_up()
         for index, stage in enumerate(self._load.stages):
             if index and self._load.pause:
-                await self._pause(self._load.pause)
+                await self._supervisor.pause(self._load.pause, self._state)
             if self._state.is_stopping:
                 return
             self._state.phase, self._state.stage_index = "running", index
@@ -85,11 +85,6 @@ class Stages:
         self._state.phase = "warmup"
         lanes = warmup.concurrency or first.concurrency or first.max_concurrency or 8
         await self._run_stage(WARMUP, Stage(concurrency=min(lanes, warmup.requests), requests=warmup.requests))
-
-    async def _pause(self, seconds: float) -> None:
-        until_s = self._state.clock() + seconds
-        while not self._state.is_stopping and self._state.clock() < until_s:
-            await self._supervisor.change(min(TICK_S, until_s - self._state.clock()))
 
     async def _run_stage(self, number: int, stage: Stage) -> None:
         self._state.number = number
@@ -107,8 +102,9 @@ class Stages:
             await self._supervisor.change(HORIZON_S / 8 if self._dispatcher.is_open_loop else TICK_S)
             self._dispatcher.refill()
         await self._intake.drain()
-        self._dispatcher.end()
-        self._record.ended(number, StageTimes(self._state.clock(), self._dispatcher.feed_s, self._state.stopped_s))
+        ended_s, stopped_s = self._state.clock(), self._state.stopped_s
+        never_sent = self._dispatcher.end(self._dispatcher.ends_s(ended_s if stopped_s is None else stopped_s))
+        self._record.ended(number, StageTimes(ended_s, self._dispatcher.feed_s, stopped_s), never_sent)
 
     def _draw_from(self, number: int) -> bool:
         """Go to the stage's own part of the dataset; false when the dataset refuses."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from perfbench_runner.engine.state import RunState
 from perfbench_runner.shard import shard
 from perfbench_runner.shard.ipc import Channel
 from perfbench_runner.shard.messages import Assignment, Wiring
@@ -152,6 +153,12 @@ class Supervisor:
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
         self._changed.clear()
+
+    async def pause(self, seconds: float, state: RunState) -> None:
+        """Wait so long, or until the run is being stopped."""
+        until_s = self._clock() + seconds
+        while not state.is_stopping and self._clock() < until_s:
+            await self.change(min(TICK_S, until_s - self._clock()))
 
     async def dismiss(self) -> None:
         """End all shards and wait for their processes."""

@@ -55,12 +55,15 @@ class Feed:
         number, item = self._peek_first()
         prepared = self._prepare(number, item)
         self.has_schedule = self.has_schedule or prepared.at_s is not None
-        self.first_body()  # of a conversation it is built here for the first time
+        self._body_of(prepared)  # of a conversation it is built here for the first time
         return prepared
 
     def first_body(self) -> bytes:
         """The body of the first request, of a conversation's first turn."""
-        body = self._prepare(*self._peek_first()).body
+        return self._body_of(self._prepare(*self._peek_first()))
+
+    def _body_of(self, prepared: PreparedRequest) -> bytes:
+        body = prepared.body
         if isinstance(body, bytes):
             return body
         first_turn = prepare_request(self.api, body.turns[0].messages, body.parameters).body

@@ -1,7 +1,6 @@
 """Result: one request's flat record, the only thing that store, live figures and metrics know of a request."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 
@@ -43,11 +42,3 @@ class Result:
     def scheduled_latency_s(self) -> float:
         """From when it should have been sent to its end: what a user who arrived then had to wait."""
         return self.data.completed_time - self.scheduled_s
-
-
-class Sink(Protocol):
-    """A consumer of results."""
-
-    def add(self, result: Result) -> None:
-        """Take one more result."""
-        ...

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+from perfbench_runner.event_loop import Soon
 from perfbench_runner.shard.messages import Assignment, Unsent
 from perfbench_runner.shard.places import Places
 
@@ -39,7 +40,8 @@ class ClosedLoop:
         self._queue: deque[Assignment] = deque()
         self._freed: deque[float] = deque()
         """When places were given back here that were not taken here again, the earliest first."""
-        self._is_running = self._is_fed = self._is_stopped = self._is_watching = self._is_retrying = False
+        self._is_running = self._is_fed = self._is_stopped = self._is_watching = False
+        self._retry_soon = Soon(self._fill, RETRY_S)
         self._all_started = asyncio.Event()
 
     def feed(self, assignments: Sequence[Assignment]) -> None:
@@ -110,14 +112,3 @@ class ClosedLoop:
             self._loop.add_reader(self._places.descriptor, self._fill)
         else:
             self._loop.remove_reader(self._places.descriptor)
-
-    def _retry_soon(self) -> None:
-        if self._is_retrying:
-            return
-
-        def retry() -> None:
-            self._is_retrying = False
-            self._fill()
-
-        self._is_retrying = True
-        self._loop.call_later(RETRY_S, retry)

@@ -9,6 +9,7 @@ from collections import deque
 from typing import Any
 
 from perfbench_plugins.exchange import Exchange
+from perfbench_runner.event_loop import Soon
 from perfbench_runner.shard.ipc import Channel
 from perfbench_runner.shard.messages import Measurement
 
@@ -25,7 +26,7 @@ class Outbox:
         self._channel = channel
         self._waiting: deque[tuple[Measurement, int]] = deque()
         self._bytes = 0
-        self._is_scheduled = False
+        self._flush_soon = Soon(self.flush)
         self._empty = asyncio.Event()
         channel.on_writable = self.flush
 
@@ -47,7 +48,6 @@ class Outbox:
 
     def flush(self) -> None:
         """Send a frame now, and the rest in the loop's next turns."""
-        self._is_scheduled = False
         if self._channel.is_closed:  # nobody will take it any more
             self._waiting.clear()
             self._bytes = 0
@@ -55,9 +55,8 @@ class Outbox:
             self._channel.send(("results", self._frame()))
         if not self._waiting:
             self._empty.set()
-        elif not self._channel.is_blocked and not self._is_scheduled:
-            self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self.flush)
+        elif not self._channel.is_blocked:
+            self._flush_soon()
 
     async def drain(self) -> None:
         """Wait until everything was handed over; returns at once when nobody takes it any more."""

@@ -55,7 +55,6 @@ class Shard:
         """Serve the control process at the other end of the socket until it says quit or is gone."""
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self.channel, sock=sock)
-        self.channel.send(("ready",))
         await self._quit.wait()
         if self.stage:
             self.stage.abandon()

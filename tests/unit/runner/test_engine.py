@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from perfbench_api.resource import PerfBenchmark
+from perfbench_plugins.api.openai_api import OpenaiPlugin
+from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.datasets.base import DatasetPluginBase
 from perfbench_runner.engine.engine import Engine
+from perfbench_runner.load.feed import Feed
 
 
 @pytest.mark.parametrize(
@@ -14,7 +18,9 @@ from perfbench_runner.engine.engine import Engine
 async def test_a_signal_interrupts_the_load_and_not_what_comes_after_it(phase: Any, state: str) -> None:
     spec = PerfBenchmark.read({"metadata": {"name": "m"}, "spec": {"target": {"mock": {}}}}).spec
     nothing: Any = None
-    engine = Engine(spec, nothing, [], nothing, nothing, "http://x")
+    arguments = Arguments(url="http://x/v1/chat/completions", model="m")
+    feed = Feed(arguments, DatasetPluginBase, OpenaiPlugin(arguments))
+    engine = Engine(spec, feed, [], nothing, nothing, "http://x")
     engine.state.phase = phase
     engine.on_signal("SIGTERM")
     assert engine.state.end.state == state
