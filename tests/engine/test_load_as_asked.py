@@ -265,14 +265,16 @@ def test_too_few_values_leave_the_verdict_open_and_say_so_by_exit_code(
 
 def test_a_file_that_cannot_be_summarised_is_told_in_words(mock: Any, perfbench: Any, spec_for: Any) -> None:
     """Somebody drops a table while the run goes on: no traceback, exit code 1."""
-    run = perfbench(spec_for(mock(), {"concurrency": 2, "duration": "2s"}))
+    run = perfbench(spec_for(mock(), {"concurrency": 2, "duration": "60s"}))
     run.wait_for_rows(5)
     db = sqlite3.connect(run.database, timeout=10)
     db.execute("DROP TABLE client_health")
     db.commit()
     db.close()
+    run.signal(signal.SIGINT)  # the run ends only now, however long the lines above took
     assert run.wait() == 1
     assert "Traceback" not in run.stderr
+    assert "client_health" in run.stderr
 
 
 SLOW = """
