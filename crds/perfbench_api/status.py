@@ -138,6 +138,8 @@ class Status(Section):
     """Figures of the run."""
     summary: FreeList | None = None
     """Figures of each stage: name, requests, throughputs, {mean, p50, p99} of the latencies, in seconds."""
+    stages_omitted: int | None = None
+    """So many more stages there were than the summary has; summary.json, beside the results file, has them all."""
     client: ClientStatus | None = None
     """Whether the load generator kept up."""
     results: ResultsStatus | None = None

@@ -191,7 +191,8 @@ def _finish(draft: Draft, observed: Observed) -> None:
     if outcome and outcome.outcome == "succeeded":
         _complete(draft, outcome)
     elif observed.is_cancelled:
-        _cancel(draft, "cancelled; what was measured is stored" if outcome and outcome.results else "cancelled")
+        stored = "; what was measured is stored" if outcome and outcome.results else ""
+        _cancel(draft, "cancelled" + stored + (_omitted(outcome) if outcome else ""))
     else:
         _fail(draft, _cause(observed, outcome))
 
@@ -220,12 +221,13 @@ def _record(draft: Draft, outcome: Outcome, claim: str) -> None:
     status = draft.status
     status.verdict = outcome.verdict
     status.summary = [cleaned(stage) for stage in outcome.stages] or None
+    status.stages_omitted = outcome.stages_omitted or None
     if outcome.client:
         count, length = _REASONS
         reasons = [reason[:length] for reason in outcome.client_reasons[:count]]
         status.client = ClientStatus(state=outcome.client, reasons=reasons)
-    if status.summary:
-        status.live = final_figures(status.summary[-1], status.live)
+    if status.summary and not (outcome.stages_omitted and status.live):
+        _show_last_stage(status, status.summary)
     if outcome.results:
         status.results = ResultsStatus(
             claim=claim,
@@ -236,15 +238,29 @@ def _record(draft: Draft, outcome: Outcome, claim: str) -> None:
         )
 
 
+def _show_last_stage(status: Status, summary: Sequence[Data]) -> None:
+    """Name and figures of the last stage: the columns show both, so both come from the same stage."""
+    last = summary[-1]
+    status.live = final_figures(last, status.live)
+    name = str(last.get("name") or "") or None
+    status.progress = (status.progress or RunProgress()).model_copy(update={"stage": name})
+
+
 def _complete(draft: Draft, outcome: Outcome) -> None:
     status = draft.status
-    draft.set_phase("Succeeded", outcome.message or "the run is complete")
+    draft.set_phase("Succeeded", (outcome.message or "the run is complete") + _omitted(outcome))
     progress = status.progress or RunProgress()
     status.progress = progress.model_copy(update={"percent": 100, "done": "100%", "eta": None})
     draft.set_condition("TargetReady", True, "TargetAnswers", "")
     _end(draft, "Completed")
     draft.set_condition("Complete", True, outcome.reason or "Completed", outcome.message)
     draft.set_condition("Failed", False, "Completed", "")
+
+
+def _omitted(outcome: Outcome) -> str:
+    """What the summary leaves out, as the end of a sentence."""
+    count = outcome.stages_omitted
+    return f"; {count} more {'stage is' if count == 1 else 'stages are'} only in summary.json" if count else ""
 
 
 def _fail(draft: Draft, trouble: Trouble) -> None:

@@ -228,6 +228,41 @@ def test_final_figures_are_rounded_and_readable() -> None:
     }
 
 
+@pytest.mark.parametrize(("omitted", "text"), [(1, "1 more stage is only"), (58, "58 more stages are only")])
+@pytest.mark.parametrize("kind", ["succeeded", "interrupted"])
+def test_stages_that_the_termination_message_leaves_out_are_counted(kind: str, omitted: int, text: str) -> None:
+    spec = CANCELLED if kind == "interrupted" else body()
+    status = compute(observed(body=spec, pods=[ended(message(kind, stages_omitted=omitted))]))
+    assert status.dump()["stagesOmitted"] == omitted
+    assert f"{text} in summary.json" in status.message
+
+
+def test_nothing_omitted_is_not_mentioned() -> None:
+    status = compute(observed(pods=[ended(message(), 0)]))
+    assert "stagesOmitted" not in status.dump()
+    assert "summary.json" not in status.message
+
+
+@pytest.mark.parametrize(
+    ("omitted", "seen", "shown"),
+    [
+        (0, None, ("c8", 80)),
+        (0, "c4", ("c8", 80)),  # the operator was away when the last stage began
+        (3, None, ("c8", 80)),
+        (3, "c64", ("c64", 7)),  # c8 is not the last one: what the runner said last stays
+    ],
+)
+def test_the_columns_show_name_and_figures_of_the_same_stage(
+    omitted: int, seen: str | None, shown: tuple[str, int]
+) -> None:
+    before = {"progress": {"stage": seen}, "live": {"requests": 7}} if seen else {}
+    ended_pod = ended(message(stages_omitted=omitted), 0)
+    status = compute(observed(body=body(status=before), pods=[ended_pod]))
+    assert status.progress is not None
+    assert status.live is not None
+    assert (status.progress.stage, status.live.requests) == shown
+
+
 def test_nan_never_gets_into_a_status() -> None:
     text = json.dumps({"outcome": "succeeded", "stages": [{"name": "a", "ttft_s": {"p99": float("nan")}}]})
     status = compute(observed(pods=[ended(text, 0)])).dump()
