@@ -95,6 +95,7 @@ class Engine:
             ticker.cancel()
             self.observers.tick(self._view)
             self._sampler.stop()
+            self._note_unmeasured()
             self._view.close()  # from here on the results file is another thread's
             self.state.is_stopping = True
             # Signals stay handled until the loop is closed: the files are yet to be written.
@@ -118,6 +119,7 @@ class Engine:
         self._live.begin()
         self._view.begin_stage()
         if number >= 0:
+            self._note_unmeasured()
             self._guarded(self._store.set_stage, number, stage.title, _plan(stage, self._feed.has_schedule))
             self.observers.stage(self._view)
 
@@ -140,6 +142,9 @@ class Engine:
             self._guarded(partial(self._store.set_run, dataset_entries=self._feed.dataset_entries))
         self.observers.stage(self._view)
         self._guarded(self._store.end_stage, number, times.ended_s, times.feed_s, times.stopped_s)
+
+    def _note_unmeasured(self) -> None:
+        self._guarded(partial(self._store.set_run, unmeasured_requests=self.state.unmeasured))
 
     def refused(self, text: str) -> None:
         """The dataset has nothing more."""

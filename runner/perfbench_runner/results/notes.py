@@ -10,6 +10,7 @@ from perfbench_runner.results.windows import Span
 def notes(stage: StageSummary, span: Span, estimate: Estimate | None, choices: int, plan: dict[str, Any]) -> list[str]:
     """All of them, the most important first."""
     found = [
+        _killed(plan),
         _recorded(plan),
         _window(span),
         _censored(stage),
@@ -19,6 +20,12 @@ def notes(stage: StageSummary, span: Span, estimate: Estimate | None, choices: i
         _resent(stage.requests.resent),
     ]
     return [note for note in found if note]
+
+
+def _killed(plan: dict[str, Any]) -> str:
+    if not plan.get("killed"):
+        return ""
+    return "the run was killed in this stage: requests that were in flight or held by a limit then are in no count"
 
 
 def _recorded(plan: dict[str, Any]) -> str:

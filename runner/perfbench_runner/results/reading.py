@@ -28,6 +28,11 @@ def open_results(path: Path) -> sqlite3.Connection:
     return db
 
 
+def facts(db: sqlite3.Connection) -> dict[str, str]:
+    """What the file says of the run as a whole."""
+    return dict(db.execute("SELECT key, value FROM run"))
+
+
 def stored(path: Path) -> StoredResults:
     """Size, checksum and rows of a results file. Of a large one it takes long: not for an event loop."""
     with path.open("rb") as file:

@@ -119,7 +119,7 @@ class Store:
     def cut_stage_short(self) -> None:
         """Say of a stage whose run was killed that it was stopped when it was last heard of."""
         self._execute(
-            "UPDATE stage SET end_time = heard, stop_time = heard FROM"
+            "UPDATE stage SET end_time = heard, stop_time = heard, plan = json_set(plan, '$.killed', json('true')) FROM"
             " (SELECT stage AS number, max(at_s) AS heard FROM (SELECT stage, at_s FROM client_health"
             " UNION ALL SELECT stage, completed_time FROM requests) GROUP BY stage)"
             " WHERE stage = number AND end_time IS NULL",
@@ -131,13 +131,6 @@ class Store:
         numbers = [row[0] for row in self.db.execute("SELECT stage FROM stage ORDER BY stage")]
         for number, summary in zip(numbers, summaries, strict=True):
             self._execute("UPDATE stage SET summary = ? WHERE stage = ?", (json.dumps(summary), number))
-
-    def fact(self, key: str) -> str:
-        """A fact of the run; raises StoreError when it is not there."""
-        row = self.db.execute("SELECT value FROM run WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            raise StoreError(f"{self.path} does not say {key} of its run")
-        return str(row[0])
 
     def _add_narrow(self, values: tuple[Any, ...]) -> None:
         self._begin()

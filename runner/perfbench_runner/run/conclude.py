@@ -1,9 +1,9 @@
 """The end of a run: its results file is summarised and judged, and its files are finished; also of killed runs."""
 
+import json
 import sqlite3
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,34 +83,28 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")
 
 
-def conclude(
-    results: Store, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
-) -> tuple[Path, Any, End]:
+def conclude(results: Store, benchmark: PerfBenchmark, end: End) -> tuple[Path, Any, End]:
     """Summarise a results file, put the summaries into it and close it: its path, the summary, how the run ended."""
     try:
-        summary = summarise_run(results.db, benchmark, end, started, unmeasured)
+        summary = summarise_run(results.db, benchmark, end)
         results.set_run(state=end.state, reason=end.reason, message=end.message)
         results.set_summaries([stage.model_dump(mode="json") for stage in summary.stages])
         return results.close(), summary, end
     except StoreError as error:
         end = End("failed", "CannotStore", f"{error} What was stored is in {results.path}")
-        return results.path, _summary_of_what_is_there(results.path, benchmark, end, started, unmeasured), end
+        return results.path, _summary_of_what_is_there(results.path, benchmark, end), end
 
 
-def _summary_of_what_is_there(
-    path: Path, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
-) -> Any:
+def _summary_of_what_is_there(path: Path, benchmark: PerfBenchmark, end: End) -> Any:
     """The summary of a file that could not be finished; without any stage where it cannot be read either."""
     with closing(sqlite3.connect(path)) as db:
         try:
-            return summarise_run(db, benchmark, end, started, unmeasured)
+            return summarise_run(db, benchmark, end)
         except StoreError:
-            return _summary([], benchmark, end, started, unmeasured)
+            return _summary([], benchmark, end, {})
 
 
-def summarise_run(
-    db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
-) -> Any:
+def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End) -> Any:
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
     from perfbench_runner.results.figures import summarise
@@ -121,12 +115,10 @@ def summarise_run(
     failure = too_many_failures(stages, benchmark.spec.load.max_failed_share)
     if failure and end.state == "complete":
         end.state, end.reason, end.message = "failed", "TooManyFailures", failure
-    return _summary(stages, benchmark, end, started, unmeasured)
+    return _summary(stages, benchmark, end, reading.facts(db))
 
 
-def _summary(
-    stages: list[Any], benchmark: PerfBenchmark, end: End, started: datetime, unmeasured: dict[str, int]
-) -> Any:
+def _summary(stages: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[str, str]) -> Any:
     from perfbench_runner.results.figures import worst_client
     from perfbench_runner.results.objectives import evaluate, verdict
     from perfbench_runner.results.summary import Summary
@@ -136,11 +128,11 @@ def _summary(
         verdict=None,
         state=end.state,
         message=end.message,
-        started_at=started.isoformat(timespec="seconds"),
+        started_at=facts.get("started_at", ""),
         perfbench_version=own_version(),
         client=worst_client(stages),
         objectives=evaluate(benchmark.spec.objectives, stages),
-        unmeasured_requests=unmeasured,
+        unmeasured_requests=json.loads(facts.get("unmeasured_requests", "{}")),
         stages=stages,
     )
     summary.verdict, summary.verdict_reasons = verdict(summary)
@@ -155,8 +147,7 @@ def recover(folder: Path) -> Finished:
     benchmark = PerfBenchmark.read(yaml.safe_load(manifest.read_text()))
     results = Store(folder, benchmark.spec.results.messages)
     results.cut_stage_short()
-    started = datetime.fromisoformat(results.fact("started_at"))
     end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
-    path, summary, end = conclude(results, benchmark, end, started, {})
+    path, summary, end = conclude(results, benchmark, end)
     (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
     return Finished(folder, path, summary, end, benchmark)

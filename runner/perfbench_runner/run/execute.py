@@ -47,8 +47,7 @@ def execute(prepared: PreparedRun, folder: Path, observers: Sequence[Observer] =
             end = await engine.run()
             # In a thread: it may take minutes, and the endpoint still answers meanwhile.
             in_thread = asyncio.get_running_loop().run_in_executor
-            unmeasured = engine.state.unmeasured
-            finished = await in_thread(None, _finish, prepared, folder, results, end, started, unmeasured)
+            finished = await in_thread(None, _finish, prepared, folder, results, end)
             await engine.observers.close(await in_thread(None, getattr, finished, "outcome"))
             return finished
 
@@ -58,10 +57,8 @@ def execute(prepared: PreparedRun, folder: Path, observers: Sequence[Observer] =
             places.close()
 
 
-def _finish(
-    prepared: PreparedRun, folder: Path, results: Store, end: End, started: datetime, unmeasured: dict[str, int]
-) -> Finished:
-    path, summary, end = conclude(results, prepared.benchmark, end, started, unmeasured)
+def _finish(prepared: PreparedRun, folder: Path, results: Store, end: End) -> Finished:
+    path, summary, end = conclude(results, prepared.benchmark, end)
     summary.calibration = prepared.calibration
     with suppress(OSError):
         (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")

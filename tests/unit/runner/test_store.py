@@ -17,7 +17,7 @@ from perfbench_plugins.reading import Messages
 from perfbench_runner.results import client_health as health
 from perfbench_runner.results import schema, store
 from perfbench_runner.results.encoding import decode, encode
-from perfbench_runner.results.reading import open_results
+from perfbench_runner.results.reading import facts, open_results
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.schema import COLUMNS, MIGRATIONS, migrate
 from perfbench_runner.results.store import Store, StoreError
@@ -304,7 +304,7 @@ def test_somebody_who_never_ends_reading_loses_nothing(tmp_path: Path, monkeypat
         results.close()
     reader.close()
     again = Store(tmp_path)
-    assert again.fact("more") == "b"
+    assert facts(again.db)["more"] == "b"
     again.db.close()
     results.db.close()
 
