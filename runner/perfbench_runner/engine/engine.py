@@ -37,7 +37,7 @@ from perfbench_runner.shard.shard import calm_collector
 
 LOG = logging.getLogger(__name__)
 COMMIT_S = 0.5
-CONTROL_TICK_S = 0.1
+CONTROL_TICK_S = 0.25
 """How often the lag of the control process is probed: it may be late, and its CPU is the shards' neighbour."""
 CONTROL = -1
 """Number of the control process among those that are sampled."""

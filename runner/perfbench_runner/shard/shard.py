@@ -32,9 +32,6 @@ from perfbench_runner.shard.request import PreparedConversation
 from perfbench_runner.shard.sampler import Sampler
 from perfbench_runner.shard.transport import HttpTransport, destination, tls_context
 
-FLUSH_S = 0.05
-"""Results are handed over in batches: fewer system calls on the measuring loop."""
-
 
 class Shard:
     """The measuring side of one process: serves the control process, one stage after the other."""
@@ -164,7 +161,6 @@ class _Stage:
         shard = self.shard
         await _sleep_until(start_s, shard.clock)
         shard.sampler.start(self.share.index)
-        flusher = asyncio.get_running_loop().create_task(_flush_regularly(shard))
         if self.share.duration_s is not None:
             remaining_s = start_s + self.share.duration_s - shard.clock()
             self._timers.append(asyncio.get_running_loop().call_later(max(0.0, remaining_s), self._on_deadline))
@@ -173,7 +169,6 @@ class _Stage:
             await asyncio.wait(self._tasks)
         for timer in self._timers:
             timer.cancel()
-        flusher.cancel()
         shard.sampler.stop()
         await shard.outbox.drain()
         gc.collect()
@@ -217,12 +212,6 @@ class _HeldLane:
 
     def give_place_back(self) -> None:
         return
-
-
-async def _flush_regularly(shard: Shard) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_S)
-        shard.outbox.flush()
 
 
 async def _sleep_until(at_s: float, clock: Callable[[], float]) -> None:
