@@ -1,13 +1,14 @@
-"""One HTTP/1.1 connection of the measuring loop: bytes are stamped when the event loop reads them.
+"""One HTTP/1.1 connection of the measuring loop: pieces of a response and when they arrived.
 
-`data_received` takes the time before anything else, has llhttp (httptools) undo the transfer encoding, and keeps the
-pieces. Nothing is decoded and no task wakes up until the response is complete, so that a stamp waits for as little
-Python as possible. What the pieces mean is found out later, elsewhere (`perfbench_plugins.reading`).
+llhttp (httptools) undoes the transfer encoding of what the wire hands over with its stamp, and the pieces are kept.
+Nothing is decoded and no task wakes up until the response is complete: the sooner the loop gets back to reading, the
+fewer segments are read together. What the pieces mean is found out later, elsewhere (`perfbench_plugins.reading`).
 """
 
 import asyncio
 import socket
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from time import perf_counter
@@ -19,6 +20,7 @@ from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_runner.shard.causes import cause
 from perfbench_runner.shard.destination import Origin
 from perfbench_runner.shard.tcp_info import TcpInfo, tcp_info
+from perfbench_runner.wire import Wire
 
 ERROR_BYTES = 500
 """How much of an error response is kept as the error's text."""
@@ -54,31 +56,41 @@ class Owner(Protocol):
         ...
 
     def forget(self, connection: "Connection") -> None:
-        """Drop an idle connection that the server closed."""
+        """Drop a connection that is closed."""
         ...
 
 
-class Connection(asyncio.Protocol):
-    """One keep-alive connection with at most one request under way."""
+class Connection:
+    """One keep-alive connection with at most one request under way. Belongs to the shard's loop.
+
+    `wire` is what it reads; `send_bytes` writes to it, through TLS where there is TLS.
+    """
 
     __slots__ = (
-        "_acknowledged", "_content_length", "_done", "_head_bytes", "_is_early", "_length", "_now", "_owner", "_parser",
-        "_parts", "_sent_s", "_stamps", "_unparsed", "closed", "exchange", "last_s", "limits", "origin", "sock", "start_s",
-        "transport", "used",
+        "_bound", "_content_length", "_done", "_head_bytes", "_is_early", "_now", "_owner", "_parser", "_parts", "_reads",
+        "_received", "_segments", "_send_bytes", "_sent_before", "_stamps", "_unstamped", "closed", "deadline", "exchange",
+        "limits", "on_body", "origin", "start_s", "used", "wire",
     )  # fmt: skip
 
-    transport: asyncio.Transport
-
-    def __init__(self, owner: Owner, limits: Limits, origin: Origin, sock: socket.socket) -> None:
-        self._owner, self.limits, self.origin, self.sock = owner, limits, origin, sock
-        self.closed, self.used = False, False
+    def __init__(
+        self, owner: Owner, limits: Limits, origin: Origin, wire: Wire, send_bytes: Callable[[bytes], float]
+    ) -> None:
+        self._owner, self.limits, self.origin, self.wire = owner, limits, origin, wire
+        self._send_bytes = send_bytes
+        self.closed = self.used = self._is_early = False
         self.exchange: Exchange | None = None
         self._done: asyncio.Future[None] | None = None
-        self.start_s = self.last_s = self._sent_s = 0.0
-        self._acknowledged = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # a stream's transport, as create_connection makes it
+        self.start_s = self._now = 0.0
+        self._parts: list[bytes] = []
+        self._stamps: list[float] = []
+        self.on_body = self._parts.append
+        """What llhttp calls with each piece of a body; a method of our own would cost twice as much."""
+        self._parser = httptools.HttpResponseParser(self)
+        info = tcp_info(wire.sock)
+        self._segments, self._reads = info.segments if info else 0, wire.reads
+        self.deadline = 0
+        """Which of the transport's deadlines it has; kept here so that it is found at once."""
+        wire.on_sent = self._on_sent
 
     @property
     def is_ready(self) -> bool:
@@ -86,79 +98,85 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return False
         try:
-            return bool(
-                self.sock.recv(1, socket.MSG_PEEK)
-            )  # bytes that nobody asked for are seen to when they are read
+            return bool(self.wire.sock.recv(1, socket.MSG_PEEK))  # what nobody asked for is seen to when it is read
         except BlockingIOError:
             return True
         except OSError:
             return False
 
     def send(self, request: bytes, exchange: Exchange, done: "asyncio.Future[None]", start_s: float) -> None:
-        """Write a request; `done` is resolved when the response is complete or has failed."""
-        self._parser = httptools.HttpResponseParser(self)
-        self._parts: list[bytes] = []
-        self._stamps: list[float] = []
-        self._length = self._head_bytes = self._unparsed = 0
+        """Send a request; `done` is resolved when the response is complete or has failed."""
+        wire = self.wire
+        self._received = self._head_bytes = 0
+        self._bound = self.limits.head_bytes
         self._is_early = False
         self.exchange, self._done, self.start_s = exchange, done, start_s
-        if self.used and (info := tcp_info(self.sock)):
-            self._acknowledged = info.acknowledged
-        self._sent_s = self.last_s = perf_counter()
-        exchange.sent_s = exchange.sent_s or self._sent_s  # of a request that is sent again: the first time
-        if self.origin.is_tls:
-            self.transport.write(request)
-            return
-        try:  # straight to the kernel: the loop's own write waits for the end of its iteration
-            count = self.sock.send(request)
-        except BlockingIOError:
-            count = 0
-        except OSError as error:
-            self._lose(f"cannot send: {cause(error)}")
-            return
-        if count < len(request):
-            self.transport.write(request[count:])
+        self._sent_before, self._unstamped = wire.sent_bytes, wire.unstamped
+        wire.last_s = sent_s = self._send_bytes(request)
+        exchange.sent_s = exchange.sent_s or sent_s  # of a request that is sent again: the first time
+        if not wire.has_unsent:
+            exchange.body_sent_s = perf_counter()
 
-    # What the event loop calls.
+    def _on_sent(self) -> None:
+        """The kernel has taken the last byte of a request that was too large for it."""
+        if self.exchange is not None:
+            self.exchange.body_sent_s = perf_counter()
 
-    def data_received(self, data: bytes) -> None:
-        self._now = now = perf_counter()
+    # What comes.
+
+    def data_received(self, data: bytes, at_s: float) -> None:
+        """Take bytes of the response that were complete at this time."""
         exchange = self.exchange
         if exchange is None:  # nobody asked: a response that nobody waits for would be taken for the next one
             self.close()
             return
-        self.last_s = now
         if not exchange.first_byte_s:
-            exchange.first_byte_s = now
+            exchange.first_byte_s = at_s
+        self._now = at_s
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._refuse(data, error)
         except httptools.HttpParserUpgrade:
             self.fail(FailureKind.PROTOCOL, "the server switches to another protocol")
-        if not exchange.status:  # llhttp hands over a header when it is complete; until then it only grows
-            self._unparsed += len(data)
-            if self._unparsed > self.limits.head_bytes:
-                self._refuse_head()
+        while len(self._stamps) < len(self._parts):
+            self._stamps.append(at_s)
+        if self._received > self._bound:
+            self._refuse_size()
 
-    def eof_received(self) -> bool:
-        self._is_early = self._ended_before_arrival()  # now: later the socket may be closed
-        return False
+    def deadline_s(self, now: float) -> float | None:
+        """The earliest time at which it can be over time; None without limits."""
+        start_s, last_s = (self.start_s, self.wire.last_s) if self.exchange is not None else (now, now)
+        limits = self.limits
+        ends = [
+            begin + limit for begin, limit in ((start_s, limits.total_s), (last_s, limits.read_s)) if limit is not None
+        ]
+        return min(ends, default=None)
+
+    def overdue(self, now: float) -> str:
+        """Which of its limits the request under way has passed, in words."""
+        limits = self.limits
+        if self.exchange is None:
+            return ""
+        if limits.total_s is not None and now - self.start_s > limits.total_s:
+            return f"not complete within {limits.total_s:g} s (totalTimeout)"
+        if limits.read_s is not None and now - self.wire.last_s > limits.read_s:
+            return f"silent for {limits.read_s:g} s (readTimeout)"
+        return ""
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
-        if self.exchange is None:
-            self._owner.forget(self)
-        elif error is None and self._ends_with_connection():
+        """The connection has ended: in order, or with an error."""
+        exchange = self.exchange
+        if exchange is None:
+            self.close()
+        elif error is None and self._ends_with_connection(exchange):
             self._finish()
         else:
-            where = "before the response" if not self.exchange.first_byte_s else "within the response"
-            self._lose(f"the connection ended {where}" + (f": {cause(error)}" if error else ""))
-
-    def _lose(self, text: str) -> None:
-        """The connection is gone."""
-        self._is_early = self._is_early or self._ended_before_arrival()
-        self.fail(FailureKind.DISCONNECTED, text)
+            where = "before the response" if not exchange.first_byte_s else "within the response"
+            self._is_early = self.used and not exchange.first_byte_s and self._ended_before_arrival()
+            text = f"the connection ended {where}" + (f": {cause(error)}" if error else "")
+            self.fail(FailureKind.DISCONNECTED, text)
 
     @property
     def is_unsent(self) -> bool:
@@ -166,22 +184,19 @@ class Connection(asyncio.Protocol):
         return self._is_early
 
     def _ended_before_arrival(self) -> bool:
-        return bool(
-            self.used
-            and self.exchange
-            and not self.exchange.first_byte_s
-            and ended_before_arrival(perf_counter() - self._sent_s, self._acknowledged, tcp_info(self.sock))
-        )
+        wire = self.wire
+        return ended_before_arrival(perf_counter() - wire.last_s, 1 + self._sent_before, tcp_info(wire.sock))
 
-    def _ends_with_connection(self) -> bool:
+    def _ends_with_connection(self, exchange: Exchange) -> bool:
         """A response without length is complete when the connection ends (RFC 9112, 6.3)."""
-        exchange = self.exchange
-        return bool(exchange and exchange.status and not self._content_length and not self._parser.should_keep_alive())
+        return bool(exchange.status and not self._content_length and not self._parser.should_keep_alive())
 
     # What llhttp calls.
 
     def on_message_begin(self) -> None:
         self._content_length = False
+        if self.exchange is None:  # bytes after the response: they would be taken for the next one
+            self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
@@ -195,6 +210,9 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, data: bytes, error: Exception) -> None:
         text = f"no valid HTTP response: {error.__context__ or error}"
+        if self.exchange is None:  # bytes after the response
+            self.close()
+            return
         if not self._head_bytes and data.startswith(TLS_RECORDS):
             text = "no valid HTTP response but TLS; is it https instead of http?"
         self.fail(FailureKind.PROTOCOL, text)
@@ -202,16 +220,18 @@ class Connection(asyncio.Protocol):
     def _refuse_head(self) -> None:
         self.fail(FailureKind.PROTOCOL, f"the response's head is larger than {self.limits.head_bytes} bytes")
 
+    def _refuse_size(self) -> None:
+        if self.exchange is None:
+            return
+        if not self.exchange.status:  # llhttp hands over a header when it is complete; until then it only grows
+            self._refuse_head()
+        else:
+            self.fail(FailureKind.PROTOCOL, f"the response is larger than {self.limits.response_bytes} bytes")
+
     def on_headers_complete(self) -> None:
         if self.exchange:
             self.exchange.status = self._parser.get_status_code()
-
-    def on_body(self, part: bytes) -> None:
-        self._parts.append(part)
-        self._stamps.append(self._now)
-        self._length += len(part)
-        if self._length > self.limits.response_bytes:
-            self.fail(FailureKind.PROTOCOL, f"the response is larger than {self.limits.response_bytes} bytes")
+            self._bound = self.limits.response_bytes
 
     def on_message_complete(self) -> None:
         if self.exchange and self.exchange.status >= 200:  # 1xx are followed by the real one
@@ -223,10 +243,10 @@ class Connection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             return
-        exchange.end_s = self.last_s
+        exchange.end_s = self._now if exchange.first_byte_s else perf_counter()
         if not 200 <= exchange.status < 300:  # a redirection too: a POST is not sent elsewhere unasked
             exchange.failure = FailureKind.http(exchange.status)
-        is_alive = not self.closed and self._parser.should_keep_alive()
+        is_alive = not self.closed and not self.wire.has_unsent and self._parser.should_keep_alive()
         self._resolve(exchange)
         if is_alive:
             self.used = True
@@ -243,9 +263,14 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def _resolve(self, exchange: Exchange) -> None:
-        exchange.body = b"".join(self._parts)
-        exchange.stamps = array("d", self._stamps)
-        exchange.ends = array("Q", accumulate(map(len, self._parts)))
+        parts, stamps = self._parts, self._stamps
+        stamps += [self._now] * (len(parts) - len(stamps))  # those of the read that ends the response
+        exchange.body = b"".join(parts)
+        exchange.stamps = array("d", stamps)
+        exchange.ends = array("Q", accumulate(map(len, parts)))
+        parts.clear()
+        stamps.clear()
+        self._count(exchange)
         if exchange.failure and not exchange.error:
             exchange.error = exchange.body[:ERROR_BYTES].decode(errors="replace")
         self.exchange = None
@@ -253,9 +278,21 @@ class Connection(asyncio.Protocol):
         if done is not None and not done.done():
             done.set_result(None)
 
+    def _count(self, exchange: Exchange) -> None:
+        """Say whose the stamps are, and how many segments have a later one's: those that were read together with it."""
+        wire = self.wire
+        exchange.stamps_by = "kernel" if wire.unstamped == self._unstamped else "program"
+        info = tcp_info(wire.sock)
+        if info is not None:
+            exchange.merged_segments = max(0, info.segments - self._segments - (wire.reads - self._reads))
+            self._segments, self._reads = info.segments, wire.reads
+
     def close(self) -> None:
-        self.closed = True
-        self.transport.abort()
+        """Close the connection, and drop out of the owner's care."""
+        if not self.closed:
+            self.closed = True
+            self._owner.forget(self)
+            self.wire.close()
 
 
 def ended_before_arrival(elapsed_s: float, acknowledged_before: int, info: TcpInfo | None) -> bool:

@@ -1,0 +1,177 @@
+"""Bytes of a TCP connection in and out, with the times of their arrival: what the transport and the mock stand on.
+
+Not an asyncio transport: those read the bytes and lose the kernel's stamps. The socket is read as soon as the loop says
+that it is readable, and written to at once, since a transport may keep bytes until the end of the loop's turn.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from time import perf_counter
+
+from perfbench_runner.stamps import ANCILLARY_BYTES, EARLY_S, KernelClock, timespec
+
+READ_BYTES = 2**16
+LATE_S = 0.001
+"""A stamp that lies further back is looked at closely: the wall clock may have been set."""
+_LATEST_S = -EARLY_S
+
+OnData = Callable[[bytes, float], None]
+"""Takes bytes and when the last of them arrived, by time.perf_counter()."""
+OnEnd = Callable[[Exception | None], None]
+"""Told once that nothing more will come: None if the peer has closed, else why."""
+
+
+class Wire:
+    """A connected, non-blocking TCP socket in an event loop; owns the socket. `clock` is None where the kernel gives no stamps.
+
+    `on_data`, `on_end` and `on_sent` are called from the loop, never from within `send`. After `close` none is called.
+    """
+
+    __slots__ = (
+        "_clock", "_fd", "_loop", "_receive", "_unsent", "_write_error", "last_s", "on_data", "on_end", "on_sent", "reads",
+        "sent_bytes", "sock", "unstamped",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, clock: KernelClock | None) -> None:
+        self._loop, self.sock, self._clock = loop, sock, clock
+        self._fd = sock.fileno()
+        self._receive = sock.recvmsg if clock is not None else None
+        self._unsent = memoryview(b"")
+        self._write_error: OSError | None = None
+        self.on_data: OnData = ignore
+        self.on_end: OnEnd = ignore
+        self.on_sent: Callable[[], None] = ignore
+        """Called when what `send` could not hand over at once is handed over."""
+        self.last_s = perf_counter()
+        """When something was last received; whoever sends sets it, too."""
+        self.reads = 0
+        self.unstamped = 0
+        """Reads that had no stamp of the kernel's, so that the time is the program's."""
+        self.sent_bytes = 0
+        """Bytes that the kernel has taken."""
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._loop.add_reader(self._fd, self._readable if self._clock is not None else self._readable_unstamped)
+
+    # In.
+
+    def _readable(self) -> None:
+        clock = self._clock
+        try:
+            data, ancillary, _, _ = self._receive(READ_BYTES, ANCILLARY_BYTES)  # type: ignore[misc]  # with a clock only
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(error)
+            return
+        now_s = perf_counter()
+        if ancillary:
+            seconds, nanoseconds = timespec(ancillary[0][2])
+            at_s: float = seconds - clock.base_s + (nanoseconds - clock.base_ns) * 1e-9  # type: ignore[union-attr]
+            if not _LATEST_S <= now_s - at_s < LATE_S:
+                at_s = clock.place(seconds, nanoseconds, self.last_s, now_s)  # type: ignore[union-attr]
+        else:
+            self.unstamped += 1
+            at_s = now_s
+        if not data:
+            self._end(None)
+            return
+        self.last_s = at_s
+        self.reads += 1
+        self.on_data(data, at_s)
+
+    def _readable_unstamped(self) -> None:
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(error)
+            return
+        now_s = perf_counter()
+        if not data:
+            self._end(None)
+            return
+        self.last_s = now_s
+        self.reads += 1
+        self.unstamped += 1
+        self.on_data(data, now_s)
+
+    def _end(self, error: Exception | None) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            on_end, self.on_end = self.on_end, ignore
+            on_end(error or self._write_error)
+
+    # Out.
+
+    def send(self, data: bytes) -> float:
+        """Hand bytes to the kernel, now as far as it takes them. Returns the time just before it got the first.
+
+        An error is told by `on_end`, in its turn: an answer that came before it can still be read.
+        """
+        if self._unsent or self._fd < 0:
+            self._unsent = memoryview(bytes(self._unsent) + data)
+            return perf_counter()
+        begin_s = perf_counter()
+        try:
+            count = self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        except OSError as error:
+            self._fail_to_write(error)
+            return begin_s
+        self.sent_bytes += count
+        if count < len(data):
+            self._unsent = memoryview(data)[count:]
+            self._loop.add_writer(self._fd, self._writable)
+        return begin_s
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the kernel has not taken everything yet."""
+        return bool(self._unsent)
+
+    def _writable(self) -> None:
+        try:
+            count = self.sock.send(self._unsent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._loop.remove_writer(self._fd)
+            self._fail_to_write(error)
+            return
+        self.sent_bytes += count
+        self._unsent = self._unsent[count:]
+        if not self._unsent:
+            self._loop.remove_writer(self._fd)
+            self.on_sent()
+
+    def _fail_to_write(self, error: OSError) -> None:
+        self._write_error = error
+        self._loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        """Read what came before a failure to write, and end with it."""
+        reads, read = -1, self._readable if self._clock is not None else self._readable_unstamped
+        while self.on_end is not ignore and reads != self.reads:
+            reads = self.reads
+            read()
+        self._end(self._write_error)
+
+    def close(self) -> None:
+        """Close at once. Can be called twice."""
+        if self._fd < 0:
+            return
+        fd, self._fd = self._fd, -1
+        self._loop.remove_reader(fd)
+        self._loop.remove_writer(fd)
+        self.on_data = self.on_end = self.on_sent = ignore
+        self._unsent = memoryview(b"")
+        self.sock.close()
+
+
+def ignore(*_: object) -> None:
+    """Nobody listens."""
