@@ -37,7 +37,7 @@ class Wire:
         self._loop, self.sock, self._clock = loop, sock, clock
         self._fd = sock.fileno()
         self._receive = sock.recvmsg if clock is not None else None
-        self._unsent = memoryview(b"")
+        self._unsent = bytearray()
         self._write_error: OSError | None = None
         self.on_data: OnData = ignore
         self.on_end: OnEnd = ignore
@@ -52,8 +52,14 @@ class Wire:
         """Bytes that the kernel has taken."""
 
     def start(self) -> None:
-        """Begin to read."""
-        self._loop.add_reader(self._fd, self._readable if self._clock is not None else self._readable_unstamped)
+        """Begin to read, or to read again."""
+        if self._fd >= 0:
+            self._loop.add_reader(self._fd, self._readable if self._clock is not None else self._readable_unstamped)
+
+    def pause(self) -> None:
+        """Read nothing for now: the peer's bytes stay with the kernel."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
 
     # In.
 
@@ -113,7 +119,7 @@ class Wire:
         An error is told by `on_end`, in its turn: an answer that came before it can still be read.
         """
         if self._unsent or self._fd < 0:
-            self._unsent = memoryview(bytes(self._unsent) + data)
+            self._unsent += data
             return perf_counter()
         begin_s = perf_counter()
         try:
@@ -125,7 +131,7 @@ class Wire:
             return begin_s
         self.sent_bytes += count
         if count < len(data):
-            self._unsent = memoryview(data)[count:]
+            self._unsent += memoryview(data)[count:]
             self._loop.add_writer(self._fd, self._writable)
         return begin_s
 
@@ -144,7 +150,7 @@ class Wire:
             self._fail_to_write(error)
             return
         self.sent_bytes += count
-        self._unsent = self._unsent[count:]
+        del self._unsent[:count]
         if not self._unsent:
             self._loop.remove_writer(self._fd)
             self.on_sent()
@@ -169,7 +175,7 @@ class Wire:
         self._loop.remove_reader(fd)
         self._loop.remove_writer(fd)
         self.on_data = self.on_end = self.on_sent = ignore
-        self._unsent = memoryview(b"")
+        self._unsent.clear()
         self.sock.close()
 
 
