@@ -44,7 +44,7 @@ class Exchange:
     sent_s: float = 0.0
     """When the first byte of the request was handed to the kernel; of one that was sent again, the first time."""
     body_sent_s: float = 0.0
-    """When the kernel had taken the last byte of the request."""
+    """When the last byte of the request was handed to the kernel; later than `sent_s` if it did not take all at once."""
     connected_s: float = 0.0
     """When the connection was ready; 0.0 for one that was kept alive."""
     connect_s: float = 0.0

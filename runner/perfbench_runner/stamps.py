@@ -6,6 +6,7 @@ hands that time over with the bytes, however late they are read. Its stamps are 
 """
 
 import contextlib
+import os
 import socket
 import struct
 import time
@@ -101,11 +102,13 @@ class KernelClock:
 
 @cache
 def available_stamps() -> Stamps:
-    """Whose stamps can be had here, found by a trial on a loopback connection and never assumed.
+    """Whose stamps can be had here, found by a trial on a loopback connection and never assumed. Takes a millisecond.
 
-    Takes a millisecond. The trial's socket stays open: the kernel stamps while there is a socket that asks for it, and
-    takes a moment to begin.
+    The trial's socket stays open: the kernel stamps while there is a socket that asks for it, and takes a moment to begin.
+    The environment variable PERFBENCH_STAMPS=program does without, to compare.
     """
+    if os.environ.get("PERFBENCH_STAMPS") == "program":
+        return "program"
     try:
         return "kernel" if _trial() else "program"
     except OSError:  # no such option (another system, an old kernel, a sandbox), or no loopback

@@ -94,10 +94,10 @@ class ServerConnection:
         """The client has left."""
         self.abort()
 
-    def _received(self, data: bytes, at_s: float) -> None:
+    def _received(self, data: bytes) -> None:
         if self._deaf:
             return
-        self._arrived_s = at_s
+        self._arrived_s = self._wire.last_s
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -106,7 +106,7 @@ class ServerConnection:
             self._refuse(400, f"this is not HTTP: {error}")
         self._advance()
 
-    def _sent(self) -> None:
+    def _sent(self, _: float) -> None:
         """The kernel has taken what was left."""
         if self._after_sending is not None:
             self._after_sending()

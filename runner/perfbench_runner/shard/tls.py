@@ -2,8 +2,9 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 
-from perfbench_runner.wire import READ_BYTES, OnData, OnEnd, Wire, ignore
+from perfbench_runner.wire import READ_BYTES, OnEnd, Wire, ignore
 
 
 def tls_context(
@@ -19,7 +20,10 @@ def tls_context(
 
 
 class Tls:
-    """A client's side of TLS on a wire. `handshake` first; then `send`, and `on_data` gets what was decrypted."""
+    """A client's side of TLS on a wire. `handshake` first; then `send`, and `on_data` gets what was decrypted.
+
+    A read of the wire may complete no record, or several: `on_data` is called for each, and `wire.last_s` is its time.
+    """
 
     __slots__ = ("_incoming", "_object", "_outgoing", "_shaken", "on_data", "on_end", "wire")
 
@@ -28,7 +32,7 @@ class Tls:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._shaken: asyncio.Future[None] | None = None
-        self.on_data: OnData = ignore
+        self.on_data: Callable[[bytes], object] = ignore
         self.on_end: OnEnd = ignore
         wire.on_data, wire.on_end = self._feed, self._ended
 
@@ -69,14 +73,14 @@ class Tls:
     def _flush(self) -> float:
         return self.wire.send(self._outgoing.read())
 
-    def _feed(self, data: bytes, at_s: float) -> None:
+    def _feed(self, data: bytes) -> None:
         self._incoming.write(data)
         if self._shaken is not None and not self._shaken.done():
             self._shake()
             return
         try:
             while plain := self._object.read(READ_BYTES):
-                self.on_data(plain, at_s)
+                self.on_data(plain)
                 if not self._incoming.pending and not self._object.pending():
                     break  # the usual case: one whole record, nothing more
             else:

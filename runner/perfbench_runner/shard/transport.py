@@ -93,7 +93,7 @@ class HttpTransport:
                 if connection.exchange is exchange:  # else it was complete, and the connection may be another's by now
                     connection.fail(FailureKind.UNFINISHED, "cut off at the end of the grace period")
                 return exchange
-            if not (exchange.failure == FailureKind.DISCONNECTED and connection.is_unsent):
+            if not (exchange.failure == FailureKind.DISCONNECTED and connection.is_early):
                 return exchange
             # The server had closed an idle connection, and the request met nobody. Once more, on a new one.
             exchange.resends += 1
@@ -150,9 +150,7 @@ class HttpTransport:
         except BaseException:
             wire.close()
             raise
-        connection = Connection(self, self.limits, origin, wire, tls.send if tls else wire.send)
-        reader: Wire | Tls = tls or wire
-        reader.on_data, reader.on_end = connection.data_received, connection.connection_lost
+        connection = Connection(self, self.limits, origin, wire, tls)
         self._connections.add(connection)
         if not exchange.resends:  # what lies between the first sending and the second is latency
             exchange.connected_s = perf_counter()

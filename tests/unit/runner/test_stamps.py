@@ -113,6 +113,12 @@ def test_linux_gives_the_kernels_stamps() -> None:
 
 
 @pytest.mark.usefixtures("untried")
+def test_one_may_do_without_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERFBENCH_STAMPS", "program")
+    assert available_stamps() == "program"
+
+
+@pytest.mark.usefixtures("untried")
 def test_a_system_that_refuses_leaves_the_programs_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(sock: socket.socket) -> None:
         raise OSError(92, "Protocol not available")
