@@ -19,18 +19,14 @@ Stamps = Literal["kernel", "program"]
 
 SO_TIMESTAMPING = 37  # <asm-generic/socket.h>; what came is SCM_TIMESTAMPING, the same number
 _RX_SOFTWARE, _SOFTWARE = 1 << 3, 1 << 4  # <linux/net_tstamp.h>
-MARK_BYTES = 48  # three timespecs of two 64-bit numbers; the first is the software stamp
+_MARK = struct.Struct("=qq32x")  # three timespecs of two 64-bit numbers; the first is the software stamp
+MARK_BYTES = _MARK.size
 ANCILLARY_BYTES = socket.CMSG_SPACE(MARK_BYTES) if hasattr(socket, "CMSG_SPACE") else 0
-timespec = struct.Struct("qq").unpack_from
-"""Seconds and nanoseconds of the software stamp in the data of a control message."""
-
 NS = 1_000_000_000
 TOLERANCE_NS = 5_000
 """The clocks are read a little apart from each other; a step of the wall clock smaller than this does no harm."""
 EARLY_S = 1e-5
 """So much may a stamp seem to lie ahead of the program's clock: twice the tolerance."""
-KEPT_OFFSETS = 4
-"""How many steps of the wall clock are remembered, for what came before them and is read after them."""
 
 
 def request_stamps(sock: socket.socket) -> None:
@@ -38,27 +34,38 @@ def request_stamps(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, _RX_SOFTWARE | _SOFTWARE)
 
 
+class _Starts(dict[int, float]):
+    """When a second of the wall clock began, by the monotonic clock; worked out once for each second."""
+
+    def __init__(self, offset_ns: int) -> None:
+        self._offset_ns = offset_ns
+
+    def __missing__(self, seconds: int) -> float:
+        self[seconds] = start = (seconds * NS - self._offset_ns) / NS
+        return start
+
+
 class KernelClock:
     """Converts the kernel's stamps to `time.perf_counter()`; belongs to one event loop.
 
-    A stamp of s seconds and n nanoseconds is at `s - base_s + (n - base_ns) * 1e-9`. The wall clock and the monotonic
-    clock are slewed alike, so their difference changes only when the wall clock is set. `check` finds that out, and is to
-    be called several times a second; `place` finds it out at once when a stamp is not where it can be, or suspiciously old.
+    The wall clock and the monotonic clock are slewed alike, so their difference changes only when the wall clock is set.
+    `check` notices that, and is to be called several times a second.
     """
 
-    __slots__ = ("_monotonic_ns", "_offsets_ns", "_wall_ns", "base_ns", "base_s", "misplaced", "steps")
+    __slots__ = ("_monotonic_ns", "_offset_ns", "_past", "_wall_ns", "misplaced", "steps")
 
     def __init__(
         self, monotonic_ns: Callable[[], int] = time.perf_counter_ns, wall_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self._monotonic_ns, self._wall_ns = monotonic_ns, wall_ns
+        self._offset_ns = self._measure()[1]
+        """Wall minus monotonic, now."""
+        self._past: list[tuple[int, int]] = []
+        """What it was before steps, and when it was found to be so no longer."""
         self.steps = 0
         """How often the wall clock was set."""
         self.misplaced = 0
-        """Stamps that fitted neither before nor after a step; the program's clock stood in for them."""
-        self._offsets_ns: list[int] = []
-        """Wall minus monotonic; the last one is valid now, the others were before steps."""
-        self._adopt(self._measure()[1])
+        """Stamps that cannot be true; the time of reading stood in for them."""
 
     def _sample(self) -> tuple[int, int]:
         """How long it took to read both clocks, and wall minus monotonic; nanoseconds."""
@@ -71,33 +78,45 @@ class KernelClock:
         """The best of several samples: one that was interrupted says little."""
         return min(self._sample() for _ in range(20))
 
-    def _adopt(self, offset_ns: int) -> None:
-        self._offsets_ns = [*self._offsets_ns[-KEPT_OFFSETS:], offset_ns]
-        self.base_s, self.base_ns = divmod(offset_ns, NS)
-
     def check(self) -> None:
-        """Find out whether the wall clock was set. Costs half a microsecond."""
+        """Find out whether the wall clock was set. Costs a microsecond."""
         width_ns, offset_ns = self._sample()
-        if abs(offset_ns - self._offsets_ns[-1]) <= width_ns + TOLERANCE_NS:
+        if abs(offset_ns - self._offset_ns) <= width_ns + TOLERANCE_NS:
             return
         width_ns, offset_ns = self._measure()
-        if abs(offset_ns - self._offsets_ns[-1]) > width_ns + TOLERANCE_NS:
+        if abs(offset_ns - self._offset_ns) > width_ns + TOLERANCE_NS:
             self.steps += 1
-            self._adopt(offset_ns)
+            self._past.append((self._offset_ns, self._monotonic_ns()))
+            self._offset_ns = offset_ns
 
-    def place(self, seconds: int, nanoseconds: int, floor_s: float, now_s: float) -> float:
-        """The time of a stamp that must lie between two times: the connection's last event, and when it was read.
+    def mark(self, at_s: float) -> bytes:
+        """A stamp as the kernel would have given it then, in place of one that is missing."""
+        return _MARK.pack(*divmod(int(at_s * NS) + self._offset_ns, NS))
 
-        It may have come before a step and have been read after it: of the possible times the latest is taken, since delays
-        of reading are short and steps seldom are.
+    def times(self, marks: list[bytes], read_s: list[float], floor_s: float) -> list[float]:
+        """The times of successive stamps of one connection: the data of their control messages, and when each was read.
+
+        None can be before `floor_s`, nor after it was read.
         """
         self.check()
-        stamp_ns = seconds * NS + nanoseconds
-        times = [(stamp_ns - offset_ns) / NS for offset_ns in self._offsets_ns]
-        possible = [at_s for at_s in times if floor_s - EARLY_S <= at_s <= now_s + EARLY_S]
+        starts = _Starts(self._offset_ns)
+        times = [starts[seconds] + nanoseconds * 1e-9 for seconds, nanoseconds in _MARK.iter_unpack(b"".join(marks))]
+        past = [offset_ns for offset_ns, noticed_ns in self._past if noticed_ns >= floor_s * NS]
+        if not past and floor_s - EARLY_S <= min(times) and max(times) <= read_s[-1] + EARLY_S:
+            return times
+        steps_s = [0.0, *((self._offset_ns - offset_ns) / NS for offset_ns in past)]
+        each = zip(times, read_s, strict=True)
+        return [self._placed([at_s + step_s for step_s in steps_s], now_s, floor_s) for at_s, now_s in each]
+
+    def _placed(self, times: list[float], read_s: float, floor_s: float) -> float:
+        """Which of the times it is that a stamp stands for, before and after steps of the wall clock.
+
+        The latest that is possible: what is read was seldom long there, and steps are seldom small.
+        """
+        possible = [at_s for at_s in times if floor_s - EARLY_S <= at_s <= read_s + EARLY_S]
         if not possible:
             self.misplaced += 1
-        return min(max(possible, default=now_s), now_s)
+        return max(possible, default=read_s)
 
 
 @cache
@@ -135,10 +154,10 @@ def _trial() -> bool:
             far.send(b"x")
             _, ancillary, _, _ = near.recvmsg(1, ANCILLARY_BYTES)
             if ancillary:
-                if len(ancillary[0][2]) != MARK_BYTES:
+                mark = ancillary[0][2]
+                if len(mark) != MARK_BYTES:
                     return False
-                seconds, nanoseconds = timespec(ancillary[0][2])
-                clock.place(seconds, nanoseconds, before_s, time.perf_counter())
+                clock.times([mark], [time.perf_counter()], before_s)
                 if clock.misplaced:
                     return False
                 failed.pop_all()

@@ -8,15 +8,16 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
+from operator import itemgetter
 from time import perf_counter
 
-from perfbench_runner.stamps import ANCILLARY_BYTES, EARLY_S, KernelClock, timespec
+from perfbench_runner.stamps import ANCILLARY_BYTES, KernelClock
 
 READ_BYTES = 2**16
-LATE_S = 0.001
-"""A stamp that lies further back is looked at closely: the wall clock may have been set."""
-_LATEST_S = -EARLY_S
 
+_mark = itemgetter(2)
+Stamp = tuple[int, int, bytes] | float
+"""When a read's last byte arrived: a control message of the kernel's, or by time.perf_counter()."""
 OnEnd = Callable[[Exception | None], object]
 """Told once that nothing more will come: None if the peer has closed, else why."""
 
@@ -29,12 +30,13 @@ class Wire:
     """A connected, non-blocking TCP socket in an event loop; owns the socket. `clock` is None where the kernel gives no stamps.
 
     What it calls are attributes, so that a C function can be called without a frame of ours around it, and all are
-    called from the loop, never from within `send`; after `close` none is. For each read: `on_data`, `on_stamp`.
+    called from the loop, never from within `send`; after `close` none is. For each read: `on_data`, `on_stamp`. A stamp is
+    not understood while others wait to be read: `times` does that for many.
     """
 
     __slots__ = (
-        "_clock", "_fd", "_loop", "_receive", "_unsent", "_write_error", "allowance", "last_s", "on_data", "on_end",
-        "on_error", "on_excess", "on_sent", "on_stamp", "reads", "sent_bytes", "sock", "unstamped",
+        "_clock", "_fd", "_loop", "_read_s", "_receive", "_unsent", "_write_error", "last_s", "look_at", "on_data", "on_end",
+        "on_error", "on_look", "on_sent", "on_stamp", "reads", "sent_bytes", "sock", "stamp", "unstamped",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, clock: KernelClock | None) -> None:
@@ -45,19 +47,21 @@ class Wire:
         self._write_error: OSError | None = None
         self.on_data: Callable[[bytes], object] = ignore
         """Takes what one read returned."""
-        self.on_stamp: Callable[[float], object] = ignore
-        """Takes when the last byte of that read arrived, by time.perf_counter()."""
+        self.on_stamp: Callable[[Stamp], object] = ignore
+        """Takes when the last byte of that read arrived; while `on_data` runs it is in `stamp`."""
         self.on_error: Callable[[Exception, bytes], object] = ignore
         """Takes what `on_data` raised, and what it had been given."""
-        self.on_excess: Callable[[], object] = ignore
-        """Called after a read that went beyond `allowance`."""
+        self.on_look: Callable[[], object] = ignore
+        """Called after read number `look_at` and all that follow: for what need not be done after each."""
         self.on_end: OnEnd = ignore
         self.on_sent: Callable[[float], object] = ignore
         """Called when what `send` could not hand over at once is handed over, with the time just before the last call."""
-        self.allowance = sys.maxsize
-        """How many bytes may still come."""
+        self.look_at = sys.maxsize
+        self.stamp: Stamp = 0.0
         self.last_s = perf_counter()
-        """When the last byte arrived, also while `on_data` runs; whoever sends sets it, too."""
+        """When something was last read; whoever sends sets it, too."""
+        self._read_s: list[float] = []
+        """When the last reads were, to place their stamps if the wall clock was set meanwhile."""
         self.reads = 0
         """Reads that returned bytes."""
         self.unstamped = 0
@@ -78,7 +82,7 @@ class Wire:
     # In. This runs for every token: attributes are called through locals, which costs half of calling them as methods.
 
     def _readable(self) -> None:
-        receive, clock = self._receive, self._clock
+        receive = self._receive
         try:
             data, ancillary, _, _ = receive(READ_BYTES, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -86,30 +90,22 @@ class Wire:
         except OSError as error:
             self._end(error)
             return
-        now_s = perf_counter()
-        if ancillary and clock is not None:
-            seconds, nanoseconds = timespec(ancillary[0][2])
-            at_s: float = seconds - clock.base_s + (nanoseconds - clock.base_ns) * 1e-9
-            if not _LATEST_S <= now_s - at_s < LATE_S:
-                at_s = clock.place(seconds, nanoseconds, self.last_s, now_s)
-        else:
-            self.unstamped += 1
-            at_s = now_s
         if not data:
             self._end(None)
             return
-        self.last_s = at_s
-        self.reads += 1
+        self.last_s = now_s = perf_counter()
+        self._read_s.append(now_s)
+        self.reads = reads = self.reads + 1
+        self.stamp = stamp = ancillary[0] if ancillary else self._missing()
         try:
             on_data = self.on_data
             on_data(data)
         except Exception as error:  # noqa: BLE001  # a parser's refusal, or a bug: `on_error` tells them apart
             self.on_error(error, data)
         on_stamp = self.on_stamp
-        on_stamp(at_s)
-        self.allowance = left = self.allowance - len(data)
-        if left < 0:
-            self.on_excess()
+        on_stamp(stamp)
+        if reads >= self.look_at:
+            self.on_look()
 
     def _readable_unstamped(self) -> None:
         try:
@@ -119,25 +115,42 @@ class Wire:
         except OSError as error:
             self._end(error)
             return
-        self.unstamped += 1
-        self._take(data, perf_counter())
-
-    def _take(self, data: bytes, at_s: float) -> None:
         if not data:
             self._end(None)
             return
-        self.last_s = at_s
-        self.reads += 1
+        self.last_s = self.stamp = stamp = perf_counter()
+        self.reads = reads = self.reads + 1
         try:
             on_data = self.on_data
             on_data(data)
-        except Exception as error:  # noqa: BLE001  # a parser's refusal, or a bug: `on_error` tells them apart
+        except Exception as error:  # noqa: BLE001  # as above
             self.on_error(error, data)
         on_stamp = self.on_stamp
-        on_stamp(at_s)
-        self.allowance = left = self.allowance - len(data)
-        if left < 0:
-            self.on_excess()
+        on_stamp(stamp)
+        if reads >= self.look_at:
+            self.on_look()
+
+    def _missing(self) -> Stamp:
+        """What stands for a stamp that did not come with the bytes."""
+        self.unstamped += 1
+        return self.last_s if self._clock is None else (0, 0, self._clock.mark(self.last_s))
+
+    @property
+    def is_stamped(self) -> bool:
+        """Whether the kernel stamps what comes, but for `unstamped` reads."""
+        return self._clock is not None
+
+    def times(self, stamps: list[Stamp], floor_s: float) -> list[float]:
+        """When the last bytes of the last reads arrived, none before `floor_s`, by time.perf_counter(); to be asked once."""
+        if self._clock is None:
+            return stamps  # type: ignore[return-value]  # they are times
+        read_s = self._read_s[-len(stamps) :]
+        self.forget()
+        return self._clock.times(list(map(_mark, stamps)), read_s, floor_s)  # type: ignore[arg-type]
+
+    def forget(self) -> None:
+        """Nobody will ask for the times of what was read until now."""
+        self._read_s.clear()
 
     def _end(self, error: Exception | None) -> None:
         if self._fd >= 0:
@@ -212,6 +225,6 @@ class Wire:
         fd, self._fd = self._fd, -1
         self._loop.remove_reader(fd)
         self._loop.remove_writer(fd)
-        self.on_data = self.on_stamp = self.on_error = self.on_end = self.on_excess = self.on_sent = ignore
+        self.on_data = self.on_stamp = self.on_error = self.on_end = self.on_look = self.on_sent = ignore
         self._unsent.clear()
         self.sock.close()

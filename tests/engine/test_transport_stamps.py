@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
@@ -145,10 +146,23 @@ async def test_nothing_is_merged_by_a_loop_that_is_free() -> None:
 async def test_a_wall_clock_that_is_set_meanwhile_does_no_harm(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
     """The kernel's stamps and the program's view of the wall clock both step, in mid-stream."""
     shift_ns = 0
-    unpack = wire.timespec
-    monkeypatch.setattr(
-        wire, "timespec", lambda data: divmod(unpack(data)[0] * 10**9 + unpack(data)[1] + shift_ns, 10**9)
-    )
+
+    class ShiftedWire(wire.Wire):
+        """What comes is stamped by a clock that is `shift_ns` ahead."""
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            receive = self._receive
+
+            def shifted(*args: int) -> Any:
+                data, ((level, kind, mark),), flags, address = receive(*args)
+                seconds, nanoseconds = divmod(int(struct.unpack_from("q", mark)[0]) * 10**9 + shift_ns, 10**9)
+                nanoseconds += struct.unpack_from("q", mark, 8)[0]
+                return data, [(level, kind, struct.pack("=qq32x", seconds, nanoseconds))], flags, address
+
+            self._receive = shifted
+
+    monkeypatch.setattr("perfbench_runner.shard.transport.Wire", ShiftedWire)
     transport = HttpTransport(LIMITS, stamps="kernel")
     transport.kernel_clock = KernelClock(time.perf_counter_ns, lambda: time.time_ns() + shift_ns)
     with serving(streaming(20, 0.02)) as server:

@@ -76,7 +76,7 @@ class ServerConnection:
         self._wire, self._handle, self._stats, self._connections = wire, handle, stats, connections
         self._waiting: deque[Request] = deque()
         self._busy = self._advancing = self._paused = self._deaf = self._closed = False
-        self._arrived_s = 0.0
+        self._opened_s = self._arrived_s = wire.last_s
         self.on_lost: Callable[[], None] | None = None
         """Called if the client leaves while its reply is under way."""
         self._after_sending: Callable[[], None] | None = None
@@ -97,7 +97,7 @@ class ServerConnection:
     def _received(self, data: bytes) -> None:
         if self._deaf:
             return
-        self._arrived_s = self._wire.last_s
+        (self._arrived_s,) = self._wire.times([self._wire.stamp], self._opened_s)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

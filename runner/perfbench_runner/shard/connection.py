@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -12,7 +13,7 @@ from perfbench_runner.shard.destination import Origin
 from perfbench_runner.shard.response import ResponseReader
 from perfbench_runner.shard.tcp_info import TcpInfo, tcp_info
 from perfbench_runner.shard.tls import Tls
-from perfbench_runner.wire import Wire, ignore
+from perfbench_runner.wire import READ_BYTES, Stamp, Wire, ignore
 
 ERROR_BYTES = 500
 """How much of an error response is kept as the error's text."""
@@ -55,8 +56,9 @@ class Connection:
     """One keep-alive connection with at most one request under way. Belongs to the shard's loop."""
 
     __slots__ = (
-        "_done", "_owner", "_reader", "_reads", "_segments", "_sent_before", "_stream", "_unstamped", "closed", "deadline",
-        "exchange", "is_early", "limits", "origin", "start_s", "used", "wire",
+        "_done", "_first", "_has_begun", "_owner", "_reader", "_reads", "_reads_before", "_segments", "_sent_before", "_sent_s",
+        "_stream", "_unparsed", "_unstamped", "closed", "deadline", "exchange", "is_early", "limits", "origin", "start_s",
+        "used", "wire",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, limits: Limits, origin: Origin, wire: Wire, tls: Tls | None = None) -> None:
@@ -75,7 +77,7 @@ class Connection:
         info = tcp_info(wire.sock)
         self._segments, self._reads = info.segments if info else 0, wire.reads
         self._stream.on_data, self._stream.on_end = self._unasked, self._ended
-        wire.on_error, wire.on_excess, wire.on_sent = self._refused, self._exceeded, self._sent
+        wire.on_error, wire.on_look, wire.on_sent = self._refused, self._look, self._sent
 
     @property
     def is_ready(self) -> bool:
@@ -93,11 +95,13 @@ class Connection:
         """Send a request; `done` is resolved when the response is complete or has failed."""
         wire, reader, stream = self.wire, self._reader, self._stream
         reader.begin()
-        self.is_early = False
+        wire.forget()
+        self.is_early = self._has_begun = False
+        self._unparsed = 0
         self.exchange, self._done, self.start_s = exchange, done, start_s
-        self._sent_before, self._unstamped = wire.sent_bytes, wire.unstamped
-        stream.on_data, wire.on_stamp, wire.allowance = reader.feed, reader.log.append, self.limits.head_bytes
-        wire.last_s = sent_s = stream.send(request)
+        self._sent_before, self._unstamped, self._reads_before = wire.sent_bytes, wire.unstamped, wire.reads
+        stream.on_data, wire.on_stamp, wire.look_at = self._take_head, reader.log.append, sys.maxsize
+        wire.last_s = self._sent_s = sent_s = stream.send(request)
         exchange.sent_s = exchange.sent_s or sent_s  # of a request that is sent again: the first time
         if not wire.has_unsent:
             exchange.body_sent_s = sent_s
@@ -135,13 +139,21 @@ class Connection:
     def _refused(self, error: Exception, data: bytes) -> None:
         self.fail(FailureKind.PROTOCOL, self._reader.objection(error, data))
 
-    def _exceeded(self) -> None:
+    def _take_head(self, data: bytes) -> None:
+        """Take bytes until the head is complete: llhttp hands over a header when it is, until then it only grows."""
+        self._unparsed += len(data)
+        self._reader.feed(data)
+        if self._unparsed > self.limits.head_bytes and self._reader.status < 200:
+            self.head_too_large()
+
+    def _look(self) -> None:
+        """See to the body's limit, as often as it can have been passed."""
         if self.exchange is None:
             return
-        if self._reader.status:
+        left = self.limits.response_bytes - self._reader.size
+        if left < 0:
             self.fail(FailureKind.PROTOCOL, f"the response is larger than {self.limits.response_bytes} bytes")
-        else:  # llhttp hands over a header when it is complete; until then it only grows
-            self.head_too_large()
+        self.wire.look_at = self.wire.reads + max(1, left // READ_BYTES)
 
     def _ended(self, error: Exception | None) -> None:
         exchange = self.exchange
@@ -150,8 +162,8 @@ class Connection:
         elif error is None and self._reader.ends_with_connection:
             self.response_complete()
         else:
-            where = "within the response" if exchange.first_byte_s else "before the response"
-            self.is_early = self.used and not exchange.first_byte_s and self._ended_before_arrival()
+            where = "within the response" if self._has_begun else "before the response"
+            self.is_early = self.used and not self._has_begun and self._ended_before_arrival()
             text = f"the connection ended {where}" + (f": {cause(error)}" if error else "")
             self.fail(FailureKind.DISCONNECTED, text)
 
@@ -162,16 +174,17 @@ class Connection:
     # What the reader tells.
 
     def response_begun(self) -> None:
-        exchange = self.exchange
-        if exchange is None:  # bytes after the response
+        if self.exchange is None:  # bytes after the response
             self.close()
-        elif not exchange.first_byte_s:
-            exchange.first_byte_s = self.wire.last_s
+        elif not self._has_begun:
+            self._has_begun, self._first = True, len(self._reader.log)
 
     def response_head(self, status: int) -> None:
         if self.exchange is not None:
             self.exchange.status, self.exchange.content_type = status, self._reader.content_type
-            self.wire.allowance = self.limits.response_bytes
+            if status >= 200:
+                self._stream.on_data = self._reader.feed
+                self.wire.look_at = self.wire.reads + self.limits.response_bytes // READ_BYTES
 
     def head_too_large(self) -> None:
         self.fail(FailureKind.PROTOCOL, f"the response's head is larger than {self.limits.head_bytes} bytes")
@@ -180,7 +193,9 @@ class Connection:
         exchange = self.exchange
         if exchange is None:
             return
-        exchange.end_s = self.wire.last_s
+        if self._reader.size > self.limits.response_bytes:
+            self._look()
+            return
         if not 200 <= exchange.status < 300:  # a redirection too: a POST is not sent elsewhere unasked
             exchange.failure = FailureKind.http(exchange.status)
         is_alive = not self.closed and not self.wire.has_unsent and self._reader.can_go_on
@@ -202,17 +217,27 @@ class Connection:
         self.close()
 
     def _resolve(self, exchange: Exchange) -> None:
-        wire = self.wire
+        wire, log = self.wire, self._reader.log
         self._stream.on_data, wire.on_stamp = self._unasked, ignore
-        exchange.stamps_by = "kernel" if wire.unstamped == self._unstamped else "program"
+        if wire.reads > self._reads_before and not (log and log[-1] is wire.stamp):
+            log.append(wire.stamp)  # of the read that we are called from
+        body = self._reader.body(self._times)
+        exchange.body, exchange.ends, exchange.stamps = body.data, body.ends, body.times
+        exchange.end_s = exchange.end_s or body.end_s
+        exchange.stamps_by = "kernel" if wire.is_stamped and wire.unstamped == self._unstamped else "program"
         exchange.merged_segments = self._merged_segments()
-        exchange.body, exchange.ends, exchange.stamps = self._reader.body(wire.last_s)
         if exchange.failure and not exchange.error:
             exchange.error = exchange.body[:ERROR_BYTES].decode(errors="replace")
         self.exchange = None
         done, self._done = self._done, None
         if done is not None and not done.done():
             done.set_result(None)
+
+    def _times(self, stamps: list[Stamp]) -> list[float]:
+        times = self.wire.times(stamps, self._sent_s)
+        if self._has_begun and self.exchange is not None:
+            self.exchange.first_byte_s = times[self._first]
+        return times
 
     def _merged_segments(self) -> int | None:
         """How many segments came since the last time that have a later one's stamp: those that were read with it."""

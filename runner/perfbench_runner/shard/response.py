@@ -6,10 +6,13 @@ gets back to reading, the fewer segments are read together. What the pieces mean
 """
 
 from array import array
+from collections.abc import Callable
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 import httptools
+
+from perfbench_runner.wire import Stamp
 
 TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How a server's TLS records (alert, handshake) begin."""
@@ -41,12 +44,14 @@ class Body(NamedTuple):
     data: bytes
     ends: "array[int]"
     """Where in it each piece ends."""
-    stamps: "array[float]"
+    times: "array[float]"
     """When each piece arrived."""
+    end_s: float
+    """When the last byte arrived; 0.0 if none did."""
 
 
 class ResponseReader:
-    """Reads one response after the other. Its owner feeds it, and adds the time of each feed to `log` after it."""
+    """Reads one response after the other. Its owner feeds it, and adds the stamp of each feed to `log` after it."""
 
     __slots__ = (
         "_content_length", "_head_bytes", "_head_limit", "_parser", "_receiver", "content_type", "feed", "log", "on_body",
@@ -55,8 +60,8 @@ class ResponseReader:
 
     def __init__(self, receiver: Receiver, head_limit: int) -> None:
         self._receiver, self._head_limit = receiver, head_limit
-        self.log: list[bytes | float] = []
-        """Pieces of the body, and after those of each feed its time."""
+        self.log: list[bytes | Stamp] = []
+        """Pieces of the body, and after those of each feed its stamp."""
         self.on_body = self.log.append
         """What llhttp calls with each piece; a method of our own would cost several times as much."""
         self._parser = httptools.HttpResponseParser(self)
@@ -81,11 +86,16 @@ class ResponseReader:
         """Whether the end of the connection is the end of the response: one without a length (RFC 9112, 6.3)."""
         return bool(self.status and not self._content_length and not self._parser.should_keep_alive())
 
-    def body(self, last_s: float) -> Body:
-        """What came. `last_s` is when the last feed's bytes arrived, also if it is not in the log yet."""
-        pieces, ends, stamps = split(self.log, last_s)
+    @property
+    def size(self) -> int:
+        """Bytes of the body so far."""
+        return sum(len(entry) for entry in self.log if isinstance(entry, bytes))
+
+    def body(self, times: Callable[[list[Stamp]], list[float]]) -> Body:
+        """What came. `times` understands stamps. After the last feed's pieces there must be its stamp."""
+        pieces, piece_times, end_s = split(self.log, times)
         self.log.clear()
-        return Body(b"".join(pieces), ends, stamps)
+        return Body(b"".join(pieces), array("Q", accumulate(map(len, pieces))), array("d", piece_times), end_s)
 
     def objection(self, error: Exception, data: bytes) -> str:
         """What is wrong with the bytes that made llhttp raise an error; raises what is no error of llhttp's."""
@@ -122,14 +132,31 @@ class ResponseReader:
             self._receiver.response_complete()
 
 
-def split(log: "list[bytes | float]", last_s: float) -> tuple[list[bytes], "array[int]", "array[float]"]:
-    """Pieces, where each ends and when it arrived: with the feed that completed it, whose time follows it in the log."""
+def split(
+    log: "list[bytes | Stamp]", times: Callable[[list[Stamp]], list[float]]
+) -> tuple[list[bytes], list[float], float]:
+    """The pieces, when each arrived (with the feed whose stamp follows it), and when the last byte did (0.0: none).
+
+    Nearly every stream comes as the head, a piece a read, and whatever its last read holds. Such a log is recognised and
+    taken apart without looking at each entry here.
+    """
+    if not log:
+        return [], [], 0.0
+    *before, last = log
+    end = len(before)
+    while end and isinstance(before[end - 1], bytes):
+        end -= 1
+    rest = before[end:]
+    if end % 2 and bytes not in set(map(type, before[0:end:2])) and set(map(type, before[1:end:2])) <= {bytes}:
+        found = times([*before[0:end:2], last])  # type: ignore[list-item]  # no bytes among them
+        return [*before[1:end:2], *rest], found[1:-1] + found[-1:] * len(rest), found[-1]  # type: ignore[list-item]
+    found = times([entry for entry in log if not isinstance(entry, bytes)])
     pieces: list[bytes] = []
-    stamps = array("d")
+    piece_times: list[float] = []
+    stamped = iter(found)
     for entry in log:
         if isinstance(entry, bytes):
             pieces.append(entry)
         else:
-            stamps.extend([entry] * (len(pieces) - len(stamps)))
-    stamps.extend([last_s] * (len(pieces) - len(stamps)))
-    return pieces, array("Q", accumulate(map(len, pieces))), stamps
+            piece_times += [next(stamped)] * (len(pieces) - len(piece_times))
+    return pieces, piece_times, found[-1]

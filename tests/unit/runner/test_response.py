@@ -3,7 +3,7 @@
 import httptools
 import pytest
 
-from perfbench_runner.shard.response import ResponseReader, split
+from perfbench_runner.shard.response import ResponseReader
 
 
 @pytest.mark.parametrize(
@@ -11,18 +11,26 @@ from perfbench_runner.shard.response import ResponseReader, split
     [
         ([], []),
         ([1.0], []),  # the head alone
+        ([1.0, 2.0, 3.0], []),
         ([1.0, b"ab", 2.0, b"c", 3.0], [2.0, 3.0]),
         ([b"ab", 1.0, b"c", 2.0], [1.0, 2.0]),  # the head and a piece in one read
+        ([b"ab", 1.0], [1.0]),
+        ([b"a", b"b", b"c", 1.0], [1.0, 1.0, 1.0]),
         ([1.0, b"a", b"b", b"c", 2.0, 3.0, b"d", 4.0], [2.0, 2.0, 2.0, 4.0]),  # several in one read, none in another
-        ([1.0, b"a", 2.0, b"b", b"c"], [2.0, 9.0, 9.0]),  # the read that completes the response is not in the log yet
-        ([b"a", b"b"], [9.0, 9.0]),
+        ([1.0, b"a", 2.0, b"b", b"c", 3.0], [2.0, 3.0, 3.0]),  # several in the last
+        ([1.0, b"a", 2.0, b"b", 3.0, 4.0], [2.0, 3.0]),  # none in the last
+        ([1.0, 2.0, b"a", 3.0], [3.0]),
+        ([1.0, b"a", b"b", 2.0, b"c", 3.0], [2.0, 2.0, 3.0]),
     ],
 )
 def test_a_piece_has_the_time_of_its_read(log: list[bytes | float], stamps: list[float]) -> None:
-    pieces, ends, found = split(log, 9.0)
-    assert list(found) == stamps
-    assert pieces == [entry for entry in log if isinstance(entry, bytes)]
-    assert list(ends) == [sum(map(len, pieces[: index + 1])) for index in range(len(pieces))]
+    reader = ResponseReader(Receiver(), 1000)
+    reader.log += log  # type: ignore[arg-type]
+    body = reader.body(lambda times: times)  # type: ignore[arg-type,return-value]
+    pieces = [entry for entry in log if isinstance(entry, bytes)]
+    assert (body.data, list(body.times)) == (b"".join(pieces), stamps)
+    assert list(body.ends) == [sum(map(len, pieces[: index + 1])) for index in range(len(pieces))]
+    assert body.end_s == (log[-1] if log else 0.0)
 
 
 class Receiver:
@@ -54,9 +62,9 @@ def test_responses_are_read_one_after_the_other_however_they_are_cut(size: int) 
             reader.feed(whole[start : start + size])
             reader.log.append(float(number))
         assert (reader.status, reader.content_type) == (200, "text/event-stream")
-        body = reader.body(99.0)
-        assert (body.data, len(body.stamps)) == (b"abcde", len(body.ends))
-        assert list(body.stamps) == sorted(body.stamps)
+        body = reader.body(lambda times: times)  # type: ignore[arg-type,return-value]
+        assert (body.data, len(body.times)) == (b"abcde", len(body.ends))
+        assert list(body.times) == sorted(body.times)
         assert receiver.heard == ["begun", 100, "begun", 200, "complete"]
         receiver.heard.clear()
 

@@ -1,6 +1,7 @@
 """The kernel's stamps on the run's clock, and which stamps there are."""
 
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -30,9 +31,9 @@ class Clocks:
         self.monotonic_ns += self.reading_ns
         return self.monotonic_ns + self.wall_offset_ns
 
-    def stamp(self, at_s: float) -> tuple[int, int]:
+    def mark(self, at_s: float) -> bytes:
         """As the kernel would stamp what comes then."""
-        return divmod(int(at_s * 1e9) + self.wall_offset_ns, 1_000_000_000)
+        return struct.pack("=qq32x", *divmod(int(at_s * 1e9) + self.wall_offset_ns, 1_000_000_000))
 
 
 @pytest.fixture
@@ -45,56 +46,71 @@ def clock(clocks: Clocks) -> KernelClock:
     return KernelClock(clocks.monotonic, clocks.wall)
 
 
-def quick(clock: KernelClock, stamp: tuple[int, int]) -> float:
-    """The conversion as the wire does it."""
-    return stamp[0] - clock.base_s + (stamp[1] - clock.base_ns) * 1e-9
-
-
-@pytest.mark.parametrize("at_s", [5.0, 5.000001, 6.123456789, 86_400.5])
-def test_a_stamp_is_converted(clocks: Clocks, clock: KernelClock, at_s: float) -> None:
-    assert quick(clock, clocks.stamp(at_s)) == pytest.approx(at_s, abs=1e-6)
-    assert clock.place(*clocks.stamp(at_s), at_s - 1, at_s + 1) == pytest.approx(at_s, abs=1e-6)
+@pytest.mark.parametrize("times", [[5.1], [5.0, 5.000001, 6.123456789], [5.9999999, 86_400.5], [5.5] * 100])
+def test_stamps_are_converted(clocks: Clocks, clock: KernelClock, times: list[float]) -> None:
+    assert clock.times([clocks.mark(at_s) for at_s in times], [at_s + 0.0001 for at_s in times], 5.0) == pytest.approx(
+        times, abs=1e-6
+    )
     assert (clock.steps, clock.misplaced) == (0, 0)
 
 
-@pytest.mark.parametrize("step_s", [3600.0, 0.05, -0.05, -3600.0, 0.0002])
-def test_a_step_of_the_wall_clock_is_noticed_and_corrected(clocks: Clocks, clock: KernelClock, step_s: float) -> None:
-    before = clocks.stamp(5.010)
-    clocks.wall_offset_ns += int(step_s * 1e9)
-    after = clocks.stamp(5.020)
+@pytest.mark.parametrize("step_s", [3600.0, 0.15, -0.15, -3600.0, 0.0002])
+@pytest.mark.parametrize("checked_s", [[5.26], [5.21, 5.26, 5.3, 5.4]])
+def test_a_step_of_the_wall_clock_is_noticed_and_corrected(
+    clocks: Clocks, clock: KernelClock, step_s: float, checked_s: list[float]
+) -> None:
+    """The wall clock is set at 5.25, and looked at before and after."""
+    before, after = [5.05, 5.1, 5.2, 5.249], [5.251, 5.3, 5.45]
+    marks = [clocks.mark(at_s) for at_s in before]
+    clocks.monotonic_ns = 5_200 * MS
     clock.check()
-    assert clock.steps == 1
-    assert quick(clock, after) == pytest.approx(5.020, abs=1e-6)
-    assert clock.place(*after, 5.0, 5.0201) == pytest.approx(5.020, abs=1e-6)
-    assert clock.place(*before, 5.0, 5.0101) == pytest.approx(5.010, abs=1e-6), "came before, read after"
-    assert clock.misplaced == 0
+    clocks.wall_offset_ns += int(step_s * 1e9)
+    marks += [clocks.mark(at_s) for at_s in after]
+    for at_s in checked_s:
+        clocks.monotonic_ns = int(at_s * 1e9)
+        clock.check()
+    read_s = [at_s + 0.00005 for at_s in before + after]
+    assert clock.times(marks, read_s, 5.0) == pytest.approx(before + after, abs=1e-6)
+    assert (clock.steps, clock.misplaced) == (1, 0)
 
 
-def test_a_step_is_noticed_by_the_stamp_itself(clocks: Clocks, clock: KernelClock) -> None:
+def test_a_step_between_answers_needs_no_placing(clocks: Clocks, clock: KernelClock) -> None:
     clocks.wall_offset_ns -= 700 * MS
-    assert clock.place(*clocks.stamp(5.020), 5.0, 5.0201) == pytest.approx(5.020, abs=1e-6)
+    clock.check()
+    clocks.monotonic_ns = 6_000 * MS
+    assert clock.times([clocks.mark(6.0)], [6.1], 5.9) == pytest.approx([6.0], abs=1e-6)
+
+
+def test_a_step_that_nobody_has_noticed_yet_is_noticed_with_the_stamps(clocks: Clocks, clock: KernelClock) -> None:
+    clocks.wall_offset_ns -= 700 * MS
+    assert clock.times([clocks.mark(5.02)], [5.03], 5.0) == pytest.approx([5.02], abs=1e-6)
     assert clock.steps == 1
 
 
 def test_steps_there_and_back_are_two(clocks: Clocks, clock: KernelClock) -> None:
     for step_ms in (250, -250):
         clocks.wall_offset_ns += step_ms * MS
+        clocks.monotonic_ns += 100 * MS
         clock.check()
     assert clock.steps == 2
-    assert quick(clock, clocks.stamp(5.5)) == pytest.approx(5.5, abs=1e-6)
+    assert clock.times([clocks.mark(5.5)], [5.6], 5.4) == pytest.approx([5.5], abs=1e-6)
 
 
 def test_an_interrupted_look_at_the_clocks_is_no_step(clocks: Clocks, clock: KernelClock) -> None:
-    clocks.interrupted = [0, 30 * MS]  # between the wall clock and the second look at the monotonic one
-    clock.check()
-    clocks.interrupted = [30 * MS, 0]
-    clock.check()
+    for interrupted in ([0, 30 * MS], [30 * MS, 0]):
+        clocks.interrupted = interrupted  # before and between the readings
+        clock.check()
     assert clock.steps == 0
 
 
-def test_a_stamp_that_fits_nowhere_is_replaced_and_counted(clocks: Clocks, clock: KernelClock) -> None:
-    assert clock.place(*clocks.stamp(4.0), 5.0, 5.1) == 5.1
+@pytest.mark.parametrize("at_s", [4.0, 7.0])
+def test_a_stamp_that_fits_nowhere_is_replaced_and_counted(clocks: Clocks, clock: KernelClock, at_s: float) -> None:
+    assert clock.times([clocks.mark(at_s)], [5.1], 5.0) == [5.1]
     assert clock.misplaced == 1
+
+
+def test_what_stands_for_a_missing_stamp_is_converted_back(clock: KernelClock) -> None:
+    assert clock.times([clock.mark(5.25)], [5.3], 5.0) == pytest.approx([5.25], abs=1e-6)
 
 
 @pytest.fixture
