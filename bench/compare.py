@@ -57,11 +57,12 @@ def spend(argv: list[str], stdout: Path, env: dict[str, str], port: int | None =
     """Run a command on the second core and account for it and its children."""
     before, peak = os.times(), 0.0
     began = time.perf_counter()
-    with stdout.open("w") as out:
+    errors = stdout.with_suffix(".err")
+    with stdout.open("w") as out, errors.open("w") as err:
         process = subprocess.Popen(
             argv,
             stdout=out,
-            stderr=subprocess.DEVNULL,
+            stderr=err,
             env=os.environ | env,
             preexec_fn=lambda: os.sched_setaffinity(0, {CORES[1]}),
         )
@@ -71,7 +72,7 @@ def spend(argv: list[str], stdout: Path, env: dict[str, str], port: int | None =
         peak = max(peak, tree_rss_mb(process.pid))
         time.sleep(0.1)
     if process.returncode:
-        sys.exit(f"{argv[0]} ended with {process.returncode}")
+        sys.exit(f"{argv[0]} ended with {process.returncode}: {errors.read_text()[-500:]}")
     after = os.times()
     cpu_s = after.children_user - before.children_user + after.children_system - before.children_system
     return Used(cpu_s, time.perf_counter() - began, peak)

@@ -158,8 +158,6 @@ class Wire:
             on_end, self.on_end = self.on_end, ignore
             on_end(error or self._write_error)
 
-    # Out.
-
     def send(self, data: bytes) -> float:
         """Hand bytes to the kernel, now as far as it takes them. Returns the time just before it got the first.
 

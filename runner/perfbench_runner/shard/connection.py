@@ -106,8 +106,6 @@ class Connection:
         if not wire.has_unsent:
             exchange.body_sent_s = sent_s
 
-    # Times within a request.
-
     def deadline_s(self, now: float) -> float | None:
         """The earliest time at which it can be over time; None without limits."""
         start_s, last_s = (self.start_s, self.wire.last_s) if self.exchange is not None else (now, now)
