@@ -6,7 +6,7 @@ process, what it means.
 
 from array import array
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class FailureKind:
@@ -65,7 +65,7 @@ class Exchange:
     """Where in the body each piece ends: the running sum of lengths."""
     body: bytes = b""
     """The body, transfer encoding undone."""
-    stamps_by: str = "program"
+    stamps_by: Literal["kernel", "program"] = "program"
     """Who took the times of arrival: `kernel` if it was the kernel for every byte, else `program`."""
     merged_segments: int | None = None
     """TCP segments of the response that were read together with a later one and have its time; None: not known."""

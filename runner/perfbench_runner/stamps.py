@@ -9,10 +9,11 @@ import contextlib
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Stamps = Literal["kernel", "program"]
 """Who took the times of arrival: the kernel, or this program when it got round to reading."""
@@ -119,29 +120,43 @@ class KernelClock:
         return max(possible, default=read_s)
 
 
-@cache
+class Trial(NamedTuple):
+    """What a trial has found."""
+
+    stamps: Stamps
+    reason: str = ""
+    """Why not the kernel's."""
+
+
 def available_stamps() -> Stamps:
+    """Whose stamps can be had here."""
+    return trial().stamps
+
+
+@cache
+def trial() -> Trial:
     """Whose stamps can be had here, found by a trial on a loopback connection and never assumed. Takes a millisecond.
 
     The trial's socket stays open: the kernel stamps while there is a socket that asks for it, and takes a moment to begin.
     The environment variable PERFBENCH_STAMPS=program does without, to compare.
     """
     if os.environ.get("PERFBENCH_STAMPS") == "program":
-        return "program"
+        return Trial("program", "PERFBENCH_STAMPS=program asks for it")
+    if not ANCILLARY_BYTES or sys.platform != "linux":
+        return Trial("program", f"{sys.platform} has no SO_TIMESTAMPING")
     try:
-        return "kernel" if _trial() else "program"
-    except OSError:  # no such option (another system, an old kernel, a sandbox), or no loopback
-        return "program"
+        refusal = _try()
+    except OSError as error:  # an old kernel or a sandbox that has no such option, or no loopback
+        return Trial("program", f"SO_TIMESTAMPING cannot be had: {error.strerror or error}")
+    return Trial("program", refusal) if refusal else Trial("kernel")
 
 
 _kept: list[socket.socket] = []
 TRIALS = 50
 
 
-def _trial() -> bool:
-    """Whether the kernel's stamp of a byte lies between sending and reading it."""
-    if not ANCILLARY_BYTES:
-        return False
+def _try() -> str:
+    """Why the kernel's stamp of a byte does not lie between sending and reading it; empty if it does."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         near = socket.create_connection(listener.getsockname(), timeout=1)
         far, _ = listener.accept()
@@ -156,12 +171,12 @@ def _trial() -> bool:
             if ancillary:
                 mark = ancillary[0][2]
                 if len(mark) != MARK_BYTES:
-                    return False
+                    return f"the kernel's stamps have {len(mark)} bytes, not {MARK_BYTES}"
                 clock.times([mark], [time.perf_counter()], before_s)
                 if clock.misplaced:
-                    return False
+                    return "the kernel's stamps do not lie between sending and reading"
                 failed.pop_all()
                 _kept.append(near)
-                return True
+                return ""
             time.sleep(0.001)  # stamping begins within milliseconds of the first socket that asks for it
-    return False
+    return "the kernel took SO_TIMESTAMPING, and gave no stamps"

@@ -146,7 +146,10 @@ class Wire:
             return stamps  # type: ignore[return-value]  # they are times
         read_s = self._read_s[-len(stamps) :]
         self.forget()
-        return self._clock.times(list(map(_mark, stamps)), read_s, floor_s)  # type: ignore[arg-type]
+        misplaced = self._clock.misplaced
+        times = self._clock.times(list(map(_mark, stamps)), read_s, floor_s)  # type: ignore[arg-type]
+        self.unstamped += self._clock.misplaced - misplaced
+        return times
 
     def forget(self) -> None:
         """Nobody will ask for the times of what was read until now."""
