@@ -4,7 +4,10 @@
     .venv/bin/python bench/compare.py                       # perfbench alone: seconds
     .venv/bin/python bench/compare.py --evalscope           # and EvalScope, installed from the package index (gigabytes)
     .venv/bin/python bench/compare.py -c 16 64 256 --scrape # with /metrics scraped every second
+    .venv/bin/python bench/compare.py --delay --busy        # what a client's delay does: see docs/exactness.md
 
+`--delay` adds perfbench with the program's clock instead of the kernel's stamps, and a client in C (needs cc); `--busy` pins
+a busy loop to the client's core.
 The mock runs on the first core and knows when each token left; each client is pinned to the second one and stores every
 request. CPU per request is the difference of two runs, a long and a short one, over the difference of their requests, so
 that start-up is left out. Client figures are computed here from the SQLite files of both, which have the same columns.
@@ -15,6 +18,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import statistics
@@ -23,9 +27,12 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 from perfbench_runner.mock.process import MockProcess
 from perfbench_runner.mock.settings import MockSettings
@@ -46,23 +53,26 @@ class Used:
     """Peak sum over all processes; shared pages count once for each."""
 
 
-def spend(argv: list[str], port: int | None = None) -> Used:
+def spend(argv: list[str], stdout: Path, env: dict[str, str], port: int | None = None) -> Used:
     """Run a command on the second core and account for it and its children."""
     before, peak = os.times(), 0.0
     began = time.perf_counter()
-    process = subprocess.Popen(
-        argv,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: os.sched_setaffinity(0, {CORES[1]}),
-    )
+    errors = stdout.with_suffix(".err")
+    with stdout.open("w") as out, errors.open("w") as err:
+        process = subprocess.Popen(
+            argv,
+            stdout=out,
+            stderr=err,
+            env=os.environ | env,
+            preexec_fn=lambda: os.sched_setaffinity(0, {CORES[1]}),
+        )
     if port:
         threading.Thread(target=scrape, args=(process, port), daemon=True).start()
     while process.poll() is None:
         peak = max(peak, tree_rss_mb(process.pid))
         time.sleep(0.1)
     if process.returncode:
-        sys.exit(f"{argv[0]} ended with {process.returncode}")
+        sys.exit(f"{argv[0]} ended with {process.returncode}: {errors.read_text()[-500:]}")
     after = os.times()
     cpu_s = after.children_user - before.children_user + after.children_system - before.children_system
     return Used(cpu_s, time.perf_counter() - began, peak)
@@ -92,6 +102,22 @@ def tree_rss_mb(pid: int) -> float:
     return total / 2**20
 
 
+@contextmanager
+def busy_loop(is_wanted: bool) -> Iterator[None]:
+    """Something else that wants the client's core, all of it."""
+    if not is_wanted:
+        yield
+        return
+    loop = subprocess.Popen(
+        [sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.sched_setaffinity(0, {CORES[1]})
+    )
+    try:
+        yield
+    finally:
+        loop.kill()
+        loop.wait()
+
+
 def perfbench(url: str, prompts: Path, n: int, c: int, out: Path, port: int | None) -> tuple[list[str], str]:
     """The command, and where its database will be."""
     command = (
@@ -113,6 +139,18 @@ def evalscope(url: str, prompts: Path, n: int, c: int, out: Path, port: int | No
     return [str(program), *command.split()], "**/benchmark_data.db"
 
 
+def c_client(url: str, prompts: Path, n: int, c: int, out: Path, port: int | None) -> tuple[list[str], str]:
+    """The command; it prints its figures."""
+    return [str(CACHE / "c_client"), str(urlsplit(url).port), str(c), str(n), "64"], ""
+
+
+def build_c_client() -> None:
+    """Compile it, anew each time: it takes a moment."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    source = Path(__file__).with_name("c_client.c")
+    subprocess.run(["cc", "-O2", "-o", str(CACHE / "c_client"), str(source)], check=True)
+
+
 def install_evalscope() -> None:
     """Put EvalScope into an environment of its own, once."""
     venv = CACHE / "evalscope-venv"
@@ -131,24 +169,33 @@ def figures(database: Path) -> dict[str, float]:
     return {"n": len(rows), "ttft": statistics.fmean(ttfts), "ttft_p99": at(ttfts, 0.99), "itl_p99": at(gaps, 0.99)}
 
 
+def printed_figures(stdout: Path) -> dict[str, float]:
+    """The same from what the client in C prints."""
+    found = json.loads(stdout.read_text())
+    ttft, itl = found["ttft_ms"], found["itl_ms"]
+    return {"n": found["n"], "ttft": ttft["mean"], "ttft_p99": ttft["p99"], "itl_p99": itl["p99"]}
+
+
 def at(ordered: list[float], q: float) -> float:
     return ordered[int(q * (len(ordered) - 1))]
 
 
-def measure(name: str, make, c: int, work: Path, port: int | None) -> dict:
+def measure(name: str, make, c: int, work: Path, port: int | None, env: dict[str, str], is_busy: bool) -> dict:
     """One row: a short run and a long one against a fresh mock."""
     cpu, n_of = {}, {"short": 2 * c, "long": 20 * c}
     for kind, n in n_of.items():
-        prompts, out = work / "prompts.txt", work / f"{name}-{c}-{kind}"
+        prompts, out = work / "prompts.txt", work / f"{re.sub(r'[^a-z]+', '-', name)}-{c}-{kind}"
         rng = random.Random(7)
         prompts.write_text("".join(" ".join(rng.choices(WORDS, k=128)) + "\n" for _ in range(n)))
+        shutil.rmtree(out, ignore_errors=True)
         with MockProcess(MockSettings(ttft_s=0.05, itl_s=0.01)) as mock:
             os.sched_setaffinity(mock.pid, {CORES[0]})
             argv, pattern = make(f"{mock.base_url}/v1/chat/completions", prompts, n, c, out, port)
-            used = spend(argv, port)
+            with busy_loop(is_busy):
+                used = spend(argv, work / "stdout", env, port)
             truth = mock.stats()
         cpu[kind] = used.cpu_s
-    found = figures(next(out.glob(pattern)))
+    found = figures(next(out.glob(pattern))) if pattern else printed_figures(work / "stdout")
     return {
         "client": name,
         "C": c,
@@ -168,20 +215,28 @@ def main() -> int:
     parser.add_argument("-c", type=int, nargs="+", default=[16, 64, 256], help="streams")
     parser.add_argument("--evalscope", action="store_true", help=f"measure {EVALSCOPE} too")
     parser.add_argument("--scrape", action="store_true", help="scrape perfbench's /metrics every second")
+    parser.add_argument("--delay", action="store_true", help="measure the program's clock and a client in C too")
+    parser.add_argument("--busy", action="store_true", help="with a busy loop on the client's core")
+    parser.add_argument("--rounds", type=int, default=1, help="how often to measure each, taking turns")
     options = parser.parse_args()
     if len(CORES) < 2:
         parser.error("needs two cores: one for the mock, one for the client")
-    clients = {"perfbench": perfbench}
+    clients: dict[str, tuple] = {"perfbench": (perfbench, {})}
+    if options.delay:
+        build_c_client()
+        clients["perfbench, program's clock"] = perfbench, {"PERFBENCH_STAMPS": "program"}
+        clients["C, program's clock"] = c_client, {}
     if options.evalscope:
         install_evalscope()
-        clients["evalscope"] = evalscope
+        clients["evalscope"] = evalscope, {}
     os.sched_setaffinity(0, {CORES[0]})
     work = Path(TemporaryDirectory(prefix="perfbench-bench-").name)
     work.mkdir()
     is_first = True
-    for c in options.c:
-        for name, make in clients.items():
-            row = measure(name, make, c, work, 9470 if options.scrape and name == "perfbench" else None)
+    for c in [c for c in options.c for _ in range(options.rounds)]:
+        for name, (make, env) in clients.items():
+            port = 9470 if options.scrape and name == "perfbench" else None
+            row = measure(name, make, c, work, port, env, options.busy)
             if is_first:
                 print("| " + " | ".join(row) + " |\n|" + " --- |" * len(row))
                 is_first = False

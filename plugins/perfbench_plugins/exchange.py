@@ -6,7 +6,7 @@ process, what it means.
 
 from array import array
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class FailureKind:
@@ -43,6 +43,8 @@ class Exchange:
 
     sent_s: float = 0.0
     """When the first byte of the request was handed to the kernel; of one that was sent again, the first time."""
+    body_sent_s: float = 0.0
+    """When the last byte of the request was handed to the kernel; later than `sent_s` if it did not take all at once."""
     connected_s: float = 0.0
     """When the connection was ready; 0.0 for one that was kept alive."""
     connect_s: float = 0.0
@@ -50,19 +52,23 @@ class Exchange:
     tls_s: float = 0.0
     """Duration of the TLS handshake."""
     first_byte_s: float = 0.0
-    """When the first byte of the response was read."""
+    """When the first byte of the response arrived."""
     end_s: float = 0.0
-    """When the last byte of the response was read, or the failure was noticed."""
+    """When the last byte of the response arrived, or the failure was noticed."""
     status: int = 0
     """HTTP status; 0 without a response."""
     content_type: str = ""
     """Content-Type of the response, in lower case."""
     stamps: "array[float]" = field(default_factory=lambda: array("d"))
-    """When each piece of the body was read."""
+    """When each piece of the body arrived."""
     ends: "array[int]" = field(default_factory=lambda: array("Q"))
     """Where in the body each piece ends: the running sum of lengths."""
     body: bytes = b""
     """The body, transfer encoding undone."""
+    stamps_by: Literal["kernel", "program"] = "program"
+    """Who took the times of arrival: `kernel` if it was the kernel for every byte, else `program`."""
+    merged_segments: int | None = None
+    """TCP segments of the response that were read together with a later one and have its time; None: not known."""
     resends: int = 0
     """How often it was sent again, its idle connection having been closed before the request could have reached anyone."""
     failure: str = ""

@@ -194,3 +194,29 @@ def spec_for() -> Callable[..., dict[str, Any]]:
         return {"target": target, "load": load | sections.pop("load", {}), "request": request, **sections}
 
     return make
+
+
+def openssl(*args: str) -> None:
+    subprocess.run(["openssl", *args], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two authorities, ours and another; of ours a server for 127.0.0.1, one for another name, and a client."""
+    folder = tmp_path_factory.mktemp("certificates")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    usage = ["-addext", "keyUsage=critical,keyCertSign"]
+    for name in ("ours", "another"):
+        files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
+        openssl("req", "-x509", *key, "-subj", f"/CN={name}", *usage, *files)
+    for name, names in {
+        "server": "IP:127.0.0.1,DNS:localhost",
+        "elsewhere": "DNS:elsewhere.test",
+        "client": "DNS:me",
+    }.items():
+        files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
+        signer = ["-CA", f"{folder}/ours.pem", "-CAkey", f"{folder}/ours.key"]
+        openssl("req", "-x509", *key, *signer, "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}", *files)
+    both = (folder / "client.pem").read_text() + (folder / "client.key").read_text()
+    (folder / "client-both.pem").write_text(both)
+    return folder

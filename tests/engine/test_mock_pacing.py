@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import socket
 import statistics
+import sys
 import time
 from itertools import pairwise
 
@@ -99,3 +101,18 @@ def test_a_distribution_is_exact_to_ten_microseconds() -> None:
     assert summary["p99"] == pytest.approx(990, abs=0.011)
     assert summary["max"] == 1000
     assert Durations().summary_ms() == {"n": 0, "mean": 0, "p50": 0, "p99": 0, "max": 0}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's stamps are Linux")
+async def test_a_request_arrives_when_the_kernel_has_it_and_not_when_the_mock_reads_it() -> None:
+    """Its own delay must not be missing from what it calls true."""
+    async with MockServer(MockSettings(ttft_s=0.1, itl_s=0)) as mock:
+        with socket.create_connection(("127.0.0.1", mock.port)) as client:
+            await asyncio.sleep(0.05)  # accepted
+            body = b'{"messages": [{"role": "user", "content": "x"}], "stream": true, "max_tokens": 1}'
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            time.sleep(0.3)  # noqa: ASYNC251  # the mock's loop stands still
+            while not mock.stats.ttft.count:  # noqa: ASYNC110  # nothing else tells
+                await asyncio.sleep(0.01)
+        assert mock.stats.ttft.max >= 0.29, "the client waited as long"
+        assert mock.stats.lateness.max >= 0.19

@@ -164,5 +164,5 @@ async def _nowhere(_: object) -> tuple[int, tuple[str, int]]:
 def test_what_proves_that_a_connection_had_ended(
     elapsed_s: float, acknowledged: int | None, rtt_s: float | None, is_early: bool
 ) -> None:
-    info = None if acknowledged is None or rtt_s is None else TcpInfo(rtt_s, acknowledged)
+    info = None if acknowledged is None or rtt_s is None else TcpInfo(rtt_s, acknowledged, segments=1)
     assert ended_before_arrival(elapsed_s, 1000, info) is is_early

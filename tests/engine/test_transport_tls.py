@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,32 +15,6 @@ from perfbench_plugins.exchange import Exchange
 from perfbench_runner.shard.transport import HttpTransport, Limits, tls_context
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-
-
-def openssl(*args: str) -> None:
-    subprocess.run(["openssl", *args], check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two authorities, ours and another; of ours a server for 127.0.0.1, one for another name, and a client."""
-    folder = tmp_path_factory.mktemp("certificates")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    usage = ["-addext", "keyUsage=critical,keyCertSign"]
-    for name in ("ours", "another"):
-        files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
-        openssl("req", "-x509", *key, "-subj", f"/CN={name}", *usage, *files)
-    for name, names in {
-        "server": "IP:127.0.0.1,DNS:localhost",
-        "elsewhere": "DNS:elsewhere.test",
-        "client": "DNS:me",
-    }.items():
-        files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
-        signer = ["-CA", f"{folder}/ours.pem", "-CAkey", f"{folder}/ours.key"]
-        openssl("req", "-x509", *key, *signer, "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}", *files)
-    both = (folder / "client.pem").read_text() + (folder / "client.key").read_text()
-    (folder / "client-both.pem").write_text(both)
-    return folder
 
 
 @asynccontextmanager

@@ -115,6 +115,7 @@ def _at_least(seconds: float | None) -> str:
 def _show_client(console: Console, summary: Summary) -> None:
     client = summary.client
     text = Text("client: ").append(client.state, style=COLOURS[client.state])
+    text.append(f"; latencies {client.latencies}, load {client.load}; stamps: {client.stamps or 'unknown'}")
     if client.reasons:
         text.append(f" ({'; '.join(client.reasons)})")
     console.print(text, soft_wrap=True)

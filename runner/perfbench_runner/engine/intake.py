@@ -14,6 +14,7 @@ from perfbench_runner.load.feed import Feed
 from perfbench_runner.results.result import Result
 from perfbench_runner.shard.messages import Measurement
 from perfbench_runner.shard.request import PreparedRequest
+from perfbench_runner.stamps import Stamps
 
 SLICE_S = 0.01
 """Longest time spent on results before the generation of requests gets its turn."""
@@ -47,11 +48,14 @@ class Intake:
         """Number of the stage whose results come in."""
         self.ended: Counter[int] = Counter()
         """By shard: requests of the stage that ended."""
+        self.by_program: Counter[int] = Counter()
+        """By shard: those of them whose times of arrival are by the program's clock."""
 
     def begin(self, stage: int) -> None:
         """Results are of this stage from now on."""
         self.stage = stage
         self.ended.clear()
+        self.by_program.clear()
 
     @property
     def is_empty(self) -> bool:
@@ -101,6 +105,7 @@ class Intake:
             return
         result = self._result(process, measurement, measurement.exchange, pending.request if pending else None)
         self.ended[process.number] += 1
+        self.by_program[process.number] += result.stamps == "program"
         self._take(result)
 
     def _result(
@@ -137,6 +142,8 @@ class Intake:
             response_bytes=len(wire.body),
             entry=prepared.entry if prepared else None,
             prompt_id=prepared.prompt_id if prepared else None,
+            stamps=_stamps(what),
+            merged_segments=wire.merged_segments,
             resends=wire.resends,
         )
 
@@ -146,3 +153,10 @@ class Intake:
         except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
             data.success, data.failure = False, "plugin"
             data.error = f"{type(self._api).__name__}.parse_responses: {type(error).__name__}: {error}"
+
+
+def _stamps(what: Exchange | BenchmarkData) -> Stamps | None:
+    """Who took the times of arrival. A plugin that sends by itself has the program's."""
+    if isinstance(what, BenchmarkData):
+        return "program"
+    return what.stamps_by if what.first_byte_s else None

@@ -75,7 +75,10 @@ class View:
     def progress(self) -> Progress:
         """How far the run is."""
         rows = [{name: getattr(sample, name) for name in client_health.COLUMNS} for sample in self.samples]
-        client = client_health.judge(client_health.figures(rows))[0] if rows else None
+        found = client_health.figures(rows)
+        for shard, own in found.items():
+            own["program_stamps_share"] = float(self._intake.by_program[shard] > 0)
+        client = client_health.judge(found).state if rows else None
         return progress_of(self._state, self._load, self._live, client)
 
     def store_server_metrics(self, rows: Iterable[tuple[float, int, str, str, str, float]]) -> None:

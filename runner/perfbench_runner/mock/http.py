@@ -1,21 +1,20 @@
 """HTTP/1.1 for the mock: whole requests in, bytes out, one reply at a time on each connection.
 
-Bytes leave by os.write on the socket itself, at once: a transport may keep them until the end of the loop's turn
-(uvloop does), and then a token's time of writing would not be known. Only what the socket does not take is left to the
-transport.
+A request arrives when the kernel received it, where it says so, and a token leaves when it is handed to the kernel: what
+the mock calls true must not contain the mock's own delay.
 """
 
 import asyncio
-import os
-import time
+import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
 
 import httptools
 
 from perfbench_runner.mock.stats import Stats
+from perfbench_runner.wire import Wire
 
 MAX_BODY = 64 << 20
 """Bytes. More than any prompt with pictures; less than what would hurt."""
@@ -46,7 +45,7 @@ class Request:
     path: str
     headers: dict[str, str]  # names in lower case
     body: bytes
-    arrived_s: float  # time.monotonic() when its last bytes were read
+    arrived_s: float  # when its last bytes arrived, by time.monotonic()
     keep_alive: bool
     chunked: bool  # whether the client understands chunks
     refusal: tuple[int, str] | None = None
@@ -64,46 +63,41 @@ def response_head(request: Request, status: int, content_type: str, length: int 
     return f"{lines}\r\n".encode("latin-1")
 
 
-class ServerConnection(asyncio.Protocol):
+class ServerConnection:
     """One client. `handle` is given each request in turn and must see to it that `finish` is called in the end."""
 
-    _transport: asyncio.Transport
-
     def __init__(
-        self, handle: "Callable[[ServerConnection, Request], None]", stats: Stats, connections: "set[ServerConnection]"
-    ):
-        self._handle, self._stats, self._connections = handle, stats, connections
+        self,
+        wire: Wire,
+        handle: "Callable[[ServerConnection, Request], None]",
+        stats: Stats,
+        connections: "set[ServerConnection]",
+    ) -> None:
+        self._wire, self._handle, self._stats, self._connections = wire, handle, stats, connections
         self._waiting: deque[Request] = deque()
-        self._fd = -1
-        self._busy = self._advancing = self._paused = self._deaf = False
-        self._now_s = 0.0
+        self._busy = self._advancing = self._paused = self._deaf = self._closed = False
+        self._opened_s = self._arrived_s = wire.last_s
         self.on_lost: Callable[[], None] | None = None
         """Called if the client leaves while its reply is under way."""
+        self._after_sending: Callable[[], None] | None = None
         self._clear()
         self._parser = httptools.HttpRequestParser(self)
-
-    # ------------------------------------------------------------ asyncio
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
-        self._fd = transport.get_extra_info("socket").fileno()
         self._connections.add(self)
         self._stats.connections += 1
         self._stats.open_connections += 1
+        wire.on_data, wire.on_end, wire.on_sent = self._received, self._ended, self._sent
+        wire.start()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fd = -1
-        self._connections.discard(self)
-        self._stats.open_connections -= 1
-        self._waiting.clear()
-        if self.on_lost is not None:
-            on_lost, self.on_lost = self.on_lost, None
-            on_lost()
+    # ------------------------------------------------------------ the wire
 
-    def data_received(self, data: bytes) -> None:
+    def _ended(self, _: Exception | None) -> None:
+        """The client has left."""
+        self.abort()
+
+    def _received(self, data: bytes) -> None:
         if self._deaf:
             return
-        self._now_s = time.monotonic()
+        (self._arrived_s,) = self._wire.times([self._wire.stamp], self._opened_s)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -111,6 +105,11 @@ class ServerConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(400, f"this is not HTTP: {error}")
         self._advance()
+
+    def _sent(self, _: float) -> None:
+        """The kernel has taken what was left."""
+        if self._after_sending is not None:
+            self._after_sending()
 
     # ------------------------------------------------------------ httptools
 
@@ -147,7 +146,7 @@ class ServerConnection(asyncio.Protocol):
                 path=self._url.partition(b"?")[0].decode("latin-1"),
                 headers=self._headers,
                 body=b"".join(self._body),
-                arrived_s=self._now_s,
+                arrived_s=self._arrived_s,
                 keep_alive=parser.should_keep_alive(),
                 chunked=parser.get_http_version() != "1.0",
             )
@@ -155,23 +154,12 @@ class ServerConnection(asyncio.Protocol):
 
     # ------------------------------------------------------------ for the server
 
-    def send(self, data: bytes) -> None:
-        """Write now. Never raises: a client that is gone is told by `on_lost`."""
-        if self._fd < 0:
-            return
-        if not self._transport.get_write_buffer_size():
-            try:
-                written = os.write(self._fd, data)
-            except BlockingIOError:
-                written = 0
-            except OSError:
-                self._transport.abort()
-                return
-            if written == len(data):
-                return
-            data = data[written:]
-        self._stats.backlogged += 1
-        self._transport.write(data)
+    def send(self, data: bytes) -> float:
+        """Write now; returns when, by time.monotonic(). Never raises: a client that is gone is told by `on_lost`."""
+        at_s = self._wire.send(data)
+        if self._wire.has_unsent:
+            self._stats.backlogged += 1
+        return at_s
 
     def finish(self, request: Request) -> None:
         """The reply to this request is sent: go on with the next one."""
@@ -186,12 +174,20 @@ class ServerConnection(asyncio.Protocol):
         """Close once everything is sent."""
         self._deaf, self.on_lost = True, None
         self._waiting.clear()
-        self._transport.close()
+        self._when_sent(self.abort)
 
     def abort(self) -> None:
-        """Close without waiting for what is not sent yet."""
-        self._deaf = True
-        self._transport.abort()
+        """Close without waiting for what is not sent yet; a reply under way is lost."""
+        if self._closed:
+            return
+        self._deaf = self._closed = True
+        self._connections.discard(self)
+        self._stats.open_connections -= 1
+        self._waiting.clear()
+        self._wire.close()
+        if self.on_lost is not None:
+            on_lost, self.on_lost = self.on_lost, None
+            on_lost()
 
     # ------------------------------------------------------------ inside
 
@@ -209,7 +205,7 @@ class ServerConnection(asyncio.Protocol):
             self._deaf = True
             path = self._url.partition(b"?")[0].decode("latin-1")
             self._waiting.append(
-                Request("", path, self._headers, b"", self._now_s, False, True, refusal=(status, message))
+                Request("", path, self._headers, b"", self._arrived_s, False, True, refusal=(status, message))
             )
 
     def _advance(self) -> None:
@@ -217,7 +213,7 @@ class ServerConnection(asyncio.Protocol):
         if self._advancing:
             return
         self._advancing = True
-        while self._waiting and not self._busy and self._fd >= 0:
+        while self._waiting and not self._busy and not self._closed:
             self._busy = True
             self._handle(self, self._waiting.popleft())
         self._advancing = False
@@ -225,14 +221,24 @@ class ServerConnection(asyncio.Protocol):
 
     def _throttle(self) -> None:
         pause = len(self._waiting) > _MAX_WAITING
-        if pause != self._paused and self._fd >= 0 and not self._transport.is_closing():
+        if pause != self._paused and not self._closed:
             self._paused = pause
             if pause:
-                self._transport.pause_reading()
+                self._wire.pause()
             else:
-                self._transport.resume_reading()
+                self._wire.start()
+
+    def _when_sent(self, then: Callable[[], None]) -> None:
+        if self._wire.has_unsent:
+            self._after_sending = then
+        else:
+            then()
 
     def _linger(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write_eof()
-        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+        if not self._closed:
+            self._when_sent(self._half_close)
+        asyncio.get_running_loop().call_later(_LINGER_S, self.abort)
+
+    def _half_close(self) -> None:
+        with suppress(OSError):  # the client has left
+            self._wire.sock.shutdown(socket.SHUT_WR)

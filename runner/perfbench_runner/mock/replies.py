@@ -120,8 +120,7 @@ class Reply:
         last = self.sent == self.plan.tokens
         if last:
             data += self._closing()
-        self._connection.send(data)
-        now_s = _monotonic()
+        now_s = self._connection.send(data)
         stats = self._stats
         stats.lateness.add(now_s - due_s)
         (stats.itl if token else stats.ttft).add(now_s - self._last_s)
@@ -149,8 +148,7 @@ class Reply:
             self._ended_badly("broken")
             self._connection.close()
             return
-        self._connection.send(data)
-        now_s = _monotonic()
+        now_s = self._connection.send(data)
         self._stats.lateness.add(now_s - due_s)
         self._stats.output_tokens += plan.tokens
         self._finish(now_s)

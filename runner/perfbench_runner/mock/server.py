@@ -1,6 +1,7 @@
 """The mock endpoint itself: routes, limits, errors. `MockServer` runs in the loop that starts it."""
 
 import asyncio
+import socket
 import time
 
 import orjson
@@ -12,8 +13,12 @@ from perfbench_runner.mock.plan import JSON, BadRequestError, Call, Dialect
 from perfbench_runner.mock.replies import Fates, Reply, Schedule
 from perfbench_runner.mock.settings import MockSettings
 from perfbench_runner.mock.stats import Stats
+from perfbench_runner.stamps import KernelClock, available_stamps, request_stamps
+from perfbench_runner.wire import Wire
 
 _KV_CACHE_TOKENS = 1_000_000  # the size of the cache that kv_cache_usage_perc pretends to be a share of
+_BACKLOG = 4096
+_ACCEPT_AGAIN_S = 1.0
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _OWN = {
     "/healthz": ("GET",),
@@ -36,7 +41,8 @@ class MockServer:
         self._connections: set[ServerConnection] = set()
         self._replies: set[Reply] = set()
         self._number = 0
-        self._server: asyncio.Server | None = None
+        self._listeners: list[socket.socket] = []
+        self._clock = KernelClock() if available_stamps() == "kernel" else None
         self._schedule: Schedule | None = None
 
     @property
@@ -47,22 +53,29 @@ class MockServer:
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connect, self.settings.host, self.settings.port, backlog=4096)
+        host, port = self.settings.host, self.settings.port
+        for family, _, _, _, address in await loop.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+            listener.setblocking(False)
+            self._listeners.append(listener)
+            loop.add_reader(listener.fileno(), self._accept, listener)
         self._schedule = Schedule(loop)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = self._listeners[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and cut all connections. Can be called twice."""
-        if self._server is None or self._schedule is None:
+        if self._schedule is None:
             return
-        self._server.close()
         self._schedule.close()
+        self._schedule = None
+        for listener in self._listeners:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+            listener.close()
+        self._listeners.clear()
         for connection in list(self._connections):
             connection.abort()
-        while self._connections:  # noqa: ASYNC110  # each hears of it within the loop's next turns
-            await asyncio.sleep(0)
-        await self._server.wait_closed()
-        self._server = self._schedule = None
 
     async def __aenter__(self) -> "MockServer":
         await self.start()
@@ -73,8 +86,29 @@ class MockServer:
 
     # ------------------------------------------------------------ requests
 
-    def _connect(self) -> ServerConnection:
-        return ServerConnection(self._handle, self.stats, self._connections)
+    def _accept(self, listener: socket.socket) -> None:
+        """Take all connections that wait."""
+        loop = asyncio.get_running_loop()
+        if self._clock is not None:
+            self._clock.check()
+        for _ in range(_BACKLOG):
+            try:
+                sock, _address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # no file or memory left: it waits, and the loop must not spin
+                loop.remove_reader(listener.fileno())
+                loop.call_later(_ACCEPT_AGAIN_S, self._listen_again, listener)
+                return
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._clock is not None:
+                request_stamps(sock)
+            ServerConnection(Wire(loop, sock, self._clock), self._handle, self.stats, self._connections)
+
+    def _listen_again(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
 
     def _handle(self, connection: ServerConnection, request: Request) -> None:
         dialect = BY_PATH.get(request.path)
@@ -176,7 +210,7 @@ class MockServer:
     def _answer_own(self, connection: ServerConnection, request: Request) -> None:
         content_type, body = JSON, b'{"ok":true}\n'
         if request.path == "/stats":
-            body = orjson.dumps(self.stats.as_dict())
+            body = orjson.dumps(self.stats.as_dict() | {"stamps": "kernel" if self._clock else "program"})
         elif request.path == "/reset":
             self.stats.reset()
         elif request.path == "/v1/models":

@@ -1,8 +1,9 @@
-"""Was the client itself the bottleneck? The judgement of what `shard.sampler` has sampled.
+"""Can the client be believed? The judgement of what `shard.sampler` has sampled and of what results say of themselves.
 
-A benchmark that runs late reports its own delay as the server's. `judge` turns the samples of every process and the
-dispatch lag of its requests into valid, degraded or invalid, with reasons. Each figure is of one process, and the worst
-one counts: a shard that is slow spoils what it measures, however well the others do. The control process stamps
+Two things are judged apart: whether the latencies are true, and whether the load was as asked. With the kernel's stamps
+a client that is late makes another load, and still measures what happened; with the program's clock its delay is in
+every time. `judge` turns figures into valid, degraded or invalid, with reasons. Each figure is of one process, and the
+worst one counts: a shard that is slow spoils what it measures, however well the others do. The control process stamps
 nothing; it is judged by whether it can feed the shards and take their results.
 docs/client-health.md justifies the thresholds.
 """
@@ -13,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 State = Literal["valid", "degraded", "invalid"]
 STATES: tuple[State, ...] = ("valid", "degraded", "invalid")
+Stamps = Literal["kernel", "program", "mixed"]
+"""Who took the times of arrival of a stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +71,61 @@ NEVER = float("inf")
 MORE_CPUS = "give the client more CPUs, or lower the load"
 ALONE = "run it alone; in a pod, request whole CPUs"
 
-THRESHOLDS = (
+SHARED = (
+    Threshold("wait_share", 0.10, 0.30, "waited for a CPU {value:.0f} % of the time", 100, ALONE),
+    Threshold(
+        "throttled_share", 0.01, 0.05, "stopped by the CPU quota {value:.1f} % of the time", 100,
+        "remove the runner's CPU limit, keep its request",
+    ),
+    Threshold("cpu_share", 0.80, 0.95, "uses {value:.0f} % of a CPU", 100, "more runner.workers, or lower the load"),
+)  # fmt: skip
+"""What makes a process late: of the latencies where its own clock stamps them, else a warning of what the load will do."""
+
+BY_KERNEL = (
+    Threshold(
+        "merged_share",
+        0.005,
+        0.10,
+        "{value:.1f} % of segments were read with a later one, and have its time",
+        100,
+        MORE_CPUS,
+    ),
+)
+"""Of latencies by the kernel's stamps."""
+
+BY_PROGRAM = (
     Threshold("loop_lag_mean_s", 0.001, 0.010, "event loop {value:.1f} ms late on average", 1e3, MORE_CPUS),
     Threshold(
-        "loop_lag_peak_s", 0.020, 0.100, "event loop {value:.0f} ms late once in every tenth half-second", 1e3, MORE_CPUS
+        "loop_lag_peak_s",
+        0.020,
+        0.100,
+        "event loop {value:.0f} ms late once in every tenth half-second",
+        1e3,
+        MORE_CPUS,
     ),
     Threshold("loop_lag_max_s", 0.250, NEVER, "event loop {value:.0f} ms late once", 1e3, ALONE),
+    Threshold("wakeup_delay_s", 0.00025, 0.002, "waited {value:.2f} ms for a CPU each time it wanted one", 1e3, ALONE),
+    Threshold("gc_share", 0.01, 0.05, "garbage collection took {value:.1f} % of the time", 100, MORE_CPUS),
+    *SHARED,
+)
+"""Of latencies by the program's clock, in which any delay is added to every time."""
+
+LOAD = (
+    Threshold("idle_share", 0.02, 0.10, "lanes were without a request {value:.1f} % of the time", 100, MORE_CPUS),
     Threshold(
         "dispatch_lag_mean_s", 0.002, 0.020, "requests sent {value:.1f} ms later than scheduled on average", 1e3, MORE_CPUS
     ),
     Threshold(
         "dispatch_lag_p99_s", 0.050, 0.250, "1 % of requests sent more than {value:.0f} ms late", 1e3, MORE_CPUS
     ),
-    Threshold("cpu_share", 0.80, 0.95, "uses {value:.0f} % of a CPU", 100, "more runner.workers, or lower the load"),
-    Threshold("wait_share", 0.10, 0.30, "waited for a CPU {value:.0f} % of the time", 100, ALONE),
-    Threshold("wakeup_delay_s", 0.00025, 0.002, "waited {value:.2f} ms for a CPU each time it wanted one", 1e3, ALONE),
-    Threshold("gc_share", 0.01, 0.05, "garbage collection took {value:.1f} % of the time", 100, MORE_CPUS),
-    Threshold(
-        "throttled_share", 0.01, 0.05, "stopped by the CPU quota {value:.1f} % of the time", 100,
-        "remove the runner's CPU limit, keep its request",
-    ),
     Threshold("open_files_share", 0.90, 0.99, "{value:.0f} % of the allowed files are open", 100, "raise ulimit -n"),
     Threshold(
         "ports_share", 0.80, 0.95, "{value:.0f} % of the ephemeral ports are in use", 100,
         "widen net.ipv4.ip_local_port_range",
     ),
+    *(threshold._replace(invalid=NEVER) for threshold in SHARED),
 )  # fmt: skip
-"""Of a load-generating process, in which any delay is added to what it measures."""
+"""Of the load: what was measured of it can make it invalid, what only threatens it does not."""
 
 STORE_LESS = "results.messages: failed or none stores fewer bodies, a faster disk stores them sooner"
 
@@ -164,31 +195,83 @@ def _peak(rows: list[Mapping[str, Any]], name: str) -> float:
     return ordered[int(0.9 * (len(ordered) - 1))]
 
 
-def judge(found: Mapping[int, Figures], shards: int | None = None) -> tuple[State, list[str]]:
-    """valid, degraded or invalid, and a reason for each figure over its threshold, the worst first.
+class Judgement(NamedTuple):
+    """Whether the client can be believed."""
 
-    `found` is by process, `shards` is how many of them generate load: as many as are known, if not given.
+    latencies: State
+    """Whether they are true."""
+    load: State
+    """Whether it was as asked."""
+    reasons: list[str]
+    """One for each figure over its threshold, the worst first."""
+
+    @property
+    def state(self) -> State:
+        """The worse of the two."""
+        return max(self.latencies, self.load, key=STATES.index)
+
+
+class _Hit(NamedTuple):
+    """A figure over its threshold."""
+
+    severity: int
+    text: str
+
+
+def judge(found: Mapping[int, Figures], shards: int | None = None) -> Judgement:
+    """Judge figures by process. `shards` is how many of them generate load: as many as are known, if not given.
+
+    A process of which it is not known who stamped its times (`program_stamps_share`) is judged as with its own clock.
     """
     numbers = [number for number in found if number != CONTROL]
     count = shards or len(numbers)
-    hits: list[tuple[int, str]] = []
-    for threshold in THRESHOLDS:
-        known = [(found[number][threshold.name], number) for number in numbers if threshold.name in found[number]]
-        if known:
-            value, number = max(known)
-            hits += _hit(threshold, value, f"shard {number} of {count}")
-    for threshold in CONTROL_THRESHOLDS:
-        if threshold.name in found.get(CONTROL, {}):
-            hits += _hit(threshold, found[CONTROL][threshold.name], "control process")
-    hits.sort(key=lambda hit: -hit[0])
-    return (STATES[hits[0][0]] if hits else "valid"), [text for _, text in hits]
+
+    def hits(thresholds: Iterable[Threshold], processes: list[int]) -> list[_Hit]:
+        worst_of = [(each, _worst_process(each.name, found, processes)) for each in thresholds]
+        return [
+            hit
+            for each, at in worst_of
+            if at and (hit := _hit(each, found[at[0]][each.name], f"shard {at[0]} of {count}"))
+        ]
+
+    by_program = [number for number in numbers if found[number].get("program_stamps_share", 1.0) > 0]
+    latencies = hits(BY_KERNEL, numbers) + hits(BY_PROGRAM, by_program)
+    load = hits(LOAD, numbers)
+    own = found.get(CONTROL, {})
+    load += [
+        hit
+        for each in CONTROL_THRESHOLDS
+        if each.name in own and (hit := _hit(each, own[each.name], "control process"))
+    ]
+    return Judgement(_state(latencies), _state(load), _reasons(latencies, load))
 
 
-def _hit(threshold: Threshold, value: float, who: str) -> list[tuple[int, str]]:
+def _worst_process(name: str, found: Mapping[int, Figures], processes: list[int]) -> list[int]:
+    """The process where a figure is largest, or none."""
+    known = [(found[number][name], number) for number in processes if name in found[number]]
+    return [max(known)[1]] if known else []
+
+
+def _hit(threshold: Threshold, value: float, who: str) -> _Hit | None:
     if value <= threshold.degraded:
-        return []
+        return None
     text = threshold.text.format(value=value * threshold.scale)
-    return [(2 if value > threshold.invalid else 1, f"{who}: {text} ({threshold.advice})")]
+    return _Hit(2 if value > threshold.invalid else 1, f"{who}: {text} ({threshold.advice})")
+
+
+def _state(hits: list[_Hit]) -> State:
+    return STATES[max((hit.severity for hit in hits), default=0)]
+
+
+def _reasons(latencies: list[_Hit], load: list[_Hit]) -> list[str]:
+    """Each once, with what it speaks against, the worst first."""
+    against: dict[str, list[str]] = {}
+    for hit in sorted(latencies + load, key=lambda hit: -hit.severity):
+        against.setdefault(hit.text, [])
+    for name, hits in (("latencies", latencies), ("load", load)):
+        for hit in hits:
+            against[hit.text].append(name)
+    return [f"{' and '.join(names)}: {text}" for text, names in against.items()]
 
 
 def worst(found: Mapping[int, Figures]) -> Figures:

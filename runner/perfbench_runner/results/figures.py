@@ -6,7 +6,7 @@ of last year. Rows are read once and gaps once, a little at a time. Definitions 
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 
 from perfbench_api.values import parse_duration
 from perfbench_runner.results import client_health as health
+from perfbench_runner.results.client_figures import client
 from perfbench_runner.results.notes import notes
 from perfbench_runner.results.quantiles import Array, GapHistogram, distribution
 from perfbench_runner.results.repeats import SentBefore
@@ -79,7 +80,8 @@ def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Prog
     facts = dict(db.execute("SELECT key, value FROM run"))
     before = SentBefore.of_run(db, facts)
     choices, workers = _choices(facts), int(facts["workers"]) if facts.get("workers", "").isdigit() else None
-    return [_stage_summary(db, stage, server_figures, before, choices, workers, read) for stage in _stages(db)]
+    why = json.loads(facts.get("stamps", "{}")).get("reason", "")
+    return [_stage_summary(db, stage, server_figures, before, choices, workers, why, read) for stage in _stages(db)]
 
 
 def _choices(facts: dict[str, str]) -> int:
@@ -112,6 +114,7 @@ def _stage_summary(
     before: SentBefore,
     choices: int,
     workers: int | None,
+    why_program: str,
     read: Callable[[int], None],
 ) -> StageSummary:
     rows = read_rows(db, stage.number, read)
@@ -155,12 +158,12 @@ def _stage_summary(
         prompts=before.add(rows),
         cached_prompt_share=_cached_share(rows),
         server=server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {},
-        client=_client(db, stage, {} if is_limited else _lags(rows), workers),
+        client=client(db, stage.number, rows, _is_open_loop(stage.plan), is_limited, stage.feed_share, workers),
     )
     lost = _lost_rate(summary, np.concatenate([scheduled[_begins(rows)], stage.unsent[:, 0]]))
     if lost:
         _blame(summary.client, f"{lost} (maxConcurrency held requests back)" if is_limited else lost)
-    summary.notes = notes(summary, span, estimate, choices, stage.plan)
+    summary.notes = notes(summary, span, estimate, choices, stage.plan, why_program)
     return summary
 
 
@@ -287,35 +290,6 @@ def _conversations(rows: Rows) -> Conversations | None:
     )
 
 
-def _lags(rows: Rows) -> dict[int, health.Figures]:
-    """By shard: dispatch lags that say something of the client, of requests on kept-alive connections where most are.
-
-    At the start of a closed loop all lanes connect at once and wait for each other: the load's shape, not slowness.
-    """
-    kept = (rows["connect_time"] + rows["tls_time"]) == 0
-    found: dict[int, health.Figures] = {}
-    for shard in np.unique(rows["shard"][~np.isnan(rows["shard"])]).tolist():
-        own = rows["shard"] == shard
-        lags = rows["dispatch_lag"][own & kept if (own & kept).sum() * 2 >= own.sum() else own]
-        found[int(shard)] = {
-            "dispatch_lag_mean_s": float(lags.mean()),
-            "dispatch_lag_p99_s": float(np.quantile(lags, 0.99, method="lower")),
-        }
-    return found
-
-
-def _client(db: sqlite3.Connection, stage: Stage, lags: dict[int, health.Figures], workers: int | None) -> ClientHealth:
-    cursor = db.execute("SELECT * FROM client_health WHERE stage = ?", (stage.number,))
-    names = [column[0] for column in cursor.description]
-    found = health.figures(dict(zip(names, row, strict=True)) for row in cursor)
-    for shard, own in lags.items():
-        found.setdefault(shard, {}).update(own)
-    if stage.feed_share is not None:
-        found.setdefault(health.CONTROL, {})["feed_share"] = stage.feed_share
-    state, reasons = health.judge(found, workers)
-    return ClientHealth(state=state, reasons=reasons, figures=health.worst(found))
-
-
 def _lost_rate(summary: StageSummary, scheduled: Array) -> str:
     """An open loop whose requests left later and later has not made the load that it was asked for."""
     asked, sent = _rate(scheduled), summary.sent_rate_rps
@@ -325,13 +299,24 @@ def _lost_rate(summary: StageSummary, scheduled: Array) -> str:
 
 
 def _blame(client: ClientHealth, reason: str) -> None:
-    client.reasons.append(reason)
-    if client.state == "valid":
-        client.state = "degraded"
+    client.reasons.append(f"load: {reason}")
+    client.load, client.state = (
+        max(state, "degraded", key=health.STATES.index) for state in (client.load, client.state)
+    )
 
 
 def worst_client(stages: list[StageSummary]) -> ClientHealth:
     """The run's client: as bad as in its worst stage, with the reasons of all stages."""
-    state = max((stage.client.state for stage in stages), key=health.STATES.index, default="valid")
-    reasons = [f"{stage.name}: {reason}" for stage in stages for reason in stage.client.reasons]
-    return ClientHealth(state=state, reasons=reasons)
+    clients = [stage.client for stage in stages]
+    known = {client.stamps for client in clients} - {None}
+    return ClientHealth(
+        state=_worst(client.state for client in clients),
+        latencies=_worst(client.latencies for client in clients),
+        load=_worst(client.load for client in clients),
+        stamps=None if not known else known.pop() if len(known) == 1 else "mixed",
+        reasons=[f"{stage.name}: {reason}" for stage in stages for reason in stage.client.reasons],
+    )
+
+
+def _worst(states: Iterable[health.State]) -> health.State:
+    return max(states, key=health.STATES.index, default="valid")

@@ -2,16 +2,20 @@
 
 from typing import Any
 
+from perfbench_runner.results.client_health import Stamps
 from perfbench_runner.results.summary import StageSummary
 from perfbench_runner.results.throughput import Estimate
 from perfbench_runner.results.windows import Span
 
 
-def notes(stage: StageSummary, span: Span, estimate: Estimate | None, choices: int, plan: dict[str, Any]) -> list[str]:
-    """All of them, the most important first."""
+def notes(
+    stage: StageSummary, span: Span, estimate: Estimate | None, choices: int, plan: dict[str, Any], why_program: str
+) -> list[str]:
+    """All of them, the most important first. `why_program`: why the machine does not give the kernel's stamps."""
     found = [
         _killed(plan),
         _recorded(plan),
+        _stamps(stage.client.stamps, why_program),
         _window(span),
         _censored(stage),
         _repeats(stage),
@@ -34,6 +38,15 @@ def _recorded(plan: dict[str, Any]) -> str:
         return "the dataset's recorded times are not played, since this is a closed loop; arrival: recorded plays them"
     if use == "played" and "rate" in plan:
         return f"the dataset's recorded times are played; rate {plan['rate']:g} is not used"
+    return ""
+
+
+def _stamps(stamps: Stamps | None, why_program: str) -> str:
+    why = f" ({why_program})" if why_program else ""
+    if stamps == "program":
+        return f"times of arrival are by the program's clock{why}: its own delay is in every latency"
+    if stamps == "mixed":
+        return f"some times of arrival are by the program's clock{why}: its own delay is in those latencies"
     return ""
 
 

@@ -76,7 +76,8 @@ def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
     if not summary.objectives:
         return None, []
     reasons = []
-    if summary.client.state == "invalid":
+    is_believed = _is_believed(summary)
+    if not is_believed:
         reasons.append("the client was too slow to be believed: " + "; ".join(summary.client.reasons))
     if summary.state != "complete":
         reasons.append(f"the run is {summary.state}")
@@ -84,9 +85,15 @@ def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
     reasons += [f"{_name(result)} in stage {result.stage}: not enough data" for result in unknown]
     broken = [result for result in summary.objectives if result.kept is False]
     texts = [f"{_name(result)} is {_said(result)} in stage {result.stage}, not {result.bound}" for result in broken]
-    if broken and summary.client.state != "invalid":
+    if broken and is_believed:
         return "Failed", texts
     return ("Inconclusive", reasons) if reasons else ("Passed", [])
+
+
+def _is_believed(summary: Summary) -> bool:
+    """Whether the client allows a verdict: every objective is of the load asked for, those on latencies need true ones."""
+    is_of_latencies = any(result.metric in LATENCIES for result in summary.objectives)
+    return summary.client.load != "invalid" and not (is_of_latencies and summary.client.latencies == "invalid")
 
 
 def _name(result: ObjectiveResult) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_runner.stamps import Stamps
 
 LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
 """The latencies that are summarised, as objectives and metrics name them."""
@@ -30,6 +31,10 @@ class Result:
     """Number of the dataset's entry, from 0; goes on where the dataset begins again."""
     prompt_id: int | None = None
     """Signed 64-bit hash of the prompt: requests with the same prompt have the same."""
+    stamps: Stamps | None = None
+    """Who took the times of arrival; None where nothing arrived."""
+    merged_segments: int | None = None
+    """TCP segments that were read together with a later one and have its time; None: not known."""
     resends: int = 0
     """How often it was sent again because its idle connection proved to be closed; it was first sent at start_time."""
 

@@ -16,9 +16,11 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 NUMBERS = (
     "id", "success", "start_time", "completed_time", "scheduled_time", "dispatch_lag", "latency", "first_chunk_latency",
     "time_per_output_token", "prompt_tokens", "completion_tokens", "connect_time", "tls_time", "cached_tokens",
-    "seq", "shard", "turn", "last_turn", "entry", "resends", "chunks",
+    "seq", "shard", "turn", "last_turn", "entry", "resends", "chunks", "is_stream", "merged_segments", "by_program",
 )  # fmt: skip
 """Columns of a stage that are kept in memory, 8 bytes a request each."""
+EXPRESSIONS = {"by_program": "CASE stamps WHEN 'program' THEN 1 WHEN 'kernel' THEN 0 END"}
+"""Of those that are not in the table as they are."""
 UNFINISHED = "success = 0 AND coalesce(failure, '') = 'unfinished'"
 AT_ONCE = 20_000
 """Rows that are turned into arrays at once."""
@@ -53,7 +55,7 @@ class Rows:
 
 def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -> Rows:
     """All requests of a stage; `tell` is called with the number of rows read since the last time."""
-    names = ", ".join(NUMBERS)
+    names = ", ".join(EXPRESSIONS.get(name, name) for name in NUMBERS)
     cursor = db.execute(
         f"SELECT {names}, {UNFINISHED}, coalesce(prompt_id, 0), failure, token_source FROM requests WHERE stage = ?",  # noqa: S608
         (stage,),

@@ -46,6 +46,8 @@ NARROW = {
     "prompt_id": "INTEGER",
     "resends": "INTEGER",
     "chunks": "INTEGER",
+    "stamps": "TEXT",
+    "merged_segments": "INTEGER",
 }
 """Columns of table `requests`, after its `id`."""
 
@@ -142,6 +144,10 @@ def m004_narrow_rows(db: sqlite3.Connection) -> None:
         db.execute(f"INSERT INTO {table} {select}")  # our names
     db.execute("DROP TABLE former")
     db.execute("CREATE INDEX requests_stage ON requests (stage)")
+    _create_result(db)
+
+
+def _create_result(db: sqlite3.Connection) -> None:
     columns = ", ".join(f"{AS_EVALSCOPE.get(name, f'r.{name}')} AS {name}" for name in COLUMNS)
     db.execute(
         f"CREATE VIEW result AS SELECT {columns}"
@@ -155,6 +161,18 @@ def m005_load_and_repeats(db: sqlite3.Connection) -> None:
         db.execute(f"ALTER TABLE stage ADD COLUMN {name} REAL")
     for table, columns in FEW.items():
         db.execute(f"CREATE TABLE {table} ({columns})")
+
+
+NEW_IN_M006 = ("stamps", "merged_segments")
+
+
+@migration
+def m006_stamps(db: sqlite3.Connection) -> None:
+    if "stamps" not in {row[1] for row in db.execute("PRAGMA table_info(requests)")}:  # a new file has them already
+        for name in NEW_IN_M006:
+            db.execute(f"ALTER TABLE requests ADD COLUMN {name} {NARROW[name]}")
+        db.execute("DROP VIEW result")
+        _create_result(db)
 
 
 def migrate(db: sqlite3.Connection) -> None:
@@ -177,6 +195,9 @@ def show_as_newest(db: sqlite3.Connection) -> None:
         names = {row[1] for row in db.execute("PRAGMA main.table_info(result)")}
         for table, select in _from_former("main.result", names).items():
             db.execute(f"CREATE TEMP VIEW {table} AS {select}")
+    elif "stamps" not in {row[1] for row in db.execute("PRAGMA main.table_info(requests)")}:
+        newer = ", ".join(f"NULL AS {name}" for name in NEW_IN_M006)
+        db.execute(f"CREATE TEMP VIEW requests AS SELECT *, {newer} FROM main.requests")
     if "unsent" not in tables:
         times = ", ".join(f"NULL AS {name}" for name in STAGE_TIMES)
         db.execute(f"CREATE TEMP VIEW stage AS SELECT *, {times} FROM main.stage")

@@ -232,6 +232,8 @@ def narrow_row(result: Result, gaps: int) -> tuple[Any, ...]:
         result.prompt_id,
         result.resends,
         gaps + 1 if gaps or data.first_chunk_latency is not None else 0,
+        result.stamps,
+        result.merged_segments,
     )
 
 

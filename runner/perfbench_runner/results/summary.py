@@ -86,10 +86,18 @@ class Prompts(_Model):
 
 
 class ClientHealth(_Model):
-    """Whether the client itself was the bottleneck."""
+    """Whether the client itself had a part in the figures."""
 
     state: ClientState = "valid"
+    """The worse of the next two."""
+    latencies: ClientState = "valid"
+    """Whether they are true."""
+    load: ClientState = "valid"
+    """Whether it was as asked."""
+    stamps: Literal["kernel", "program", "mixed"] | None = None
+    """Who took the times of arrival; null where nothing arrived, and of files that do not say."""
     reasons: list[str] = []
+    """Each says what it speaks against: latencies, load, or both."""
     figures: dict[str, float] = {}
     """What was judged, by the names of docs/client-health.md, of the worst process; seconds and shares of 1."""
 

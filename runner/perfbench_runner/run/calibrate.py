@@ -1,8 +1,8 @@
 """Calibration: this client's own error on this machine, measured against an endpoint whose truth is known.
 
-The run's own load shape is sent to the bundled mock, in another process, which knows when each token left. What the
-client reports minus what the mock knows is the client's error. Then the mock answers as fast as it can: the client's
-ceiling. The mock's own lateness is reported beside it, since nothing can be calibrated better than that.
+The run's own load shape is sent to the bundled mock, in another process, which knows when each request arrived and each
+token left, by the kernel's stamps where there are any. What the client reports minus what the mock knows is the client's
+error. Then the mock answers as fast as it can: the client's ceiling. The mock's own lateness is reported beside it.
 """
 
 import json
@@ -35,6 +35,8 @@ class StageError(BaseModel):
     """The client's error under one of the run's load levels."""
 
     name: str
+    truth_stamps: str = "program"
+    """Whose clock the mock's truth is by: with `kernel` it does not contain the mock's own delay in reading requests."""
     requests: int
     ttft_ms: Error
     itl_ms: Error
@@ -86,6 +88,7 @@ def _measure(
     figures = finished.summary.stages[0]
     return StageError(
         name=stage.title,
+        truth_stamps=truth["stamps"],
         requests=figures.requests.total,
         ttft_ms=_error(figures.ttft_s, truth["ttft_ms"]),
         itl_ms=_error(figures.itl_s, truth["itl_ms"]),

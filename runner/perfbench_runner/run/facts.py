@@ -10,6 +10,7 @@ from typing import Any
 from perfbench_api.resource import PerfBenchmark
 from perfbench_runner.run import secrets
 from perfbench_runner.run.prepare import PreparedRun
+from perfbench_runner.stamps import trial
 
 
 def redacted(benchmark: PerfBenchmark) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def facts(prepared: PreparedRun, manifest: str, started: datetime) -> dict[str, 
         "random_seed": str(prepared.benchmark.spec.load.random_seed),
         "url": prepared.wiring.url,
         "workers": str(prepared.workers),
+        "stamps": trial()._asdict(),
         "state": "running",
         "versions": {"perfbench": own_version(), "python": platform.python_version()},
         "machine": {

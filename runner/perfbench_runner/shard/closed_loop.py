@@ -21,19 +21,20 @@ RETRY_S = 0.05
 class ClosedLoop:
     """This shard's lanes of one stage. Belongs to the shard's loop.
 
-    A request is scheduled for the moment its lane became free, so that its dispatch lag is the client's own delay.
+    A request is scheduled for the moment its lane became free: that is when the answer before it had arrived, by the
+    kernel's stamp where there is one. So its dispatch lag is all of the client's own delay, reading included.
     """
 
     def __init__(
         self,
         lanes: int,
         places: Places,
-        perform: Callable[[Assignment, float], Awaitable[None]],
+        perform: Callable[[Assignment, float], Awaitable[float]],
         start: Callable[[Coroutine[Any, Any, None]], None],
         is_blocked: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        """`lanes`: how many places are this shard's from the beginning."""
+        """`lanes`: how many places are this shard's from the beginning. `perform` returns when the answer had arrived."""
         self._lanes, self._places, self._perform, self._start = lanes, places, perform, start
         self._is_blocked, self._clock = is_blocked, clock
         self._loop = asyncio.get_running_loop()
@@ -76,8 +77,7 @@ class ClosedLoop:
 
     async def _lane(self, assignment: Assignment, free_s: float) -> None:
         while True:
-            await self._perform(assignment, free_s)
-            free_s = self._clock()
+            free_s = await self._perform(assignment, free_s)
             if not self._can_send():
                 break
             assignment = self._queue.popleft()

@@ -1,32 +1,25 @@
-"""One HTTP/1.1 connection of the measuring loop: bytes are stamped when the event loop reads them.
-
-`data_received` takes the time before anything else, has llhttp (httptools) undo the transfer encoding, and keeps the
-pieces. Nothing is decoded and no task wakes up until the response is complete, so that a stamp waits for as little
-Python as possible. What the pieces mean is found out later, elsewhere (`perfbench_plugins.reading`).
-"""
+"""One HTTP/1.1 connection of the measuring loop: one request after the other, each with its times."""
 
 import asyncio
 import socket
-from array import array
+import sys
 from dataclasses import dataclass
-from itertools import accumulate
 from time import perf_counter
 from typing import Protocol
-
-import httptools
 
 from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_runner.shard.causes import cause
 from perfbench_runner.shard.destination import Origin
+from perfbench_runner.shard.response import ResponseReader
 from perfbench_runner.shard.tcp_info import TcpInfo, tcp_info
+from perfbench_runner.shard.tls import Tls
+from perfbench_runner.wire import READ_BYTES, Stamp, Wire, ignore
 
 ERROR_BYTES = 500
 """How much of an error response is kept as the error's text."""
 STALE_S = 0.005
 """A connection that ends so soon after a request, and two round trips, may have been closed before the request came."""
 STALE_AT_MOST_S = 0.5
-TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
-"""How a server's TLS records (alert, handshake) begin."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +31,7 @@ class Limits:
     """Longest silence within a request."""
     total_s: float | None = 3600.0
     response_bytes: int = 256 * 2**20
+    """As it comes, transfer encoding included."""
     head_bytes: int = 64 * 2**10
 
     @property
@@ -54,31 +48,36 @@ class Owner(Protocol):
         ...
 
     def forget(self, connection: "Connection") -> None:
-        """Drop an idle connection that the server closed."""
+        """Drop a connection that is closed."""
         ...
 
 
-class Connection(asyncio.Protocol):
-    """One keep-alive connection with at most one request under way."""
+class Connection:
+    """One keep-alive connection with at most one request under way. Belongs to the shard's loop."""
 
     __slots__ = (
-        "_acknowledged", "_content_length", "_done", "_head_bytes", "_is_early", "_length", "_now", "_owner", "_parser",
-        "_parts", "_sent_s", "_stamps", "_unparsed", "closed", "exchange", "last_s", "limits", "origin", "sock", "start_s",
-        "transport", "used",
+        "_done", "_first", "_has_begun", "_owner", "_reader", "_reads", "_reads_before", "_segments", "_sent_before", "_sent_s",
+        "_stream", "_unparsed", "_unstamped", "closed", "deadline", "exchange", "is_early", "limits", "origin", "start_s",
+        "used", "wire",
     )  # fmt: skip
 
-    transport: asyncio.Transport
-
-    def __init__(self, owner: Owner, limits: Limits, origin: Origin, sock: socket.socket) -> None:
-        self._owner, self.limits, self.origin, self.sock = owner, limits, origin, sock
-        self.closed, self.used = False, False
+    def __init__(self, owner: Owner, limits: Limits, origin: Origin, wire: Wire, tls: Tls | None = None) -> None:
+        """`tls`: what stands between the wire and HTTP, its handshake done."""
+        self._owner, self.limits, self.origin, self.wire = owner, limits, origin, wire
+        self._stream: Wire | Tls = tls or wire
+        self._reader = ResponseReader(self, limits.head_bytes)
+        self.closed = self.used = False
+        self.is_early = False
+        """Whether the request that failed last can have reached nobody, so that it may be sent again."""
         self.exchange: Exchange | None = None
         self._done: asyncio.Future[None] | None = None
-        self.start_s = self.last_s = self._sent_s = 0.0
-        self._acknowledged = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # a stream's transport, as create_connection makes it
+        self.start_s = 0.0
+        self.deadline = 0
+        """Which of the transport's deadlines it has; kept here so that it is found at once."""
+        info = tcp_info(wire.sock)
+        self._segments, self._reads = info.segments if info else 0, wire.reads
+        self._stream.on_data, self._stream.on_end = self._unasked, self._ended
+        wire.on_error, wire.on_look, wire.on_sent = self._refused, self._look, self._sent
 
     @property
     def is_ready(self) -> bool:
@@ -86,153 +85,126 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return False
         try:
-            return bool(
-                self.sock.recv(1, socket.MSG_PEEK)
-            )  # bytes that nobody asked for are seen to when they are read
+            return bool(self.wire.sock.recv(1, socket.MSG_PEEK))  # what nobody asked for is seen to when it is read
         except BlockingIOError:
             return True
         except OSError:
             return False
 
     def send(self, request: bytes, exchange: Exchange, done: "asyncio.Future[None]", start_s: float) -> None:
-        """Write a request; `done` is resolved when the response is complete or has failed."""
-        self._parser = httptools.HttpResponseParser(self)
-        self._parts: list[bytes] = []
-        self._stamps: list[float] = []
-        self._length = self._head_bytes = self._unparsed = 0
-        self._is_early = False
+        """Send a request; `done` is resolved when the response is complete or has failed."""
+        wire, reader, stream = self.wire, self._reader, self._stream
+        reader.begin()
+        wire.forget()
+        self.is_early = self._has_begun = False
+        self._unparsed = 0
         self.exchange, self._done, self.start_s = exchange, done, start_s
-        if self.used and (info := tcp_info(self.sock)):
-            self._acknowledged = info.acknowledged
-        self._sent_s = self.last_s = perf_counter()
-        exchange.sent_s = exchange.sent_s or self._sent_s  # of a request that is sent again: the first time
-        if self.origin.is_tls:
-            self.transport.write(request)
-            return
-        try:  # straight to the kernel: the loop's own write waits for the end of its iteration
-            count = self.sock.send(request)
-        except BlockingIOError:
-            count = 0
-        except OSError as error:
-            self._lose(f"cannot send: {cause(error)}")
-            return
-        if count < len(request):
-            self.transport.write(request[count:])
+        self._sent_before, self._unstamped, self._reads_before = wire.sent_bytes, wire.unstamped, wire.reads
+        stream.on_data, wire.on_stamp, wire.look_at = self._take_head, reader.log.append, sys.maxsize
+        wire.last_s = self._sent_s = sent_s = stream.send(request)
+        exchange.sent_s = exchange.sent_s or sent_s  # of a request that is sent again: the first time
+        if not wire.has_unsent:
+            exchange.body_sent_s = sent_s
 
-    # What the event loop calls.
+    def deadline_s(self, now: float) -> float | None:
+        """The earliest time at which it can be over time; None without limits."""
+        start_s, last_s = (self.start_s, self.wire.last_s) if self.exchange is not None else (now, now)
+        ends = ((start_s, self.limits.total_s), (last_s, self.limits.read_s))
+        return min((begin_s + limit for begin_s, limit in ends if limit is not None), default=None)
 
-    def data_received(self, data: bytes) -> None:
-        self._now = now = perf_counter()
-        exchange = self.exchange
-        if exchange is None:  # nobody asked: a response that nobody waits for would be taken for the next one
-            self.close()
-            return
-        self.last_s = now
-        if not exchange.first_byte_s:
-            exchange.first_byte_s = now
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._refuse(data, error)
-        except httptools.HttpParserUpgrade:
-            self.fail(FailureKind.PROTOCOL, "the server switches to another protocol")
-        if not exchange.status:  # llhttp hands over a header when it is complete; until then it only grows
-            self._unparsed += len(data)
-            if self._unparsed > self.limits.head_bytes:
-                self._refuse_head()
-
-    def eof_received(self) -> bool:
-        self._is_early = self._ended_before_arrival()  # now: later the socket may be closed
-        return False
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
+    def overdue(self, now: float) -> str:
+        """Which of its limits the request under way has passed, in words."""
+        limits = self.limits
         if self.exchange is None:
-            self._owner.forget(self)
-        elif error is None and self._ends_with_connection():
-            self._finish()
+            return ""
+        if limits.total_s is not None and now - self.start_s > limits.total_s:
+            return f"not complete within {limits.total_s:g} s (totalTimeout)"
+        if limits.read_s is not None and now - self.wire.last_s > limits.read_s:
+            return f"silent for {limits.read_s:g} s (readTimeout)"
+        return ""
+
+    # What the wire tells.
+
+    def _sent(self, at_s: float) -> None:
+        """The kernel has taken the last byte of a request that was too large for it."""
+        if self.exchange is not None:
+            self.exchange.body_sent_s = at_s
+
+    def _unasked(self, _: bytes) -> None:
+        """Bytes that nobody asked for would be taken for the next response."""
+        self.close()
+
+    def _refused(self, error: Exception, data: bytes) -> None:
+        self.fail(FailureKind.PROTOCOL, self._reader.objection(error, data))
+
+    def _take_head(self, data: bytes) -> None:
+        """Take bytes until the head is complete: llhttp hands over a header when it is, until then it only grows."""
+        self._unparsed += len(data)
+        self._reader.feed(data)
+        if self._unparsed > self.limits.head_bytes and self._reader.status < 200:
+            self.head_too_large()
+
+    def _look(self) -> None:
+        """See to the body's limit, as often as it can have been passed."""
+        if self.exchange is None:
+            return
+        left = self.limits.response_bytes - self._reader.size
+        if left < 0:
+            self.fail(FailureKind.PROTOCOL, f"the response is larger than {self.limits.response_bytes} bytes")
+        self.wire.look_at = self.wire.reads + max(1, left // READ_BYTES)
+
+    def _ended(self, error: Exception | None) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            self.close()
+        elif error is None and self._reader.ends_with_connection:
+            self.response_complete()
         else:
-            where = "before the response" if not self.exchange.first_byte_s else "within the response"
-            self._lose(f"the connection ended {where}" + (f": {cause(error)}" if error else ""))
-
-    def _lose(self, text: str) -> None:
-        """The connection is gone."""
-        self._is_early = self._is_early or self._ended_before_arrival()
-        self.fail(FailureKind.DISCONNECTED, text)
-
-    @property
-    def is_unsent(self) -> bool:
-        """Whether the request that failed last can have reached nobody, so that it may be sent again."""
-        return self._is_early
+            where = "within the response" if self._has_begun else "before the response"
+            self.is_early = self.used and not self._has_begun and self._ended_before_arrival()
+            text = f"the connection ended {where}" + (f": {cause(error)}" if error else "")
+            self.fail(FailureKind.DISCONNECTED, text)
 
     def _ended_before_arrival(self) -> bool:
-        return bool(
-            self.used
-            and self.exchange
-            and not self.exchange.first_byte_s
-            and ended_before_arrival(perf_counter() - self._sent_s, self._acknowledged, tcp_info(self.sock))
-        )
+        wire = self.wire
+        return ended_before_arrival(perf_counter() - wire.last_s, 1 + self._sent_before, tcp_info(wire.sock))
 
-    def _ends_with_connection(self) -> bool:
-        """A response without length is complete when the connection ends (RFC 9112, 6.3)."""
-        exchange = self.exchange
-        return bool(exchange and exchange.status and not self._content_length and not self._parser.should_keep_alive())
+    # What the reader tells.
 
-    # What llhttp calls.
+    def response_begun(self) -> None:
+        if self.exchange is None:  # bytes after the response
+            self.close()
+        elif not self._has_begun:
+            self._has_begun, self._first = True, len(self._reader.log)
 
-    def on_message_begin(self) -> None:
-        self._content_length = False
+    def response_head(self, status: int) -> None:
+        if self.exchange is not None:
+            self.exchange.status, self.exchange.content_type = status, self._reader.content_type
+            if status >= 200:
+                self._stream.on_data = self._reader.feed
+                self.wire.look_at = self.wire.reads + self.limits.response_bytes // READ_BYTES
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
-        lower = name.lower()
-        if lower == b"content-type" and self.exchange:
-            self.exchange.content_type = value.decode("latin-1").lower()
-        elif lower in (b"content-length", b"transfer-encoding"):
-            self._content_length = True
-        if self._head_bytes > self.limits.head_bytes:
-            self._refuse_head()
-
-    def _refuse(self, data: bytes, error: Exception) -> None:
-        text = f"no valid HTTP response: {error.__context__ or error}"
-        if not self._head_bytes and data.startswith(TLS_RECORDS):
-            text = "no valid HTTP response but TLS; is it https instead of http?"
-        self.fail(FailureKind.PROTOCOL, text)
-
-    def _refuse_head(self) -> None:
+    def head_too_large(self) -> None:
         self.fail(FailureKind.PROTOCOL, f"the response's head is larger than {self.limits.head_bytes} bytes")
 
-    def on_headers_complete(self) -> None:
-        if self.exchange:
-            self.exchange.status = self._parser.get_status_code()
-
-    def on_body(self, part: bytes) -> None:
-        self._parts.append(part)
-        self._stamps.append(self._now)
-        self._length += len(part)
-        if self._length > self.limits.response_bytes:
-            self.fail(FailureKind.PROTOCOL, f"the response is larger than {self.limits.response_bytes} bytes")
-
-    def on_message_complete(self) -> None:
-        if self.exchange and self.exchange.status >= 200:  # 1xx are followed by the real one
-            self._finish()
-
-    # Ends of an exchange.
-
-    def _finish(self) -> None:
+    def response_complete(self) -> None:
         exchange = self.exchange
         if exchange is None:
             return
-        exchange.end_s = self.last_s
+        if self._reader.size > self.limits.response_bytes:
+            self._look()
+            return
         if not 200 <= exchange.status < 300:  # a redirection too: a POST is not sent elsewhere unasked
             exchange.failure = FailureKind.http(exchange.status)
-        is_alive = not self.closed and self._parser.should_keep_alive()
+        is_alive = not self.closed and not self.wire.has_unsent and self._reader.can_go_on
         self._resolve(exchange)
         if is_alive:
             self.used = True
             self._owner.release(self)
         else:
             self.close()
+
+    # Ends of an exchange.
 
     def fail(self, kind: str, text: str) -> None:
         """End the exchange under way as failed, and the connection with it. What was measured until then is kept."""
@@ -243,9 +215,15 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def _resolve(self, exchange: Exchange) -> None:
-        exchange.body = b"".join(self._parts)
-        exchange.stamps = array("d", self._stamps)
-        exchange.ends = array("Q", accumulate(map(len, self._parts)))
+        wire, log = self.wire, self._reader.log
+        self._stream.on_data, wire.on_stamp = self._unasked, ignore
+        if wire.reads > self._reads_before and not (log and log[-1] is wire.stamp):
+            log.append(wire.stamp)  # of the read that we are called from
+        body = self._reader.body(self._times)
+        exchange.body, exchange.ends, exchange.stamps = body.data, body.ends, body.times
+        exchange.end_s = exchange.end_s or body.end_s
+        exchange.stamps_by = "kernel" if wire.is_stamped and wire.unstamped == self._unstamped else "program"
+        exchange.merged_segments = self._merged_segments()
         if exchange.failure and not exchange.error:
             exchange.error = exchange.body[:ERROR_BYTES].decode(errors="replace")
         self.exchange = None
@@ -253,9 +231,27 @@ class Connection(asyncio.Protocol):
         if done is not None and not done.done():
             done.set_result(None)
 
+    def _times(self, stamps: list[Stamp]) -> list[float]:
+        times = self.wire.times(stamps, self._sent_s)
+        if self._has_begun and self.exchange is not None:
+            self.exchange.first_byte_s = times[self._first]
+        return times
+
+    def _merged_segments(self) -> int | None:
+        """How many segments came since the last time that have a later one's stamp: those that were read with it."""
+        info = tcp_info(self.wire.sock)
+        if info is None:
+            return None
+        segments, reads = info.segments - self._segments, self.wire.reads - self._reads
+        self._segments, self._reads = info.segments, self.wire.reads
+        return max(0, segments - reads)
+
     def close(self) -> None:
-        self.closed = True
-        self.transport.abort()
+        """Close the connection, and drop out of the owner's care."""
+        if not self.closed:
+            self.closed = True
+            self._owner.forget(self)
+            self.wire.close()
 
 
 def ended_before_arrival(elapsed_s: float, acknowledged_before: int, info: TcpInfo | None) -> bool:

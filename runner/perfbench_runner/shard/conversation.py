@@ -14,7 +14,7 @@ from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_plugins.reading import read_in_steps
 from perfbench_plugins.registry import PluginError
-from perfbench_runner.shard.messages import Assignment, Measurement
+from perfbench_runner.shard.messages import Assignment, Measurement, arrived_s
 from perfbench_runner.shard.request import PreparedConversation, PreparedRequest, prepare_request
 
 Send = Callable[[bytes, dict[str, str] | None], Awaitable[Exchange | BenchmarkData]]
@@ -40,32 +40,38 @@ class ConversationPlayer:
         self._api, self._send, self._emit, self._stopped, self._clock = api, send, emit, stopped, clock
         self._take_place, self._give_place_back = take_place, give_place_back
 
-    async def play(self, assignment: Assignment, conversation: PreparedConversation, scheduled_s: float) -> None:
-        """Send turn after turn; every one that was sent is emitted, and one that was due and not sent."""
+    async def play(self, assignment: Assignment, conversation: PreparedConversation, scheduled_s: float) -> float:
+        """Send turn after turn; every one that was sent is emitted, and one that was due and not sent.
+
+        Returns when the last answer had arrived, or it was given up.
+        """
         history: list[dict[str, Any]] = []
+        free_s = scheduled_s
         for number, turn in enumerate(conversation.turns, start=1):
             if number > 1:
                 self._give_place_back()
-                scheduled_s = self._clock() + (turn.tool_call_latency or 0.0)
+                scheduled_s = free_s + (turn.tool_call_latency or 0.0)
                 if not await self._may_send_at(scheduled_s):
                     self._emit(Measurement(assignment.seq, scheduled_s, None, number))
-                    return
+                    return self._clock()
             history += turn.messages
             try:
                 request = self._request(conversation, number, history)
             except PluginError as error:
                 failed = _failed(FailureKind.PLUGIN, str(error), self._clock())
                 self._emit(Measurement(assignment.seq, scheduled_s, failed, number))
-                return
+                return self._clock()
             body = _body(request)
             measured = await self._send(body, {**(assignment.headers or {}), **(request.headers or {})})
+            free_s = arrived_s(measured) or self._clock()
             is_end = bool(measured.failure) or number == len(conversation.turns)
             reply = None if is_end else await self._reply(measured)
             is_last = is_end or reply is None
             self._emit(Measurement(assignment.seq, scheduled_s, measured, number, is_last, body))
             if is_last:
-                return
+                break
             history.append({"role": "assistant", "content": reply})
+        return free_s
 
     async def _may_send_at(self, scheduled_s: float) -> bool:
         """Wait for the turn's time, and for its place; false when the stage is stopped before."""

@@ -71,3 +71,11 @@ class Unsent(NamedTuple):
     seq: int
     scheduled_s: float | None = None
     """When it was due; None where it was not."""
+
+
+def arrived_s(measured: Exchange | BenchmarkData) -> float:
+    """When an answer had arrived, by the kernel's stamp where there is one; 0.0 where nobody says.
+
+    A plugin that sends by itself is not asked: what it says is no time that a place became free.
+    """
+    return measured.end_s if isinstance(measured, Exchange) else 0.0

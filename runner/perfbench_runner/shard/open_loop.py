@@ -24,7 +24,7 @@ class OpenLoop:
     def __init__(
         self,
         places: Places | None,
-        perform: Callable[[Assignment, float], Awaitable[None]],
+        perform: Callable[[Assignment, float], Awaitable[object]],
         start: Callable[[Coroutine[Any, Any, None]], None],
         is_blocked: Callable[[], bool],
         clock: Callable[[], float],

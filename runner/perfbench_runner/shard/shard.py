@@ -23,7 +23,7 @@ from perfbench_runner.results.client_health import Sample
 from perfbench_runner.shard.closed_loop import ClosedLoop
 from perfbench_runner.shard.conversation import ConversationPlayer
 from perfbench_runner.shard.ipc import Channel
-from perfbench_runner.shard.messages import Assignment, Measurement, StageShare, Unsent, Wiring
+from perfbench_runner.shard.messages import Assignment, Measurement, StageShare, Unsent, Wiring, arrived_s
 from perfbench_runner.shard.open_loop import OpenLoop
 from perfbench_runner.shard.outbox import Outbox
 from perfbench_runner.shard.places import Places
@@ -46,7 +46,7 @@ class Shard:
         self._quit = asyncio.Event()
         self.channel = Channel(self._receive, self._quit.set)
         self.outbox = Outbox(self.channel)
-        self.sampler = Sampler(number, self._emit_sample, self._state)
+        self.sampler = Sampler(number, self._emit_sample, self._state, has_more_files=self.plugin_sender is not None)
 
     async def run(self, sock: socket.socket) -> None:
         """Serve the control process at the other end of the socket until it says quit or is gone."""
@@ -193,12 +193,13 @@ class _Stage:
         for task in list(self._tasks):
             task.cancel()
 
-    async def _perform(self, assignment: Assignment, scheduled_s: float) -> None:
+    async def _perform(self, assignment: Assignment, scheduled_s: float) -> float:
+        """Returns when the answer had arrived."""
         if isinstance(assignment.body, PreparedConversation):
-            await self._player.play(assignment, assignment.body, scheduled_s)
-        else:
-            measured = await self.shard.send(assignment.body, assignment.headers)
-            self.shard.outbox.add(Measurement(assignment.seq, scheduled_s, measured))
+            return await self._player.play(assignment, assignment.body, scheduled_s)
+        measured = await self.shard.send(assignment.body, assignment.headers)
+        self.shard.outbox.add(Measurement(assignment.seq, scheduled_s, measured))
+        return arrived_s(measured) or self.shard.clock()
 
 
 class _HeldLane:

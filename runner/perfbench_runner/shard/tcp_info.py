@@ -5,7 +5,7 @@ import struct
 from typing import NamedTuple
 
 _SIZE = 192
-_fields = struct.Struct("=68xI48xQ").unpack_from  # struct tcp_info: tcpi_rtt, tcpi_bytes_acked
+_fields = struct.Struct("=68xI48xQ24xI").unpack_from  # tcpi_rtt, tcpi_bytes_acked, tcpi_data_segs_in
 
 
 class TcpInfo(NamedTuple):
@@ -15,6 +15,8 @@ class TcpInfo(NamedTuple):
     """Smoothed round-trip time."""
     acknowledged: int
     """Bytes that the peer's kernel has acknowledged, the connection's SYN counted as one."""
+    segments: int
+    """Segments with data that came so far."""
 
 
 def tcp_info(sock: socket.socket) -> TcpInfo | None:
@@ -25,5 +27,5 @@ def tcp_info(sock: socket.socket) -> TcpInfo | None:
         return None
     if len(data) < _SIZE:  # a kernel before 4.19, or a sandbox's
         return None
-    rtt_us, acknowledged = _fields(data)
-    return TcpInfo(rtt_us / 1e6, acknowledged)
+    rtt_us, acknowledged, segments = _fields(data)
+    return TcpInfo(rtt_us / 1e6, acknowledged, segments)

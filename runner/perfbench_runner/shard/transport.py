@@ -3,17 +3,18 @@
 import asyncio
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from time import perf_counter
 
 from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_runner.shard.addresses import Addresses
 from perfbench_runner.shard.causes import cause
 from perfbench_runner.shard.connection import Connection, Limits
+from perfbench_runner.shard.deadlines import Deadlines
 from perfbench_runner.shard.destination import Destination, Origin, destination
-from perfbench_runner.shard.tls import tls_context
+from perfbench_runner.shard.tls import Tls, tls_context
+from perfbench_runner.stamps import KernelClock, Stamps, available_stamps, request_stamps
+from perfbench_runner.wire import Wire
 
 __all__ = ["HttpTransport", "Limits", "destination", "tls_context"]
 
@@ -23,7 +24,7 @@ class Pool:
 
     def __init__(self, addresses: Addresses) -> None:
         self.addresses = addresses
-        self.idle: deque[Connection] = deque()
+        self.idle: dict[Connection, None] = {}
 
 
 class HttpTransport:
@@ -35,20 +36,27 @@ class HttpTransport:
         tls: Callable[[], ssl.SSLContext] = tls_context,
         clock: Callable[[], float] = perf_counter,
         first_address: int = 0,
+        stamps: Stamps | None = None,
     ) -> None:
-        """`first_address`: which of a host's addresses to begin with, counted round; processes give their number."""
+        """`first_address`: which of a host's addresses to begin with, counted round; processes give their number.
+
+        `stamps`: whose stamps to use, by default the best that a trial finds.
+        """
         self.limits, self.clock, self.first_address = limits, clock, first_address
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self._pools: dict[Origin, Pool] = {}
-        self._busy: set[Connection] = set()
+        self.stamps: Stamps = stamps or available_stamps()
+        self.kernel_clock = KernelClock() if self.stamps == "kernel" else None
+        self._connections: set[Connection] = set()
+        self._deadlines: Deadlines[Connection] = Deadlines(limits.tick_s)
         self._sweeper: asyncio.TimerHandle | None = None
         self._destinations: dict[tuple[str, tuple[tuple[str, str], ...]], Destination] = {}
 
     @property
     def open_connections(self) -> int:
         """Connections open now."""
-        return len(self._busy) + sum(len(pool.idle) for pool in self._pools.values())
+        return len(self._connections)
 
     async def post(self, url: str, headers: dict[str, str], body: bytes) -> Exchange:
         """Send a POST request and read the whole response; failures are in the Exchange, not raised."""
@@ -75,18 +83,17 @@ class HttpTransport:
             )
             if connection is None:
                 return exchange
-            self._busy.add(connection)
             done: asyncio.Future[None] = loop.create_future()
             connection.send(request, exchange, done, start_s)
+            if not connection.used:  # one that was has been looked after since its first request
+                self._watch(connection, perf_counter())
             try:
                 await done
             except asyncio.CancelledError:
                 if connection.exchange is exchange:  # else it was complete, and the connection may be another's by now
                     connection.fail(FailureKind.UNFINISHED, "cut off at the end of the grace period")
                 return exchange
-            finally:
-                self._busy.discard(connection)
-            if not (exchange.failure == FailureKind.DISCONNECTED and connection.is_unsent):
+            if not (exchange.failure == FailureKind.DISCONNECTED and connection.is_early):
                 return exchange
             # The server had closed an idle connection, and the request met nobody. Once more, on a new one.
             exchange.resends += 1
@@ -95,7 +102,7 @@ class HttpTransport:
     def _idle(self, origin: Origin) -> Connection | None:
         pool = self._pools.get(origin)
         while pool and pool.idle:
-            connection = pool.idle.pop()
+            connection, _ = pool.idle.popitem()
             if connection.is_ready:
                 return connection
             connection.close()
@@ -103,12 +110,15 @@ class HttpTransport:
 
     def release(self, connection: Connection) -> None:
         """Take back a connection that is ready for another request."""
-        self._pools[connection.origin].idle.append(connection)
+        self._pools[connection.origin].idle[connection] = None
 
     def forget(self, connection: Connection) -> None:
-        """Drop an idle connection that the server closed."""
-        with suppress(KeyError, ValueError):
-            self._pools[connection.origin].idle.remove(connection)
+        """Drop a connection that is closed."""
+        self._connections.discard(connection)
+        self._deadlines.discard(connection)
+        pool = self._pools.get(connection.origin)
+        if pool:
+            pool.idle.pop(connection, None)
 
     async def _connect(self, origin: Origin, exchange: Exchange) -> Connection | None:
         """A new connection, or None with the failure in the exchange."""
@@ -128,30 +138,40 @@ class HttpTransport:
         return None
 
     async def _open(self, origin: Origin, exchange: Exchange, begin: float) -> Connection:
-        loop = asyncio.get_running_loop()
+        sock = await self._connected(origin)
+        connected_s, tls = perf_counter(), None
+        wire = Wire(asyncio.get_running_loop(), sock, self.kernel_clock)
+        try:
+            if origin.is_tls:
+                tls = Tls(wire, self._context(), origin.host)
+            wire.start()
+            if tls:
+                await tls.handshake()
+        except BaseException:
+            wire.close()
+            raise
+        connection = Connection(self, self.limits, origin, wire, tls)
+        self._connections.add(connection)
+        if not exchange.resends:  # what lies between the first sending and the second is latency
+            exchange.connected_s = perf_counter()
+            exchange.connect_s = connected_s - begin
+            exchange.tls_s = exchange.connected_s - connected_s if tls else 0.0
+        return connection
+
+    async def _connected(self, origin: Origin) -> socket.socket:
+        """A connected socket whose bytes the kernel stamps, where it does."""
         family, address = await self._pool(origin).addresses.next()
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(sock, address)
+            if self.kernel_clock is not None:
+                request_stamps(sock)
+            await asyncio.get_running_loop().sock_connect(sock, address)
         except BaseException:
             sock.close()
             raise
-        connected_s = perf_counter()
-        context = self._context() if origin.is_tls else None
-        # From here on the socket is the loop's, also when this fails: libuv must not lose its file under its feet.
-        _, connection = await loop.create_connection(
-            lambda: Connection(self, self.limits, origin, sock),
-            sock=sock,
-            ssl=context,
-            server_hostname=origin.host if context else None,
-        )
-        if not exchange.resends:  # what lies between the first sending and the second is latency
-            exchange.connected_s = perf_counter()
-            exchange.connect_s = connected_s - begin
-            exchange.tls_s = exchange.connected_s - connected_s if context else 0.0
-        return connection
+        return sock
 
     def _pool(self, origin: Origin) -> Pool:
         if origin not in self._pools:
@@ -164,23 +184,30 @@ class HttpTransport:
         return self._tls
 
     def _sweep(self) -> None:
-        """End what is over time; one timer for all connections."""
-        now, limits = perf_counter(), self.limits
-        for connection in list(self._busy):
-            if connection.exchange is None:
-                continue
-            if limits.total_s is not None and now - connection.start_s > limits.total_s:
-                connection.fail(FailureKind.TIMEOUT, f"not complete within {limits.total_s:g} s (totalTimeout)")
-            elif limits.read_s is not None and now - connection.last_s > limits.read_s:
-                connection.fail(FailureKind.TIMEOUT, f"silent for {limits.read_s:g} s (readTimeout)")
-        self._sweeper = asyncio.get_running_loop().call_later(limits.tick_s, self._sweep)
+        """End what is over time; one timer for all connections. And see whether the wall clock was set."""
+        now = perf_counter()
+        if self.kernel_clock is not None:
+            self.kernel_clock.check()
+        for connection in self._deadlines.take_due(now):
+            if text := connection.overdue(now):
+                connection.fail(FailureKind.TIMEOUT, text)
+            else:
+                self._watch(connection, now)
+        self._sweeper = asyncio.get_running_loop().call_later(self.limits.tick_s, self._sweep)
+
+    def _watch(self, connection: Connection, now: float) -> None:
+        """Look at a connection again when it can be over time, or, idle, could be if a request began now."""
+        if (at_s := connection.deadline_s(now)) is not None:
+            self._deadlines.set(connection, at_s)
 
     async def close(self) -> None:
         """Close all connections."""
         if self._sweeper:
             self._sweeper.cancel()
             self._sweeper = None
-        for connection in [*self._busy, *(c for pool in self._pools.values() for c in pool.idle)]:
+        for connection in list(self._connections):
+            if connection.exchange is not None:
+                connection.fail(FailureKind.UNFINISHED, "cut off at the end of the run")
             connection.close()
         self._pools.clear()
         await asyncio.sleep(0)

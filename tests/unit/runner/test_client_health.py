@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from perfbench_runner.results.client_health import (
+    BY_KERNEL,
+    BY_PROGRAM,
     COLUMNS,
     CONTROL,
     CONTROL_THRESHOLDS,
+    LOAD,
     NEVER,
-    THRESHOLDS,
     figures,
     judge,
     worst,
@@ -20,12 +22,15 @@ def sample(shard: int = 0, interval_s: float = 0.5, **values: Any) -> dict[str, 
     return dict.fromkeys(COLUMNS, 0.0) | {"shard": shard, "interval_s": interval_s} | values
 
 
-@pytest.mark.parametrize(
-    ("process", "threshold"),
-    [(0, each) for each in THRESHOLDS] + [(CONTROL, each) for each in CONTROL_THRESHOLDS],
-    ids=lambda value: getattr(value, "name", ""),
+CASES = (
+    [({}, each, "latencies") for each in BY_KERNEL]
+    + [({"program_stamps_share": 1.0}, each, "latencies") for each in BY_PROGRAM]
+    + [({"program_stamps_share": 0.0}, each, "load") for each in LOAD]
 )
-def test_each_figure_has_two_thresholds_and_an_advice(process: int, threshold: Any) -> None:
+
+
+@pytest.mark.parametrize(("known", "threshold", "what"), CASES, ids=lambda value: getattr(value, "name", ""))
+def test_each_figure_has_two_thresholds_and_an_advice(known: Any, threshold: Any, what: str) -> None:
     assert threshold.degraded < threshold.invalid
     for value, state in (
         (threshold.degraded, "valid"),
@@ -35,22 +40,73 @@ def test_each_figure_has_two_thresholds_and_an_advice(process: int, threshold: A
     ):
         if value == NEVER:
             continue
-        found, reasons = judge({process: {threshold.name: value}})
-        assert found == state
-        assert len(reasons) == (state != "valid")
-        assert "{" not in "".join(reasons)
-        assert all(reason.endswith(f"({threshold.advice})") for reason in reasons)
+        found = judge({0: {**known, threshold.name: value}})
+        assert getattr(found, what) == state
+        assert len(found.reasons) == (state != "valid")
+        assert "{" not in "".join(found.reasons)
+        assert all(reason.endswith(f"({threshold.advice})") for reason in found.reasons)
+        assert all(what in reason.partition(":")[0] for reason in found.reasons)
+
+
+@pytest.mark.parametrize("threshold", CONTROL_THRESHOLDS, ids=lambda value: str(value.name))
+def test_the_control_process_spoils_the_load_and_no_latency(threshold: Any) -> None:
+    for value, state in ((threshold.degraded * 1.01, "degraded"), (threshold.invalid * 1.01, "invalid")):
+        found = judge({CONTROL: {threshold.name: value}})
+        assert (found.latencies, found.load, found.state) == ("valid", state, state)
+
+
+LATE = {"loop_lag_mean_s": 0.05, "loop_lag_max_s": 0.5, "loop_lag_peak_s": 0.2, "wakeup_delay_s": 0.01, "gc_share": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("figures_of_it", "latencies", "load"),
+    [
+        ({**LATE, "program_stamps_share": 0.0}, "valid", "valid"),
+        ({**LATE, "program_stamps_share": 1.0}, "invalid", "valid"),
+        ({**LATE, "program_stamps_share": 0.001}, "invalid", "valid"),
+        (LATE, "invalid", "valid"),
+        ({"program_stamps_share": 0.0, "dispatch_lag_mean_s": 0.05}, "valid", "invalid"),
+        ({"program_stamps_share": 0.0, "idle_share": 0.05}, "valid", "degraded"),
+        (
+            {"program_stamps_share": 0.0, "wait_share": 0.9, "cpu_share": 1.0, "throttled_share": 0.5},
+            "valid",
+            "degraded",
+        ),
+        ({"program_stamps_share": 1.0, "wait_share": 0.9}, "invalid", "degraded"),
+        ({"program_stamps_share": 0.0, "merged_share": 0.02}, "degraded", "valid"),
+        ({"program_stamps_share": 0.0, "merged_share": 0.2}, "invalid", "valid"),
+    ],
+)
+def test_a_late_program_spoils_latencies_only_where_its_own_clock_stamps_them(
+    figures_of_it: Any, latencies: str, load: str
+) -> None:
+    found = judge({0: figures_of_it})
+    assert (found.latencies, found.load) == (latencies, load)
+
+
+def test_a_reason_that_speaks_against_both_is_said_once() -> None:
+    found = judge({0: {"program_stamps_share": 1.0, "cpu_share": 0.99}})
+    assert found.reasons == [
+        "latencies and load: shard 0 of 1: uses 99 % of a CPU (more runner.workers, or lower the load)"
+    ]
+
+
+def test_one_shard_with_the_programs_clock_is_judged_as_such_among_others() -> None:
+    lag = {"loop_lag_mean_s": 0.02}
+    found = judge({0: {**lag, "program_stamps_share": 0.0}, 1: {**lag, "program_stamps_share": 1.0}})
+    assert found.latencies == "invalid"
+    assert [reason.partition(" of")[0] for reason in found.reasons] == ["latencies: shard 1"]
 
 
 def test_the_worst_reason_comes_first() -> None:
-    state, reasons = judge({0: {"loop_lag_mean_s": 0.005, "cpu_share": 0.99}})
-    assert state == "invalid"
-    assert "99 % of a CPU" in reasons[0]
-    assert "event loop" in reasons[1]
+    found = judge({0: {"loop_lag_mean_s": 0.005, "cpu_share": 0.99}})
+    assert found.state == "invalid"
+    assert "99 % of a CPU" in found.reasons[0]
+    assert "event loop" in found.reasons[1]
 
 
 def test_nothing_known_is_nothing_wrong() -> None:
-    assert judge(figures([])) == ("valid", [])
+    assert judge(figures([])) == ("valid", "valid", [])
 
 
 def test_shares_are_of_the_worst_shard_weighted_by_time() -> None:
@@ -69,23 +125,25 @@ def test_shares_are_of_the_worst_shard_weighted_by_time() -> None:
 def test_one_shard_that_stalls_is_not_averaged_away(shards: int) -> None:
     bad = shards - 1
     rows = [sample(shard, loop_lag_max_s=0.5 if shard == bad else 0.001) for _ in range(20) for shard in range(shards)]
-    state, reasons = judge(figures(rows))
+    state, _, reasons = judge(figures(rows))
     assert state == "invalid"
-    assert reasons[0].startswith(f"shard {bad} of {shards}: event loop 500 ms late once in every tenth half-second")
-    assert not any(reason.startswith("shard 0 of 16") for reason in reasons)
+    assert reasons[0].startswith(
+        f"latencies: shard {bad} of {shards}: event loop 500 ms late once in every tenth half-second"
+    )
+    assert not any("shard 0 of 16" in reason for reason in reasons)
 
 
 def test_a_single_stall_of_one_shard_does_not_read_valid() -> None:
     rows = [sample(shard, loop_lag_max_s=0.001) for _ in range(200) for shard in range(16)]
     rows[1000]["loop_lag_max_s"] = 0.5
-    state, reasons = judge(figures(rows))
+    state, _, reasons = judge(figures(rows))
     assert (state, len(reasons)) == ("degraded", 1)
     assert "once" in reasons[0]
 
 
 def test_the_lag_of_the_control_process_is_no_error_of_latencies() -> None:
     late = {"loop_lag_mean_s": 0.05, "loop_lag_max_s": 0.5, "wait_share": 0.9, "wakeup_delay_s": 0.1}
-    assert judge(figures([sample(CONTROL, **late), sample(0)])) == ("valid", [])
+    assert judge(figures([sample(CONTROL, **late), sample(0)])) == ("valid", "valid", [])
 
 
 @pytest.mark.parametrize(
@@ -98,9 +156,9 @@ def test_the_lag_of_the_control_process_is_no_error_of_latencies() -> None:
     ],
 )
 def test_a_saturated_control_process_is_told_with_advice_of_its_own(values: Any, state: str, words: str) -> None:
-    found, reasons = judge(figures([sample(CONTROL, **values), sample(0)]), shards=4)
-    assert found == state
-    assert reasons[0].startswith("control process: ")
+    latencies, found, reasons = judge(figures([sample(CONTROL, **values), sample(0)]), shards=4)
+    assert (latencies, found) == ("valid", state)
+    assert reasons[0].startswith("load: control process: ")
     assert words in reasons[0]
     assert "results.messages" in reasons[0]
 

@@ -77,6 +77,9 @@ def test_an_objective_holds_for_all_stages_or_for_one() -> None:
     assert verdict(one) == ("Passed", [])
 
 
+THROUGHPUT, FAILED_SHARE = {"metric": "request_throughput", "min": 0.001}, {"metric": "failed_share", "max": "50%"}
+UNTRUE = ClientHealth(state="invalid", latencies="invalid", reasons=["slow loop"])
+LESS = ClientHealth(state="invalid", load="invalid", reasons=["late"])
 KEPT, BROKEN = {"metric": "ttft", "max": 1}, {"metric": "ttft", "max": 0.01}
 
 
@@ -91,8 +94,14 @@ KEPT, BROKEN = {"metric": "ttft", "max": 1}, {"metric": "ttft", "max": 0.01}
         ([KEPT], {"state": "failed"}, "Inconclusive", "the run is failed"),
         ([BROKEN], {"state": "interrupted"}, "Failed", "ttft"),
         ([KEPT], {"client": ClientHealth(state="degraded", reasons=["x"])}, "Passed", ""),
-        ([KEPT], {"client": ClientHealth(state="invalid", reasons=["slow loop"])}, "Inconclusive", "slow loop"),
-        ([BROKEN], {"client": ClientHealth(state="invalid", reasons=["slow loop"])}, "Inconclusive", "slow loop"),
+        ([KEPT], {"client": UNTRUE}, "Inconclusive", "slow loop"),
+        ([BROKEN], {"client": UNTRUE}, "Inconclusive", "slow loop"),
+        ([KEPT, THROUGHPUT], {"client": UNTRUE}, "Inconclusive", "slow loop"),
+        ([THROUGHPUT], {"client": UNTRUE}, "Passed", ""),
+        ([FAILED_SHARE], {"client": UNTRUE}, "Passed", ""),
+        ([KEPT], {"client": LESS}, "Inconclusive", "late"),
+        ([BROKEN], {"client": LESS}, "Inconclusive", "late"),
+        ([THROUGHPUT], {"client": LESS}, "Inconclusive", "late"),
     ],
 )
 def test_the_verdict(objectives: list[Any], more: dict[str, Any], expected: str | None, words: str) -> None:

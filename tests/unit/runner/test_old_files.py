@@ -133,3 +133,24 @@ def test_a_migration_that_is_cut_off_has_changed_nothing(old: Path, monkeypatch:
         assert db.execute("SELECT type FROM sqlite_master WHERE name = 'result'").fetchone() == ("table",)
         migrate(db)
         check(db)
+
+
+def test_a_file_from_before_stamps_were_told_is_read_and_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {name: kind for name, kind in schema.NARROW.items() if name not in schema.NEW_IN_M006}
+    with monkeypatch.context() as patch, closing(sqlite3.connect(tmp_path / PARTIAL)) as db:
+        patch.setattr(schema, "NARROW", names)
+        patch.setattr(schema, "COLUMNS", [name for name in COLUMNS if name not in schema.NEW_IN_M006])
+        patch.setattr(schema, "MIGRATIONS", MIGRATIONS[:5])
+        migrate(db)
+        db.execute("INSERT INTO requests (stage, seq) VALUES (0, 7)")
+        db.commit()
+    finished = tmp_path / FILE
+    finished.write_bytes((tmp_path / PARTIAL).read_bytes())
+    with closing(open_results(finished)) as db:
+        assert db.execute("SELECT seq, stamps, merged_segments FROM requests").fetchall() == [(7, None, None)]
+    results = Store(tmp_path)
+    assert [row[1] for row in results.db.execute("PRAGMA table_info(result)")] == COLUMNS
+    assert results.db.execute("SELECT seq, stamps, merged_segments FROM result").fetchall() == [(7, None, None)]
+    results.close()

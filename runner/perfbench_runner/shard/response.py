@@ -1,0 +1,162 @@
+"""A response's pieces as llhttp (httptools) gives them, and when each arrived. No sockets here.
+
+Nothing is decoded until the response is complete, and llhttp appends the pieces to a list by itself: the sooner the loop
+gets back to reading, the fewer segments are read together. What the pieces mean is found out later, elsewhere
+(`perfbench_plugins.reading`).
+"""
+
+from array import array
+from collections.abc import Callable
+from itertools import accumulate
+from typing import NamedTuple, Protocol
+
+import httptools
+
+from perfbench_runner.wire import Stamp
+
+TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""How a server's TLS records (alert, handshake) begin."""
+
+
+class Receiver(Protocol):
+    """Who waits for the response. All is called from within `ResponseReader.feed`."""
+
+    def response_begun(self) -> None:
+        """The first byte of a response, or of an informational one before it, has come."""
+        ...
+
+    def response_head(self, status: int) -> None:
+        """The head is complete."""
+        ...
+
+    def response_complete(self) -> None:
+        """The response is complete."""
+        ...
+
+    def head_too_large(self) -> None:
+        """The head is larger than allowed."""
+        ...
+
+
+class Body(NamedTuple):
+    """A body, transfer encoding undone."""
+
+    data: bytes
+    ends: "array[int]"
+    """Where in it each piece ends."""
+    times: "array[float]"
+    """When each piece arrived."""
+    end_s: float
+    """When the last byte arrived; 0.0 if none did."""
+
+
+class ResponseReader:
+    """Reads one response after the other. Its owner feeds it, and adds the stamp of each feed to `log` after it."""
+
+    __slots__ = (
+        "_content_length", "_head_bytes", "_head_limit", "_parser", "_receiver", "content_type", "feed", "log", "on_body",
+        "status",
+    )  # fmt: skip
+
+    def __init__(self, receiver: Receiver, head_limit: int) -> None:
+        self._receiver, self._head_limit = receiver, head_limit
+        self.log: list[bytes | Stamp] = []
+        """Pieces of the body, and after those of each feed its stamp."""
+        self.on_body = self.log.append
+        """What llhttp calls with each piece; a method of our own would cost several times as much."""
+        self._parser = httptools.HttpResponseParser(self)
+        self.feed = self._parser.feed_data
+        """Takes bytes. Raises httptools' HttpParserError and HttpParserUpgrade."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Make ready for the next response."""
+        self.log.clear()
+        self.status, self.content_type = 0, ""
+        self._content_length = False
+        self._head_bytes = 0
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the connection may be used again after this response; to be asked within `response_complete`."""
+        return bool(self._parser.should_keep_alive())
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the end of the connection is the end of the response: one without a length (RFC 9112, 6.3)."""
+        return bool(self.status and not self._content_length and not self._parser.should_keep_alive())
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body so far."""
+        return sum(len(entry) for entry in self.log if isinstance(entry, bytes))
+
+    def body(self, times: Callable[[list[Stamp]], list[float]]) -> Body:
+        """What came. `times` understands stamps. After the last feed's pieces there must be its stamp."""
+        pieces, piece_times, end_s = split(self.log, times)
+        self.log.clear()
+        return Body(b"".join(pieces), array("Q", accumulate(map(len, pieces))), array("d", piece_times), end_s)
+
+    def objection(self, error: Exception, data: bytes) -> str:
+        """What is wrong with the bytes that made llhttp raise an error; raises what is no error of llhttp's."""
+        if isinstance(error, httptools.HttpParserUpgrade):
+            return "the server switches to another protocol"
+        if not isinstance(error, httptools.HttpParserError):
+            raise error
+        if not self.status and not self._head_bytes and data.startswith(TLS_RECORDS):
+            return "no valid HTTP response but TLS; is it https instead of http?"
+        return f"no valid HTTP response: {error.__context__ or error}"
+
+    # What llhttp calls.
+
+    def on_message_begin(self) -> None:
+        self._content_length = False
+        self._receiver.response_begun()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        lower = name.lower()
+        if lower == b"content-type":
+            self.content_type = value.decode("latin-1").lower()
+        elif lower in (b"content-length", b"transfer-encoding"):
+            self._content_length = True
+        if self._head_bytes > self._head_limit:
+            self._receiver.head_too_large()
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self._receiver.response_head(self.status)
+
+    def on_message_complete(self) -> None:
+        if self.status >= 200:  # 1xx are followed by the real one
+            self._receiver.response_complete()
+
+
+def split(
+    log: "list[bytes | Stamp]", times: Callable[[list[Stamp]], list[float]]
+) -> tuple[list[bytes], list[float], float]:
+    """The pieces, when each arrived (with the feed whose stamp follows it), and when the last byte did (0.0: none).
+
+    Nearly every stream comes as the head, a piece a read, and whatever its last read holds. Such a log is recognised and
+    taken apart without looking at each entry here.
+    """
+    if not log:
+        return [], [], 0.0
+    *before, last = log
+    end = len(before)
+    while end and isinstance(before[end - 1], bytes):
+        end -= 1
+    rest = before[end:]
+    if end % 2 and bytes not in set(map(type, before[0:end:2])) and set(map(type, before[1:end:2])) <= {bytes}:
+        found = times([*before[0:end:2], last])  # type: ignore[list-item]  # no bytes among them
+        return [*before[1:end:2], *rest], found[1:-1] + found[-1:] * len(rest), found[-1]  # type: ignore[list-item]
+    found = times([entry for entry in log if not isinstance(entry, bytes)])
+    pieces: list[bytes] = []
+    piece_times: list[float] = []
+    stamped = iter(found)
+    for entry in log:
+        if isinstance(entry, bytes):
+            pieces.append(entry)
+        else:
+            piece_times += [next(stamped)] * (len(pieces) - len(piece_times))
+    return pieces, piece_times, found[-1]

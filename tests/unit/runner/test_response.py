@@ -1,0 +1,76 @@
+"""Which piece of a response came when: with the read that completed it."""
+
+import httptools
+import pytest
+
+from perfbench_runner.shard.response import ResponseReader
+
+
+@pytest.mark.parametrize(
+    ("log", "stamps"),
+    [
+        ([], []),
+        ([1.0], []),  # the head alone
+        ([1.0, 2.0, 3.0], []),
+        ([1.0, b"ab", 2.0, b"c", 3.0], [2.0, 3.0]),
+        ([b"ab", 1.0, b"c", 2.0], [1.0, 2.0]),  # the head and a piece in one read
+        ([b"ab", 1.0], [1.0]),
+        ([b"a", b"b", b"c", 1.0], [1.0, 1.0, 1.0]),
+        ([1.0, b"a", b"b", b"c", 2.0, 3.0, b"d", 4.0], [2.0, 2.0, 2.0, 4.0]),  # several in one read, none in another
+        ([1.0, b"a", 2.0, b"b", b"c", 3.0], [2.0, 3.0, 3.0]),  # several in the last
+        ([1.0, b"a", 2.0, b"b", 3.0, 4.0], [2.0, 3.0]),  # none in the last
+        ([1.0, 2.0, b"a", 3.0], [3.0]),
+        ([1.0, b"a", b"b", 2.0, b"c", 3.0], [2.0, 2.0, 3.0]),
+    ],
+)
+def test_a_piece_has_the_time_of_its_read(log: list[bytes | float], stamps: list[float]) -> None:
+    reader = ResponseReader(Receiver(), 1000)
+    reader.log += log  # type: ignore[arg-type]
+    body = reader.body(lambda times: times)  # type: ignore[arg-type,return-value]
+    pieces = [entry for entry in log if isinstance(entry, bytes)]
+    assert (body.data, list(body.times)) == (b"".join(pieces), stamps)
+    assert list(body.ends) == [sum(map(len, pieces[: index + 1])) for index in range(len(pieces))]
+    assert body.end_s == (log[-1] if log else 0.0)
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def response_begun(self) -> None:
+        self.heard.append("begun")
+
+    def response_head(self, status: int) -> None:
+        self.heard.append(status)
+
+    def response_complete(self) -> None:
+        self.heard.append("complete")
+
+    def head_too_large(self) -> None:
+        self.heard.append("large")
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 16, 1000])
+def test_responses_are_read_one_after_the_other_however_they_are_cut(size: int) -> None:
+    receiver = Receiver()
+    reader = ResponseReader(receiver, 1000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    whole = b"HTTP/1.1 100 Continue\r\n\r\n" + head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    for _ in range(3):
+        reader.begin()
+        for number, start in enumerate(range(0, len(whole), size)):
+            reader.feed(whole[start : start + size])
+            reader.log.append(float(number))
+        assert (reader.status, reader.content_type) == (200, "text/event-stream")
+        body = reader.body(lambda times: times)  # type: ignore[arg-type,return-value]
+        assert (body.data, len(body.times)) == (b"abcde", len(body.ends))
+        assert list(body.times) == sorted(body.times)
+        assert receiver.heard == ["begun", 100, "begun", 200, "complete"]
+        receiver.heard.clear()
+
+
+def test_what_is_no_error_of_the_parser_is_raised() -> None:
+    reader = ResponseReader(Receiver(), 1000)
+    with pytest.raises(ZeroDivisionError):
+        reader.objection(ZeroDivisionError(), b"")
+    assert "another protocol" in reader.objection(httptools.HttpParserUpgrade(0), b"")
