@@ -188,6 +188,9 @@ class Connection(asyncio.Protocol):
         lower = name.lower()
         if lower == b"content-type" and self.exchange:
             self.exchange.content_type = value.decode("latin-1").lower()
+        elif lower == b"content-encoding" and self.exchange:
+            before = self.exchange.content_encoding
+            self.exchange.content_encoding = (before and before + ",") + value.decode("latin-1").lower()
         elif lower in (b"content-length", b"transfer-encoding"):
             self._content_length = True
         if self._head_bytes > self.limits.head_bytes:
