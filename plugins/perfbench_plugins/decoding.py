@@ -51,7 +51,7 @@ def decoded(exchange: Exchange) -> Generator[None, None, Exchange]:
     body = b"".join(parts)
     if failure.startswith("http_"):  # its text is the body's beginning
         error = body[:ERROR_BYTES].decode(errors="replace")
-    return replace(exchange, body=body, ends=ends, failure=failure, error=error)
+    return replace(exchange, body=body, ends=ends, content_encoding="", failure=failure, error=error)
 
 
 def _through(decoders: list[Decoder], data: bytes) -> Iterator[bytes]:
