@@ -6,6 +6,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from perfbench_api import GROUP, KIND, VERSION
+from perfbench_api.redaction import shown, without_keys
 from perfbench_api.sections import Dataset, Load, Objective, PluginSource, Request, Results, Runner, Target
 from perfbench_api.values import Section
 
@@ -129,8 +130,9 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
     if kind == "missing":
         return f"{path}: missing; it must be given"
     if kind == "value_error":
-        return f"{path}: {text.removeprefix('Value error, ')}"
-    return f"{path}: {text[0].lower()}{text[1:]}, got {item['input']!r}"
+        return f"{path}: {without_keys(text.removeprefix('Value error, '))}"
+    way_out = "; name what holds it: {env: VARIABLE} or {secretKeyRef: ...}" if loc[-1:] == ("apiKey",) else ""
+    return f"{path}: {text[0].lower()}{text[1:]}, got {shown(item['input'], loc)}{way_out}"
 
 
 def _is_branch(part: Any) -> bool:

@@ -130,11 +130,11 @@ def number(value: Any) -> float | None:
 
 
 def whole(value: Any) -> int | None:
-    """An int of what is a finite number, None of what is none."""
-    if value is None or type(value) is int:
-        return value
-    found = number(value)
-    return int(found) if found is not None and isfinite(found) else None
+    """An int of what is a finite number, not negative; None of what is none."""
+    if value is None:
+        return None
+    found = value if type(value) is int else number(value)
+    return int(found) if found is not None and isfinite(found) and found >= 0 else None
 
 
 def _numbers(values: Any) -> list[float]:

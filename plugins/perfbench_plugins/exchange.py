@@ -8,6 +8,9 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+ERROR_BYTES = 500
+"""How much of an error response is kept as the error's text."""
+
 
 class FailureKind:
     """Why a request failed; these are the keys of `errors` in the summary. HTTP statuses are kinds of their own: http_429."""
@@ -19,7 +22,7 @@ class FailureKind:
     DISCONNECTED = "disconnected"
     """The connection ended before the answer was complete."""
     PROTOCOL = "protocol"
-    """What came is no HTTP, or larger than allowed."""
+    """What came is no HTTP, larger than allowed, no answer of the API, or one that counts tokens as nobody can."""
     STREAM = "in_stream"
     """HTTP 200, but an error event in the stream or an error object in the body."""
     TRUNCATED = "truncated"
@@ -59,12 +62,14 @@ class Exchange:
     """HTTP status; 0 without a response."""
     content_type: str = ""
     """Content-Type of the response, in lower case."""
+    content_encoding: str = ""
+    """Content-Encoding of the response, in lower case; empty where the body is as it is."""
     stamps: "array[float]" = field(default_factory=lambda: array("d"))
     """When each piece of the body arrived."""
     ends: "array[int]" = field(default_factory=lambda: array("Q"))
     """Where in the body each piece ends: the running sum of lengths."""
     body: bytes = b""
-    """The body, transfer encoding undone."""
+    """The body, transfer encoding undone, content encoding not (`decoding`)."""
     stamps_by: Literal["kernel", "program"] = "program"
     """Who took the times of arrival: `kernel` if it was the kernel for every byte, else `program`."""
     merged_segments: int | None = None

@@ -4,19 +4,22 @@ Runs after the response, in the process that stores results, never on the measur
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import accumulate
 from operator import sub
 from typing import Any, NamedTuple, overload
 
 import orjson
 
 from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_plugins.decoding import decoded
 from perfbench_plugins.exchange import Exchange, FailureKind
+from perfbench_plugins.sse import BLANK_LINES, Events, split_in_steps
+from perfbench_plugins.sse import split_events as split_events
 
 DONE = b"[DONE]"
-BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
-STEP_BYTES, STEP_EVENTS = 2**16, 256
+STEP_EVENTS = 256
 """A step of reading: some half a millisecond."""
+TOLD = 200
+"""So much of an answer that is none is told."""
 
 
 class Piece(NamedTuple):
@@ -67,47 +70,6 @@ class Messages(Sequence[Any]):
 
     def __repr__(self) -> str:
         return repr(list(self))
-
-
-class Events(NamedTuple):
-    """The server-sent events of a body that have data."""
-
-    data: list[bytes]
-    ends: list[int]
-    """Where in the body each event's data ends."""
-
-
-def split_events(body: bytes) -> Events:
-    """The events of a text/event-stream that have data (HTML standard, 9.2.6; other fields are not needed here)."""
-    blocks = body.split(b"\n\n")
-    is_plain = b"\r" not in body and body.count(b"\n") == 2 * (len(blocks) - 1)
-    if not blocks[-1]:
-        blocks.pop()
-    if is_plain and all(block.startswith(b"data: ") for block in blocks):  # as nearly every server writes them
-        ends = [end + 2 * index for index, end in enumerate(accumulate(map(len, blocks)))]
-        return Events([block[6:] for block in blocks], ends)
-    return _split_lines(body)
-
-
-def _split_lines(body: bytes) -> Events:
-    """Any legal event stream, line by line: \\r\\n or \\r endings, several data lines, comments, other fields."""
-    events, lines = Events([], []), []
-    end = last = 0
-    for line in body.splitlines(keepends=True):
-        text = line.rstrip(b"\r\n")
-        field, _, value = text.partition(b":")
-        if field == b"data":
-            lines.append(value.removeprefix(b" "))
-            last = end + len(text)
-        elif not text and lines:
-            events.data.append(b"\n".join(lines))
-            events.ends.append(last)
-            lines = []
-        end += len(line)
-    if lines:
-        events.data.append(b"\n".join(lines))
-        events.ends.append(last)
-    return events
 
 
 CONTENT = b'"content":"'
@@ -164,13 +126,15 @@ def read(
     look: Callable[[Any], Piece],
     generates: bool = True,
     look_at: Callable[[Messages, Callable[[Any], Piece]], list[Piece]] = look_at_each,
+    knows_answers: bool = False,
 ) -> BenchmarkData:
     """The flat result of an exchange, tokens not yet counted. `look` says what a message means.
 
     `look_at` applies it to a stream: `look_at_all` where `look` knows OpenAI's shape and nothing else.
-    `generates` is false for APIs whose answers have no text (embedding, rerank): those cannot be empty or truncated.
+    `generates` is false for APIs whose answers have no text (embedding, rerank): those need no content and no end.
+    `knows_answers`: an answer of which `look` knows no message is none; else each message of such an answer is content.
     """
-    steps = read_in_steps(exchange, request, look, generates, look_at)
+    steps = read_in_steps(exchange, request, look, generates, look_at, knows_answers)
     while True:
         try:
             next(steps)
@@ -185,8 +149,10 @@ def read_in_steps(
     look: Callable[[Any], Piece],
     generates: bool = True,
     look_at: Callable[[Messages, Callable[[Any], Piece]], list[Piece]] = look_at_each,
+    knows_answers: bool = False,
 ) -> Generator[None, None, BenchmarkData]:
     """The same as `read`, for whoever must not be held up by a long answer: between two steps others get their turn."""
+    exchange = yield from decoded(exchange)
     data = BenchmarkData(
         request=request,
         start_time=exchange.sent_s,
@@ -200,57 +166,59 @@ def read_in_steps(
         error=exchange.error or None,
     )
     if exchange.is_stream:
-        yield from _read_stream(exchange, data, lambda messages: look_at(messages, look), generates)
+        yield from _read_stream(exchange, data, lambda messages: look_at(messages, look), generates, knows_answers)
     else:
-        _read_body(exchange, data, look, generates)
+        _read_body(exchange, data, look, generates, knows_answers)
     data.success = not data.failure
     return data
 
 
 def _fail(data: BenchmarkData, kind: str, error: str) -> None:
     if not data.failure:  # the first failure is the cause, the later ones its consequences
-        data.failure, data.error = kind, error[:2000]
+        data.failure, data.error = kind, str(error)[:2000]
 
 
 def _read_stream(
-    exchange: Exchange, data: BenchmarkData, look: Callable[[Messages], list[Piece]], generates: bool
+    exchange: Exchange,
+    data: BenchmarkData,
+    look: Callable[[Messages], list[Piece]],
+    generates: bool,
+    knows_answers: bool,
 ) -> Generator[None, None, None]:
-    events, ends = yield from _split_in_steps(exchange.body)
-    if events and not exchange.body.endswith(BLANK_LINES) and not _is_whole(events[-1]):
-        events.pop()  # the stream was cut within an event
-        ends.pop()
-    is_done = DONE in events
-    if is_done:
-        ends = [end for event, end in zip(events, ends, strict=True) if event != DONE]
-        events = [event for event in events if event != DONE]
-    messages = Messages(events)
-    data.response_messages = messages  # type: ignore[assignment]  # a list to whoever reads it
+    found = yield from split_in_steps(exchange.body)
+    if found.data and not exchange.body.endswith(BLANK_LINES) and not _is_whole(found.data[-1]):
+        found = found.without_last()  # the stream was cut within an event
+    is_done = DONE in found.data
+    events = found.without(DONE)
+    data.response_messages = Messages(events.data)  # type: ignore[assignment]  # a list to whoever reads it
+    if events.errors:
+        _fail(data, FailureKind.STREAM, error_text(events.data[events.errors[0]]))
+        events = events.before_errors()
     try:
-        pieces = look(messages) if len(events) <= STEP_EVENTS else (yield from _look_in_steps(events, look))
+        pieces = yield from _look_in_steps(events.data, look)
     except Exception as error:  # noqa: BLE001  # a server may send anything, and a plugin's `read_message` raise anything
-        _fail(data, FailureKind.PROTOCOL, f"an event {_unreadable(error)}")
+        _fail(data, *_unreadable("an event", error))
         return
-    yield from _understand(exchange, data, Events(events, ends), pieces)
     is_known = any(piece.is_known for piece in pieces)
-    reported = next((piece.error for piece in pieces if piece.error), "")
+    # A plugin for another API that did not say what its messages mean: each is content.
+    yield from _understand(exchange, data, events, pieces, are_content=not is_known and not knows_answers)
+    reported = _reported(pieces, Messages(events.data))
     if reported:
         _fail(data, FailureKind.STREAM, reported)
+    elif pieces and knows_answers and not is_known:
+        _fail(data, FailureKind.PROTOCOL, _no_answer(events.data[0]))
     elif generates and is_known and not is_done and not any(piece.is_last for piece in pieces):
         _fail(data, FailureKind.TRUNCATED, "the stream ended without [DONE] or a finish reason")
-    elif generates and not data.chunk_times:
+    elif not pieces or (generates and not data.chunk_times):
         _fail(data, FailureKind.EMPTY, "a complete answer without content")
 
 
 def _understand(
-    exchange: Exchange, data: BenchmarkData, events: Events, pieces: list[Piece]
+    exchange: Exchange, data: BenchmarkData, events: Events, pieces: list[Piece], are_content: bool
 ) -> Generator[None, None, None]:
     """The answer's text, and when its content came. Long answers are a step each."""
     is_long = len(pieces) > STEP_EVENTS
-    # A plugin for another API that did not say what its messages mean: each is content.
-    is_known = any(piece.is_known for piece in pieces)
-    ends = [
-        end for end, piece in zip(events.ends, pieces, strict=True) if piece.text or piece.reasoning or not is_known
-    ]
+    ends = [end for end, piece in zip(events.ends, pieces, strict=True) if piece.text or piece.reasoning or are_content]
     if is_long:
         yield
     data.generated_text = "".join([piece.text for piece in pieces])
@@ -264,37 +232,29 @@ def _understand(
 
 
 def _look_in_steps(events: list[bytes], look: Callable[[Messages], list[Piece]]) -> Generator[None, None, list[Piece]]:
+    """What the events say; a step for so many of them."""
+    if len(events) <= STEP_EVENTS:
+        return checked(look(Messages(events)))
     pieces: list[Piece] = []
     for begin in range(0, len(events), STEP_EVENTS):
-        pieces += look(Messages(events[begin : begin + STEP_EVENTS]))
+        pieces += checked(look(Messages(events[begin : begin + STEP_EVENTS])))
         yield
     return pieces
 
 
-def _split_in_steps(body: bytes) -> Generator[None, None, Events]:
-    """The events of a stream, taken apart between events, so that no step takes long."""
-    if len(body) <= STEP_BYTES:
-        return split_events(body)
-    found, begin = Events([], []), 0
-    while begin < len(body):
-        end = _end_of_events(body, begin)
-        some = split_events(body[begin:end])
-        found.data.extend(some.data)
-        found.ends.extend([begin + one for one in some.ends])
-        begin = end
-        yield
-    return found
+def checked(pieces: list[Piece]) -> list[Piece]:
+    """The pieces, if they are; raises NoPieceError or TypeError."""
+    for piece in pieces:
+        if type(piece) is not Piece:
+            raise NoPieceError(f"read_message returned {piece!r}, no Piece")
+        if not (type(piece.text) is type(piece.reasoning) is str):
+            content = piece.text if type(piece.text) is not str else piece.reasoning
+            raise TypeError(f"its content is no text but {str(content)[:TOLD]}")
+    return pieces
 
 
-def _end_of_events(body: bytes, begin: int) -> int:
-    """Where some 64 KiB of whole events end: behind a blank line."""
-    limit = begin + STEP_BYTES
-    while limit < len(body):
-        ends = [body.rfind(blank, begin, limit) + len(blank) for blank in BLANK_LINES if blank in body[begin:limit]]
-        if ends:
-            return max(ends)
-        limit += STEP_BYTES  # an event that is longer than that
-    return len(body)
+class NoPieceError(TypeError):
+    """A plugin's `read_message` returned something else."""
 
 
 def _is_whole(event: bytes) -> bool:
@@ -307,10 +267,49 @@ def _is_whole(event: bytes) -> bool:
     return True
 
 
-def _unreadable(error: Exception) -> str:
+def _unreadable(what: str, error: Exception) -> tuple[str, str]:
+    """Kind and text of the failure of an answer that cannot be read."""
+    if isinstance(error, NoPieceError):
+        return FailureKind.PLUGIN, str(error)
     if isinstance(error, orjson.JSONDecodeError):
-        return f"is no JSON: {error}"
-    return f"has an unexpected shape: {type(error).__name__}: {error}"
+        return FailureKind.PROTOCOL, f"{what} is no JSON: {error}"
+    return FailureKind.PROTOCOL, f"{what} has an unexpected shape: {type(error).__name__}: {error}"
+
+
+def _no_answer(message: bytes) -> str:
+    return f"no answer of this API: {message[:TOLD].decode(errors='replace')}"
+
+
+def error_text(error: Any) -> str:
+    """What an error says, of its JSON, or of the data of an error event, which may be anything."""
+    if isinstance(error, bytes):
+        try:
+            error = orjson.loads(error)
+        except ValueError:
+            return error.decode(errors="replace") or "an error event without data"
+        if isinstance(error, dict):
+            error = error.get("error") or error
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("detail") or error
+    return str(error) or "an error event without data"
+
+
+def _reported(pieces: list[Piece], messages: Messages) -> str:
+    """The first error in an answer: of those that the plugin knows, or in a message of a shape that it does not know."""
+    known = next((piece.error for piece in pieces if piece.error), "")
+    strange = (messages[number] for number, piece in enumerate(pieces) if not piece.is_known)
+    return known or next((text for each in strange if isinstance(each, dict) and (text := reported_error(each))), "")
+
+
+def reported_error(message: dict[str, Any]) -> str:
+    """The error that a JSON object is, in one of the shapes in which servers report theirs; else an empty text."""
+    if message.get("error"):
+        return error_text(message["error"])
+    if message.get("object") == "error" or message.get("type") == "error":  # older vLLM; Anthropic's, and proxies
+        return error_text(message)
+    code = message.get("code") or message.get("status")
+    is_code = isinstance(code, int) and code >= 400
+    return error_text(message) if is_code and message.keys() & {"message", "detail", "msg"} else ""
 
 
 def _times(exchange: Exchange, ends: list[int]) -> list[float]:
@@ -324,18 +323,26 @@ def _times(exchange: Exchange, ends: list[int]) -> list[float]:
     return times
 
 
-def _read_body(exchange: Exchange, data: BenchmarkData, look: Callable[[Any], Piece], generates: bool) -> None:
+def _read_body(
+    exchange: Exchange, data: BenchmarkData, look: Callable[[Any], Piece], generates: bool, knows_answers: bool
+) -> None:
     messages = Messages([exchange.body] if exchange.body else [])
     data.response_messages = messages  # type: ignore[assignment]  # a list to whoever reads it
     if data.failure:
         return
+    if not messages:
+        _fail(data, FailureKind.EMPTY, "a complete answer without content")
+        return
     try:
-        piece = look(messages[0]) if messages else Piece()
+        (piece,) = checked([look(messages[0])])
     except Exception as error:  # noqa: BLE001  # a server may send anything, and a plugin's `read_message` raise anything
-        _fail(data, FailureKind.PROTOCOL, f"the answer {_unreadable(error)}")
+        _fail(data, *_unreadable("the answer", error))
         return
     data.generated_text, data.reasoning_text = piece.text, piece.reasoning
-    if piece.error:
-        _fail(data, FailureKind.STREAM, piece.error)
+    reported = _reported([piece], messages)
+    if reported:
+        _fail(data, FailureKind.STREAM, reported)
+    elif knows_answers and not piece.is_known:
+        _fail(data, FailureKind.PROTOCOL, _no_answer(exchange.body))
     elif generates and piece.is_known and not (piece.text or piece.reasoning):
         _fail(data, FailureKind.EMPTY, "a complete answer without content")

@@ -28,7 +28,10 @@ def run_program(file: str, *arguments: str) -> None:
     try:
         runpy.run_path(file, run_name="__main__")
     except BAD_INPUT as error:
-        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)  # noqa: T201
+        from perfbench_api.redaction import KNOWN, without_keys
+
+        lines = without_keys(KNOWN.text(str(error))).splitlines()
+        print(*(f"error: {line}" for line in lines), sep="\n", file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
 

@@ -12,7 +12,9 @@ from perfbench_plugins.content import message_text
 from perfbench_plugins.images import split_data_url
 from perfbench_plugins.reading import Piece
 from perfbench_plugins.registry import register_api
+from perfbench_plugins.usage import reported_tokens
 
+COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 KNOWN = ("message_start", "content_block_start", "content_block_stop", "message_delta", "ping")
 
 
@@ -91,7 +93,7 @@ class AnthropicPlugin(DefaultApiPlugin):
         for message in responses:
             if isinstance(message, dict) and message.get("type") != "content_block_delta":
                 reported = (message.get("message") or message).get("usage") or {}
-                counts = {name: count for name, count in reported.items() if isinstance(count, int)}
+                counts = {name: reported_tokens(name, reported.get(name)) or 0 for name in COUNTS if name in reported}
                 # Counts are cumulative, yet some servers say 0 in one of the events for what they do not know there.
                 usage |= {name: max(count, usage.get(name, 0)) for name, count in counts.items()}
         if not usage.get("output_tokens") and not usage.get("input_tokens"):

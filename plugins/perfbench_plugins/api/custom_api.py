@@ -41,7 +41,7 @@ class CustomPlugin(DefaultApiPlugin):
         for message in reversed(responses):
             usage = message.get("usage") if isinstance(message, dict) else None
             if usage:
-                return TokenCount(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0, "usage")
+                return TokenCount(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), "usage")
         return self.estimate(responses, request)
 
     def count_prompt(self, tokenizer: Tokenizer, body: dict[str, Any]) -> int:

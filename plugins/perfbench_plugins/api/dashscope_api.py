@@ -97,7 +97,7 @@ class DashScopeApiPlugin(DefaultApiPlugin):
             usage = message.get("usage") if isinstance(message, dict) else None
             if usage and usage.get("output_tokens") is not None:
                 cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-                return TokenCount(usage.get("input_tokens") or 0, usage["output_tokens"], "usage", cached)
+                return TokenCount(usage.get("input_tokens", 0), usage["output_tokens"], "usage", cached)
         return self.estimate(responses, request)
 
     def count_prompt(self, tokenizer: Tokenizer, body: dict[str, Any]) -> int:

@@ -6,7 +6,7 @@ OpenAI's also overrides `read_message`, so that content, errors and the end of a
 """
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,11 +19,14 @@ from perfbench_plugins.api.chat import are_token_ids, image_tokens
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token
 from perfbench_plugins.content import content_text
-from perfbench_plugins.exchange import Exchange, FailureKind, Transport
+from perfbench_plugins.exchange import ERROR_BYTES, Exchange, FailureKind, Transport
 from perfbench_plugins.logger import get_logger
-from perfbench_plugins.reading import Piece, look_at_all, look_at_each, read
+from perfbench_plugins.reading import Piece, look_at_all, look_at_each, read_in_steps, reported_error
+from perfbench_plugins.reading import error_text as error_text
 from perfbench_plugins.registry import BUILTIN, PluginError
-from perfbench_plugins.tokens import Tokenizer, as_tokenizer, load_tokenizer
+from perfbench_plugins.tokens import Tokenizer, TokenizerError, as_tokenizer, load_tokenizer
+from perfbench_plugins.usage import TokenCount as TokenCount  # plugins import it from here
+from perfbench_plugins.usage import UsageError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -45,6 +48,10 @@ class DefaultApiPlugin(ApiPluginBase):
     fields: ClassVar[Mapping[str, str] | None] = None
     """Field of the body: field of Arguments, for `parameters`; None where the plugin builds its body otherwise."""
 
+    knows_answers: ClassVar[bool | None] = None
+    """Whether `read_message` knows every answer, so that one of which it knows no message (`Piece.is_known`) is none but
+    a failure. None: where tokens are counted by perfbench's own `parse_responses`; a plugin that understands messages
+    there, as EvalScope's do, may know more than `read_message`, and each message of such an answer is content."""
     takes_template: ClassVar[bool] = False
     """Whether `query_template` can be done."""
     takes_token_ids: ClassVar[bool] = False
@@ -93,12 +100,30 @@ class DefaultApiPlugin(ApiPluginBase):
 
     def read(self, exchange: Exchange, request: str) -> BenchmarkData:
         """The flat result of an exchange: latencies, content, failure, tokens."""
-        is_plain = type(self).read_message is DefaultApiPlugin.read_message
-        look_at = look_at_all if is_plain else look_at_each
-        data = read(exchange, request, self.read_message, self.generates, look_at)
+        steps = self.read_in_steps(exchange, request)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                data: BenchmarkData = end.value
+                break
         if data.success:
             self._count_tokens(data)
         return data
+
+    def read_in_steps(self, exchange: Exchange, request: str) -> Generator[None, None, BenchmarkData]:
+        """The same without tokens, a little at a time."""
+        is_plain = type(self).read_message is DefaultApiPlugin.read_message
+        look_at = look_at_all if is_plain else look_at_each
+        return read_in_steps(exchange, request, self.read_message, self.generates, look_at, self._knows_answers)
+
+    @property
+    def _knows_answers(self) -> bool:
+        return self._counts_as_ours if self.knows_answers is None else self.knows_answers
+
+    @property
+    def _counts_as_ours(self) -> bool:
+        return type(self).parse_responses.__module__.startswith(BUILTIN)
 
     def read_message(self, message: Any) -> Piece:
         """What one message (an event, or the whole body) says. This one knows the shapes of OpenAI's APIs."""
@@ -117,11 +142,10 @@ class DefaultApiPlugin(ApiPluginBase):
             if type(text) is str and text and len(delta) <= 2:  # nearly every event of a stream
                 return Piece(text, "", "", is_last)
             return read_delta(delta, is_last)
-        if message.get("error"):
-            return Piece(error=error_text(message["error"]))
-        if message.get("object") == "error":  # older vLLM
-            return Piece(error=error_text(message))
-        return NOTHING if choices is not None or "usage" in message else UNKNOWN
+        reported = reported_error(message)
+        if reported:
+            return Piece(error=reported)
+        return NOTHING if choices is not None or message.get("usage") else UNKNOWN
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -145,7 +169,7 @@ class DefaultApiPlugin(ApiPluginBase):
         ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
         return ids
 
-    def estimate(self, responses: list[Any], request: str | None) -> "TokenCount":
+    def estimate(self, responses: list[Any], request: str | None) -> TokenCount:
         """Tokens of an answer without usage: by the tokenizer, else one for each chunk with content."""
         pieces = [self.read_message(message) for message in responses]
         tokenizer = self.counter
@@ -171,9 +195,9 @@ class DefaultApiPlugin(ApiPluginBase):
             if not all(count is None or type(count) is int for count in tokens):
                 raise TypeError(f"{tuple(tokens)!r} are no numbers of tokens")
         except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
-            data.success, data.failure = False, FailureKind.PLUGIN
+            data.success = False
             data.prompt_tokens = data.completion_tokens = None
-            data.error = f"{type(self).__name__}.parse_responses: {type(error).__name__}: {error}"
+            data.failure, data.error = self._uncounted(error)
             return
         if isinstance(tokens, TokenCount):
             _note_count(data, tokens)
@@ -183,8 +207,16 @@ class DefaultApiPlugin(ApiPluginBase):
             data.query_latency or 0.0, data.first_chunk_latency, data.completion_tokens
         )
 
+    def _uncounted(self, error: Exception) -> tuple[str, str]:
+        """Kind and text of the failure to count tokens: the server's, where it is our own code that cannot."""
+        if isinstance(error, UsageError):
+            return FailureKind.PROTOCOL, str(error)
+        if self._counts_as_ours and not isinstance(error, (PluginError, TokenizerError)):
+            return FailureKind.PROTOCOL, f"the answer's usage has an unexpected shape: {type(error).__name__}: {error}"
+        return FailureKind.PLUGIN, f"{type(self).__name__}.parse_responses: {type(error).__name__}: {error}"
 
-def _note_count(data: BenchmarkData, tokens: "TokenCount") -> None:
+
+def _note_count(data: BenchmarkData, tokens: TokenCount) -> None:
     if tokens.source == "chunks" and not data.is_stream:
         tokens = TokenCount(None, None, "none")  # a whole answer is no token
     data.prompt_tokens, data.completion_tokens = tokens.prompt, tokens.completion
@@ -210,29 +242,6 @@ def add_extra_args(body: dict[str, Any], extra: Mapping[str, Any] | None) -> dic
         else:
             body["parameters"][name] = value
     return body
-
-
-def error_text(error: Any) -> str:
-    if isinstance(error, dict):
-        return str(error.get("message") or error)
-    return str(error)
-
-
-class TokenCount(tuple[int, int]):
-    """(prompt, completion) tokens, and who counted them. What nobody knows is 0 in the tuple and None in its attribute."""
-
-    prompt: int | None
-    completion: int | None
-    source: str
-    """usage, tokenizer, chunks, or none."""
-    cached: int | None
-
-    def __new__(
-        cls, prompt: int | None, completion: int | None, source: str, cached: int | None = None
-    ) -> "TokenCount":
-        self = super().__new__(cls, (prompt or 0, completion or 0))
-        self.prompt, self.completion, self.source, self.cached = prompt, completion, source, cached
-        return self
 
 
 class SessionTransport:
@@ -264,7 +273,7 @@ class SessionTransport:
         exchange.end_s, exchange.body = perf_counter(), b"".join(parts)
         if exchange.status >= 400 and not exchange.failure:
             exchange.failure = FailureKind.http(exchange.status)
-            exchange.error = exchange.body[:500].decode(errors="replace")
+            exchange.error = exchange.body[:ERROR_BYTES].decode(errors="replace")
         return exchange
 
 

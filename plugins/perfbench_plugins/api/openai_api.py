@@ -110,6 +110,5 @@ class OpenaiPlugin(DefaultApiPlugin):
 
 def _usage(usage: dict[str, Any]) -> TokenCount:
     details = usage.get("prompt_tokens_details") or {}
-    return TokenCount(
-        usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0, "usage", details.get("cached_tokens")
-    )
+    prompt, completion = (usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens"))
+    return TokenCount(prompt, completion, "usage", details.get("cached_tokens"))

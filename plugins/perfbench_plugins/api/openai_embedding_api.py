@@ -25,15 +25,17 @@ class ScoringPlugin(DefaultApiPlugin):
     generates = False
     answers: tuple[str, ...] = ()
     """Fields that hold the answer."""
+    items: tuple[type, ...] = (dict,)
+    """What a bare list, which is an answer too, may hold."""
 
     def read_message(self, message: Any) -> Piece:
         """The whole answer: known by its list, else an error."""
-        if isinstance(message, list) and message:
+        if isinstance(message, list) and message and type(message[0]) in self.items:
             return NOTHING
         if isinstance(message, dict):
             if message.get("error") or message.get("detail"):
                 return Piece(error=error_text(message.get("error") or message["detail"]))
-            if any(message.get(name) for name in self.answers):
+            if any(isinstance(found := message.get(name), (list, dict)) and found for name in self.answers):
                 return NOTHING
             if message.get("message"):
                 return Piece(error=error_text(message))
@@ -66,6 +68,7 @@ class OpenaiEmbeddingPlugin(ScoringPlugin):
     takes_token_ids = True
     fields = {}
     answers = ("data", "embeddings", "embedding")
+    items = (dict, list, float, int)
 
     def build_request(self, messages: Any, param: Arguments | None = None) -> dict[str, Any]:
         """The body for a text, texts, token ids or chat messages; a whole body from the dataset is completed."""

@@ -146,6 +146,5 @@ def _whole(response: dict[str, Any]) -> Piece:
 
 def _usage(usage: dict[str, Any]) -> TokenCount:
     details = usage.get("input_tokens_details") or {}
-    return TokenCount(
-        usage.get("input_tokens") or 0, usage.get("output_tokens") or 0, "usage", details.get("cached_tokens")
-    )
+    prompt, completion = (usage.get(name, 0) for name in ("input_tokens", "output_tokens"))
+    return TokenCount(prompt, completion, "usage", details.get("cached_tokens"))

@@ -21,6 +21,7 @@ from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.reading import Piece
 from perfbench_plugins.registry import PluginError, register_api
 from perfbench_plugins.tokens import Tokenizer
+from perfbench_plugins.usage import reported_tokens
 
 EXPRESSIONS = ("content", "reasoning", "error", "end", "prompt_tokens", "completion_tokens", "cached_tokens")
 PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*|\[\d+\])*", re.ASCII)
@@ -143,7 +144,7 @@ class TemplatePlugin(DefaultApiPlugin):
         if name not in self._find:
             return None
         found = (self._search(name, message) for message in reversed(responses))
-        return next((int(value) for value in found if isinstance(value, (int, float))), None)
+        return next((reported_tokens(name, value) for value in found if value is not None), None)
 
     def _search(self, name: str, message: Any) -> Any:
         expression = self._find.get(name)

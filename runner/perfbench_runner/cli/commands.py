@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
+from perfbench_api.redaction import KNOWN, without_keys
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import MockTarget
 from perfbench_plugins.arguments import Arguments
@@ -26,7 +27,7 @@ from perfbench_runner.results.store import StoreError
 from perfbench_runner.run import secrets
 from perfbench_runner.run.conclude import Finished
 from perfbench_runner.run.execute import WRITER_NICENESS, execute
-from perfbench_runner.run.facts import own_version, redacted
+from perfbench_runner.run.facts import own_version
 from perfbench_runner.run.folders import new_folder, own_folder
 from perfbench_runner.run.prepare import PreparedRun, benchmark_of, prepare
 
@@ -45,7 +46,7 @@ class Group(click.Group):
             return super().invoke(ctx)
         except BAD_INPUT as error:
             for line in str(error).splitlines():
-                click.secho(f"error: {line}", fg="red", err=True)
+                click.secho(f"error: {without_keys(KNOWN.text(line))}", fg="red", err=True)
             ctx.exit(2)
 
 
@@ -100,14 +101,15 @@ def run(
     Exit codes: 0 fine, 1 the run failed or too many requests did, 2 bad input, 3 verdict Failed,
     4 verdict Inconclusive, 130 interrupted.
     """
-    logging.basicConfig(
-        level=logging.DEBUG if flags.get("debug") else logging.WARNING, format="%(levelname)s %(message)s"
-    )
     given = {name: value for name, value in flags.items() if value is not None}
+    _log_without_secrets(logging.DEBUG if flags.get("debug") else logging.WARNING)
+    env = secrets.environment()
+    secrets.learn_environment(env)
+    KNOWN.add(given.get("api_key"), secrets.API_KEY)
     with termination.told(termination_message, BAD_INPUT):
         load_plugins(plugins)
         benchmark, key, headers, arguments = _benchmark(file, overrides, given)
-        prepared = prepare(benchmark, secrets.environment(), key, headers)
+        prepared = prepare(benchmark, env, key, headers)
         if dry_run:
             _show_dry_run(prepared)
             return
@@ -119,6 +121,19 @@ def run(
         finished = _watch(prepared, folder, quiet, monitors)
     _report(finished, as_json)
     sys.exit(0 if no_fail and finished.end.state == "complete" else finished.exit_code)
+
+
+class _Formatter(logging.Formatter):
+    """Hides secrets in what is logged, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return KNOWN.text(super().format(record))
+
+
+def _log_without_secrets(level: int) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def _benchmark(
@@ -152,9 +167,10 @@ def _calibration(benchmark: PerfBenchmark) -> dict[str, Any]:
 
 def _show_dry_run(prepared: PreparedRun) -> None:
     with prepared.cleanup:
-        click.echo(yaml.safe_dump(redacted(prepared.benchmark), sort_keys=False, allow_unicode=True))
-        click.echo(f"# first request: POST {prepared.wiring.url}")
-        click.echo(json.dumps(json.loads(prepared.feed.first_body()), indent=2, ensure_ascii=False))
+        click.echo(yaml.safe_dump(prepared.manifest, sort_keys=False, allow_unicode=True))
+        click.echo(KNOWN.text(f"# first request: POST {prepared.wiring.url}"))
+        body = json.loads(prepared.feed.first_body())
+        click.echo(KNOWN.text(json.dumps(body, indent=2, ensure_ascii=False)))
 
 
 def _watch(prepared: PreparedRun, folder: Path, quiet: bool, monitors: Sequence[Observer]) -> Finished:

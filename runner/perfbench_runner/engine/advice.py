@@ -7,7 +7,7 @@ ADVICE = {
     FailureKind.CONNECT: "check that the server runs and that target.url names its host and port",
     FailureKind.TIMEOUT: "check that the server is up and not overloaded, or raise target.connectTimeout/readTimeout",
     FailureKind.DISCONNECTED: "the server closed the connection; look into its log",
-    FailureKind.PROTOCOL: "check that target.url names an HTTP API (and http or https rightly)",
+    FailureKind.PROTOCOL: "check that target.url names an endpoint of the API that target.api speaks (and http or https)",
     FailureKind.STREAM: "the server reports an error of its own; look into its log",
     FailureKind.TRUNCATED: "the server ended the stream too early; look into its log",
     FailureKind.EMPTY: "the model answers nothing; check dataset, request.maxTokens and the api plugin",

@@ -14,6 +14,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+from perfbench_api.redaction import KNOWN
 from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_runner.engine import advice
@@ -187,6 +188,7 @@ class Engine:
             self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s)
 
     def _on_broken(self, process: ShardProcess, trace: str) -> None:
+        trace = KNOWN.text(trace)
         LOG.error("load-generating process %d: %s", process.number, trace)
         text = f"load-generating process {process.number} made a mistake: {trace.strip().splitlines()[-1]}"
         self.stop(End("failed", "WorkerBroken", f"{text}; please report it. What was measured is kept"), grace_s=0)
@@ -237,7 +239,7 @@ class Engine:
     def stop(self, end: End, grace_s: float | None = None) -> None:
         """Send no more requests; those under way may take the grace period. The first reason given stays."""
         if self.state.end.state == "complete":
-            self.state.end = end
+            self.state.end = End(end.state, end.reason, KNOWN.text(end.message))
         self.state.is_stopping = True
         if self.state.phase in ("warmup", "running") and self.state.stopped_s is None:
             self.state.stopped_s = self.clock()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
 from perfbench_runner.engine.dispatch import Dispatcher
+from perfbench_runner.engine.redacting import legible, redact, redactor_for
 from perfbench_runner.engine.state import WARMUP
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
 from perfbench_runner.event_loop import Soon
@@ -118,12 +119,15 @@ class Intake:
         body = measurement.body
         if not body and prepared is not None and isinstance(prepared.body, bytes):
             body = prepared.body
+        redactor = redactor_for(prepared.headers if prepared else None)
         if isinstance(what, BenchmarkData):
             data, wire = what, Exchange()
             data.tidy()
             self._finalize(data)
         else:
-            data, wire = self._api.read(what, body.decode()), what  # type: ignore[attr-defined]  # a DefaultApiPlugin
+            wire = what
+            data = self._api.read(legible(what, redactor), body.decode())  # type: ignore[attr-defined]  # a DefaultApiPlugin
+        redact(data, self._api, redactor)
         data.tidy()
         data.request_id = data.request_id or (prepared.request_id if prepared else None)
         if measurement.turn:

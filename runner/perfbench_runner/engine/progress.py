@@ -1,6 +1,7 @@
 """How far a run is: a pure function of its state and its live figures."""
 
 from perfbench_api.outcome import Progress
+from perfbench_api.redaction import KNOWN
 from perfbench_api.sections import Load, Stage
 from perfbench_runner.engine.state import RunState
 from perfbench_runner.observe.live import Live
@@ -29,7 +30,7 @@ def progress_of(state: RunState, load: Load, live: Live, client: State | None) -
         ttft_p50_s=live.ttft.quantile(0.5),
         ttft_p99_s=live.ttft.quantile(0.99),
         client=client,
-        message=state.message,
+        message=KNOWN.text(state.message),
     )
 
 

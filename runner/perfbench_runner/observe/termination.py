@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from perfbench_api.outcome import Outcome
+from perfbench_api.redaction import KNOWN, without_keys
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.store import StoreError
 
@@ -43,5 +44,5 @@ def told(file: Path | None, errors: tuple[type[Exception], ...]) -> Iterator[Non
     except errors as error:
         if file:
             reason = "CannotStore" if isinstance(error, StoreError) else "InvalidSpec"
-            _write(file, Outcome(outcome="failed", reason=reason, message=str(error)))
+            _write(file, Outcome(outcome="failed", reason=reason, message=without_keys(KNOWN.text(str(error)))))
         raise

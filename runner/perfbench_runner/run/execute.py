@@ -17,7 +17,7 @@ from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results import store
 from perfbench_runner.results.store import Store
 from perfbench_runner.run.conclude import Finished, conclude
-from perfbench_runner.run.facts import facts, redacted
+from perfbench_runner.run.facts import facts
 from perfbench_runner.run.folders import MANIFEST, SUMMARY
 from perfbench_runner.run.prepare import PreparedRun
 from perfbench_runner.shard.places import Places
@@ -31,7 +31,7 @@ def execute(prepared: PreparedRun, folder: Path, observers: Sequence[Observer] =
     benchmark = prepared.benchmark
     with prepared.cleanup:
         started = datetime.now(UTC)
-        manifest = yaml.safe_dump(redacted(benchmark), sort_keys=False, allow_unicode=True)
+        manifest = yaml.safe_dump(prepared.manifest, sort_keys=False, allow_unicode=True)
         results = Store(folder, benchmark.spec.results.messages)
         with store.told_in_words(folder / MANIFEST):
             (folder / MANIFEST).write_text(manifest)

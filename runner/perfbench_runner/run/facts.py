@@ -7,19 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter, time
 from typing import Any
 
-from perfbench_api.resource import PerfBenchmark
-from perfbench_runner.run import secrets
+from perfbench_api.redaction import KNOWN
 from perfbench_runner.run.prepare import PreparedRun
 from perfbench_runner.stamps import trial
-
-
-def redacted(benchmark: PerfBenchmark) -> dict[str, Any]:
-    """The resolved manifest, secret values left out."""
-    data = benchmark.dump()
-    for header in data["spec"]["target"].get("headers", []):
-        if secrets.is_secret(header["name"]) and "value" in header:
-            header["value"] = "REDACTED"
-    return data
 
 
 def facts(prepared: PreparedRun, manifest: str, started: datetime) -> dict[str, Any]:
@@ -31,7 +21,7 @@ def facts(prepared: PreparedRun, manifest: str, started: datetime) -> dict[str, 
         "epoch_time": repr(time()),
         "monotonic_time": repr(perf_counter()),
         "random_seed": str(prepared.benchmark.spec.load.random_seed),
-        "url": prepared.wiring.url,
+        "url": KNOWN.text(prepared.wiring.url),
         "workers": str(prepared.workers),
         "stamps": trial()._asdict(),
         "state": "running",

@@ -29,6 +29,8 @@ class PreparedRun:
     """A run that is ready to start."""
 
     benchmark: PerfBenchmark
+    manifest: dict[str, Any]
+    """The benchmark as it is kept: without secrets."""
     arguments: Arguments
     feed: Feed
     wiring: Wiring
@@ -54,11 +56,13 @@ def prepare(
         if plugin.config_map is not None:
             raise SpecError([f"spec.plugins[{index}].configMap: works in a cluster only; give file or module here"])
     load_plugins(source for plugin in benchmark.spec.plugins if (source := plugin.file or plugin.module))
+    benchmark = secrets.resolved(benchmark, env)
     target, cleanup = benchmark.spec.target, ExitStack()
     if target.service is not None:
         raise SpecError(["spec.target.service: works in a cluster only; give spec.target.url here"])
     key = api_key or secrets.api_key(target, env)
     all_headers = {**secrets.headers(target, env), **(headers or {})}
+    secrets.manifest(benchmark, bool(key))  # from here on all secrets are known, whatever goes wrong
     arguments = Arguments.from_benchmark(benchmark, api_key=key, headers=all_headers)
     api_class = _registered(ApiRegistry, arguments.api, "spec.target.api")
     dataset_class = _registered(DatasetRegistry, arguments.dataset, "spec.dataset.name")
@@ -86,7 +90,8 @@ def prepare(
         cleanup.close()
         raise
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())
-    return PreparedRun(benchmark, arguments, feed, wiring, workers, cleanup, mock=mock)
+    kept = secrets.manifest(benchmark, bool(key))
+    return PreparedRun(benchmark, kept, arguments, feed, wiring, workers, cleanup, mock=mock)
 
 
 def benchmark_of(arguments: Arguments) -> dict[str, Any]:

@@ -1,16 +1,37 @@
-"""API keys and secret headers: from environment variables or a .env file, never from or into a manifest."""
+"""API keys and other secrets of a run: from environment variables or a .env file, and never into anything that is kept.
+
+A manifest names the variable that holds a secret: `apiKey: {env: NAME}`, `secretKeyRef`, or `${NAME}` in any text of its
+target, of `request.extraArgs`, `request.queryTemplate` and `dataset.args`. A secret that was written into it, or given as
+a flag, becomes such a name in the manifest that is kept.
+"""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote_plus
 
-from perfbench_api.resource import SpecError
+from perfbench_api.redaction import (
+    HIDDEN,
+    KNOWN,
+    LOOKS,
+    PLACEHOLDERS,
+    basic_password,
+    is_secret_field,
+    is_secret_name,
+    looks_secret,
+)
+from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import Target
+from perfbench_api.values import Section
 from perfbench_plugins.arguments import Arguments
 
 API_KEY = "PERFBENCH_API_KEY"
-SECRET_HEADERS = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-auth-token", "cookie")
-"""Headers whose values are secrets wherever they come from."""
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""Annotation in which kubectl keeps the whole manifest as it was written."""
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 def environment(folder: Path | None = None) -> dict[str, str]:
@@ -23,6 +44,13 @@ def environment(folder: Path | None = None) -> dict[str, str]:
     return {**{name: value for name, value in dotenv_values(file).items() if value is not None}, **os.environ}
 
 
+def learn_environment(env: Mapping[str, str]) -> None:
+    """Know the secrets that the environment holds for perfbench, so that no error shows them, however early it comes."""
+    for name, value in env.items():
+        if name == API_KEY or name.startswith("PERFBENCH_HEADER_"):
+            KNOWN.add(value, name)
+
+
 def api_key(target: Target, env: Mapping[str, str]) -> str | None:
     """The API key that the manifest refers to; raises SpecError when it is asked for and not there."""
     source = target.api_key
@@ -30,7 +58,9 @@ def api_key(target: Target, env: Mapping[str, str]) -> str | None:
     key = env.get(name)
     if key is None and source is not None:
         raise SpecError([f"spec.target.apiKey: environment variable {name} is not set (nor in .env)"])
-    return (key or "").strip() or None  # a Secret made from a file ends in a line break
+    key = (key or "").strip() or None  # a Secret made from a file ends in a line break
+    KNOWN.add(key, name)
+    return key
 
 
 def headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
@@ -42,17 +72,137 @@ def headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
             problems.append(f"spec.target.headers[{index}]: environment variable {header.env} is not set (nor in .env)")
         else:
             values[header.name] = value
+            if header.value is None or _is_secret(header.name, value):
+                KNOWN.add(basic_password(value) or value, header.env)
+                KNOWN.add(value, header.env)
     if problems:
         raise SpecError(problems)
     return values
 
 
 def of_arguments(arguments: Arguments) -> tuple[str | None, dict[str, str]]:
-    """The API key and the secret headers, which `to_benchmark` leaves out."""
+    """The API key, which `to_benchmark` leaves out, and the secret headers."""
     key = arguments.api_key.get_secret_value() if arguments.api_key else None
-    return key, {name: value for name, value in arguments.headers.items() if is_secret(name)}
+    KNOWN.add(key, API_KEY)
+    return key, {name: value for name, value in arguments.headers.items() if _is_secret(name, value)}
 
 
-def is_secret(header: str) -> bool:
-    """Whether a header's value must not be written anywhere."""
-    return header.lower() in SECRET_HEADERS
+def resolved(benchmark: PerfBenchmark, env: Mapping[str, str]) -> PerfBenchmark:
+    """The benchmark with `${NAME}` replaced by what the environment has; raises SpecError when it has not."""
+    problems: list[str] = []
+
+    def look_up(path: str, text: str) -> str:
+        def value(match: re.Match[str]) -> str:
+            found = env.get(match[1], "").strip()
+            if not found:
+                problems.append(f"{path}: environment variable {match[1]} is not set (nor in .env)")
+            KNOWN.add(found, match[1])
+            return found
+
+        return REFERENCE.sub(value, text)
+
+    spec = benchmark.spec
+    changed = {
+        "target": _changed(spec.target, "spec.target", look_up),
+        "request": _changed(spec.request, "spec.request", look_up),
+        "dataset": _changed(spec.dataset, "spec.dataset", look_up, but=("prompt",)),
+    }
+    if problems:
+        raise SpecError(problems)
+    return benchmark.model_copy(update={"spec": spec.model_copy(update=changed)})
+
+
+def _changed(
+    section: AnySection, path: str, change: Callable[[str, str], str], but: tuple[str, ...] = ()
+) -> AnySection:
+    data = section.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    found = {name: value if name in but else _texts(value, f"{path}.{name}", change) for name, value in data.items()}
+    return section if found == data else type(section).model_validate(found)
+
+
+def _texts(value: Any, path: str, change: Callable[[str, str], str]) -> Any:
+    """Plain data, every text of it changed; `change` gets its path, too."""
+    if isinstance(value, str):
+        return change(path, value)
+    if isinstance(value, dict):
+        return {name: _texts(inner, f"{path}.{name}", change) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_texts(inner, f"{path}[{number}]", change) for number, inner in enumerate(value)]
+    return value
+
+
+def manifest(benchmark: PerfBenchmark, has_key: bool) -> dict[str, Any]:
+    """The resolved manifest as it is kept: in place of each secret the variable it came from, or is to come from.
+
+    What is replaced is a known secret from now on. `has_key`: the run has an API key.
+    """
+    data = benchmark.dump()
+    (data["metadata"].get("annotations") or {}).pop(APPLIED, None)
+    data = _referring(data, ())
+    target = data["spec"]["target"]
+    if has_key and not target.get("apiKey"):
+        target["apiKey"] = {"env": API_KEY}
+    return _texts(data, "", lambda path, text: _with_names(text))  # type: ignore[no-any-return]  # a dict as before
+
+
+def _referring(value: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, list):
+        return [_referring(inner, path) for inner in value]
+    if not isinstance(value, dict) or (path and path[-1].endswith("Ref")):
+        return value
+    name = value.get("name")
+    if isinstance(name, str) and isinstance(value.get("value"), str):  # a header, or a variable of the pod
+        variable = f"PERFBENCH_HEADER_{name}" if "headers" in path else name
+        return {**value, "value": _text(value["value"], (*path, name), _variable(variable))}
+    return {key: _referring(inner, (*path, str(key))) for key, inner in value.items()}
+
+
+def _text(text: str, path: tuple[str, ...], variable: str | None = None) -> str:
+    """A text of the manifest, a secret in it replaced by a reference."""
+    if REFERENCE.fullmatch(text) or path[-2:] == ("apiKey", "env"):
+        return text
+    if text.startswith(("http://", "https://")):
+        return _url(text)
+    is_free = variable is None
+    if _is_secret(path[-1] if path else "", text, is_free):
+        scheme, _, rest = text.partition(" ")
+        is_schemed = bool(rest) and scheme.lower() == "bearer"
+        reference = _reference(rest if is_schemed else text, variable or _variable("_".join(("PERFBENCH", *path[2:]))))
+        return f"{scheme} {reference}" if is_schemed else reference
+    return LOOKS.sub(HIDDEN, text) if "prompt" in path else text
+
+
+def _url(url: str) -> str:
+    query = url.partition("?")[2].partition("#")[0]  # of any text: one that is no URL is told elsewhere
+    for pair in query.split("&") if query else ():
+        name, _, value = pair.partition("=")
+        if value and not REFERENCE.fullmatch(value) and _is_secret(unquote_plus(name), unquote_plus(value)):
+            KNOWN.add(unquote_plus(value), _variable(f"PERFBENCH_QUERY_{name}"))
+            url = url.replace(pair, f"{name}={_reference(value, _variable(f'PERFBENCH_QUERY_{name}'))}")
+    return url
+
+
+def _reference(value: str, variable: str) -> str:
+    KNOWN.add(value, variable)
+    return f"${{{KNOWN.names.get(value) or variable}}}"
+
+
+def _with_names(text: str) -> str:
+    """Known secrets, wherever else they stand in a text, as the names of their variables."""
+    for value, name in KNOWN.names.items():
+        if value in text and name and len(value) >= 8:
+            text = text.replace(value, f"${{{name}}}")
+    return KNOWN.text(text)
+
+
+def _variable(name: str) -> str:
+    return re.sub(r"\W", "_", name).upper()
+
+
+def _is_secret(name: str, value: str, is_field: bool = False) -> bool:
+    """Whether a header, a parameter of a URL, or else a field of a body or of a plugin's options, holds a secret."""
+    if not value or value.lower() in PLACEHOLDERS:
+        return False
+    return (is_secret_field(name, value) if is_field else is_secret_name(name)) or looks_secret(value)

@@ -180,6 +180,7 @@ class Connection:
     def response_head(self, status: int) -> None:
         if self.exchange is not None:
             self.exchange.status, self.exchange.content_type = status, self._reader.content_type
+            self.exchange.content_encoding = self._reader.content_encoding
             if status >= 200:
                 self._stream.on_data = self._reader.feed
                 self.wire.look_at = self.wire.reads + self.limits.response_bytes // READ_BYTES

@@ -12,7 +12,6 @@ from typing import Any
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange, FailureKind
-from perfbench_plugins.reading import read_in_steps
 from perfbench_plugins.registry import PluginError
 from perfbench_runner.shard.messages import Assignment, Measurement, arrived_s
 from perfbench_runner.shard.request import PreparedConversation, PreparedRequest, prepare_request
@@ -100,7 +99,7 @@ class ConversationPlayer:
         """
         if isinstance(measured, BenchmarkData):
             return measured.generated_text if measured.success else None
-        steps = read_in_steps(measured, "", self._api.read_message)  # type: ignore[attr-defined]  # a DefaultApiPlugin
+        steps = self._api.read_in_steps(measured, "")  # type: ignore[attr-defined]  # a DefaultApiPlugin
         while True:
             try:
                 next(steps)

@@ -45,7 +45,8 @@ def destination(url: str, headers: dict[str, str]) -> Destination:
     host = parts.netloc
     if not re.fullmatch(r"[\w.:\[\]%-]+", host):
         raise ValueError(f"{host!r} is no host")
-    all_headers = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", "Content-Type": "application/json"}
+    all_headers = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+    all_headers["Content-Type"] = "application/json"
     given = {name.lower() for name in headers}
     all_headers = {name: value for name, value in all_headers.items() if name.lower() not in given} | headers
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]

@@ -54,8 +54,8 @@ class ResponseReader:
     """Reads one response after the other. Its owner feeds it, and adds the stamp of each feed to `log` after it."""
 
     __slots__ = (
-        "_content_length", "_head_bytes", "_head_limit", "_parser", "_receiver", "content_type", "feed", "log", "on_body",
-        "status",
+        "_content_length", "_head_bytes", "_head_limit", "_parser", "_receiver", "content_encoding", "content_type",
+        "feed", "log", "on_body", "status",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, head_limit: int) -> None:
@@ -72,7 +72,7 @@ class ResponseReader:
     def begin(self) -> None:
         """Make ready for the next response."""
         self.log.clear()
-        self.status, self.content_type = 0, ""
+        self.status, self.content_type, self.content_encoding = 0, "", ""
         self._content_length = False
         self._head_bytes = 0
 
@@ -118,6 +118,8 @@ class ResponseReader:
         lower = name.lower()
         if lower == b"content-type":
             self.content_type = value.decode("latin-1").lower()
+        elif lower == b"content-encoding":
+            self.content_encoding += ("," if self.content_encoding else "") + value.decode("latin-1").lower()
         elif lower in (b"content-length", b"transfer-encoding"):
             self._content_length = True
         if self._head_bytes > self._head_limit:

@@ -272,3 +272,30 @@ def test_a_reranker_reads_the_query_with_each_document(tokenizer_folder: Any) ->
     assert made.tokenizer is not None
     count = made.tokenizer.count
     assert (data.prompt_tokens, data.token_source) == (2 * count("hello") + count("well") + count("there"), "tokenizer")
+
+
+STRANGE: list[Any] = [{"detail": "Not Found"}, {"x": 1}, {}, [], [1], "Not Found", 5, None, True]
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize("message", STRANGE)
+@pytest.mark.parametrize(
+    "api",
+    ["openai", "openai_responses", "anthropic", "dashscope", "tgi", "openai_embedding", "rerank", "custom", "template"],
+)
+def test_an_answer_that_is_none_is_a_failure_for_every_api(api: str, message: Any, is_stream: bool) -> None:
+    """HTTP 200 with something else in it was a success, and a very quick one."""
+    raw = orjson.dumps(message)
+    if api == "openai_embedding" and message == [1]:
+        pytest.skip("a vector")
+    body = b"data: %s\n\ndata: [DONE]\n\n" % raw if is_stream else raw
+    kind = "text/event-stream" if is_stream else "application/json"
+    exchange = Exchange(sent_s=1.0, end_s=2.0, status=200, content_type=kind, body=body)
+    exchange.ends.append(len(body))
+    exchange.stamps.append(1.5)
+    options = {"body": "{}", "content": "text"} if api == "template" else None
+    data = plugin(api, api_args=options).read(exchange, "{}")
+    assert not data.success
+    assert data.failure in ("protocol", "in_stream", "empty")
+    assert data.error
+    assert not data.chunk_times

@@ -89,22 +89,28 @@ def test_without_a_tokenizer_chunks_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "usage",
+    ("usage", "told"),
     [
-        [1],
-        "many",
-        {"prompt_tokens": "5", "completion_tokens": 7},
-        {"prompt_tokens": 5, "completion_tokens": {}},
-        {"prompt_tokens": 1.5},
+        ([1], "unexpected shape"),
+        ("many", "unexpected shape"),
+        ({"prompt_tokens": "5", "completion_tokens": 7}, "reports '5' prompt tokens"),
+        ({"prompt_tokens": 5, "completion_tokens": {}}, "completion tokens"),
+        ({"prompt_tokens": 1.5}, "reports '1.5' prompt tokens"),
+        ({"prompt_tokens": 5, "completion_tokens": -7}, "reports '-7' completion tokens"),
+        ({"prompt_tokens": True, "completion_tokens": 7}, "reports 'True' prompt tokens"),
+        ({"prompt_tokens": 5, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": -1}}, "cached tokens"),
     ],
 )
-def test_usage_that_is_none_fails_the_request_not_the_run(usage: Any) -> None:
+def test_usage_that_is_none_is_the_servers_mistake(usage: Any, told: str) -> None:
     """Text in a column of numbers would break the summary of the whole run."""
     data = answered([*CONTENT, {"choices": [], "usage": usage}])
-    if data.success:
-        assert all(isinstance(count, int | None) for count in (data.prompt_tokens, data.completion_tokens))
-    else:
-        assert (data.failure, data.prompt_tokens) == ("plugin", None)
+    assert (data.failure, data.prompt_tokens, data.completion_tokens) == ("protocol", None, None)
+    assert told in str(data.error)
+
+
+def test_whole_numbers_that_json_writes_as_others_are_numbers_of_tokens() -> None:
+    data = answered([*CONTENT, {"choices": [], "usage": {"prompt_tokens": 5.0, "completion_tokens": 7}}])
+    assert (data.failure, data.prompt_tokens, data.completion_tokens) == ("", 5, 7)
 
 
 @pytest.mark.parametrize("usage", [None, {}])

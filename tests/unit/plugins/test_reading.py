@@ -176,7 +176,22 @@ def test_content_of_every_kind_is_found(messages: list[Any], text: str, reasonin
         (sse({"choices": [{"index": 0, "delta": "text"}]}), "protocol"),
         (sse(chunk(tool_calls=5)), "protocol"),
         (sse(chunk(refusal={"a": 1})), "protocol"),
-        (sse([1, 2], "text", None, 5), ""),
+        (sse([1, 2], "text", None, 5), "protocol"),
+        (sse({"x": 1}), "protocol"),
+        (sse({"detail": "Not Found"}), "protocol"),
+        (sse({"x": 1}, chunk("a", "stop")), ""),
+        (sse({"code": 500, "message": "out of memory"}), "in_stream"),
+        (sse(chunk("a"), {"code": 500, "message": "out of memory"}), "in_stream"),
+        (sse(chunk("a", "stop"), {"type": "error", "message": "out of memory"}), "in_stream"),
+        (b"event: error\n" + sse({"code": 500, "message": "boom"}), "in_stream"),
+        (b"event: error\n" + sse({"anything": "else"}, done=False), "in_stream"),
+        (b"event: error\n" + sse(b"Internal Server Error"), "in_stream"),
+        (sse(chunk("a"), done=False) + b"event: error\r\ndata: boom\r\n\r\n", "in_stream"),
+        (sse(chunk("a"), done=False) + b"event:error\ndata:\n\n" + sse(chunk("b", "stop")), "in_stream"),
+        (b"event: message\n" + sse(chunk("a", "stop")), ""),
+        (sse(chunk(content=5)), "protocol"),
+        (sse({"choices": [{"index": 0, "text": 5}]}), "protocol"),
+        (sse({"choices": None}), "protocol"),
     ],
 )
 def test_a_stream_is_whole_or_says_why_not(body: bytes, failure: str) -> None:
@@ -218,7 +233,15 @@ def test_of_an_http_error_the_status_is_kept() -> None:
         (b"<html>", "protocol", ""),
         (b'{"choices": [{"message"', "protocol", ""),
         ({"choices": [None]}, "protocol", ""),
-        ({"something": "else"}, "", ""),
+        ({"something": "else"}, "protocol", ""),
+        ({"detail": "Not Found"}, "protocol", ""),
+        ({"choices": None, "usage": None}, "protocol", ""),
+        ({"code": 404, "message": "no such model"}, "in_stream", ""),
+        ({"choices": [{"index": 0, "text": 5}]}, "protocol", ""),
+        ({}, "protocol", ""),
+        ([], "protocol", ""),
+        ("Not Found", "protocol", ""),
+        (5, "protocol", ""),
     ],
 )
 def test_a_body_is_whole_or_says_why_not(body: Any, failure: str, text: str) -> None:
@@ -238,9 +261,40 @@ class _Each(DefaultApiPlugin):
         return 1, len(responses)
 
 
-def test_messages_that_nobody_knows_are_content() -> None:
+def test_messages_that_nobody_knows_are_content_where_the_plugin_counts_them_itself() -> None:
     found = _Each(API.param).read(exchange(b"data: 1\n\ndata: 2\n\n", [9]), "{}")
     assert (found.success, found.chunk_times, found.completion_tokens) == (True, [1.0, 2.0], 2)
+
+
+def test_what_an_error_event_says_is_told_and_what_came_before_it_is_kept() -> None:
+    body = sse(chunk("a"), done=False) + b'event: error\ndata: {"error": {"message": "boom"}}\n\n' + sse(chunk("b"))
+    found = read(body)
+    assert (found.failure, found.error, found.generated_text) == ("in_stream", "boom", "a")
+    assert len(found.response_messages) == 3
+
+
+@pytest.mark.parametrize("number", [1, 300, 5_000])
+def test_an_error_event_is_found_however_late_it_comes(number: int) -> None:
+    body = b"event: x\n" + sse(*[chunk("a")] * number, done=False) + b"event: error\ndata: boom\n\n"
+    found = read(body)
+    assert (found.failure, found.error, found.generated_text) == ("in_stream", "boom", "a" * number)
+
+
+class _Returns(OpenaiPlugin):
+    value: Any = None
+
+    def read_message(self, message: Any) -> Any:
+        return self.value
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", ("a", "", "", True, True), {}])
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
+def test_a_plugin_that_returns_no_piece_is_told_so(value: Any, content_type: str) -> None:
+    plugin = _Returns(API.param)
+    plugin.value = value
+    found = plugin.read(exchange(HELLO if "event" in content_type else b"{}", content_type=content_type), "{}")
+    assert found.failure == "plugin"
+    assert "read_message returned" in str(found.error)
 
 
 class _Raises(OpenaiPlugin):

@@ -1,0 +1,96 @@
+"""Servers that answer oddly: what is no answer is no success, and what is one is understood."""
+
+import asyncio
+import gzip
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+Start = Callable[..., Any]
+TOKENS = b"".join(b'data: {"choices": [{"index": 0, "delta": {"content": "t%d"}}]}\n\n' % number for number in range(5))
+USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[..., str]]:
+    """A server that gives one whole response to every request; its URL."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    listeners: list[asyncio.Server] = []
+
+    def start(body: bytes, *headers: str, status: str = "200 OK") -> str:
+        lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while head := await reader.readuntil(b"\r\n\r\n"):
+                    found = re.search(rb"content-length: *(\d+)", head.lower())
+                    await reader.readexactly(int(found[1]) if found else 0)
+                    writer.write("\r\n".join(lines).encode() + body)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+        listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(handle, "127.0.0.1", 0), loop).result()
+        listeners.append(listener)
+        return f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
+
+    yield start
+    for listener in listeners:
+        loop.call_soon_threadsafe(listener.close)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "failure", "told"),
+    [
+        (b'{"detail": "Not Found"}', "application/json", "protocol", 'no answer of this API: {"detail": "Not Found"}'),
+        (b'data: {"x": 1}\n\n' + DONE, "text/event-stream", "protocol", 'no answer of this API: {"x": 1}'),
+        (b'event: error\ndata: {"code": 500, "message": "m"}\n\n', "text/event-stream", "in_stream", "m"),
+        (TOKENS + b'event: error\ndata: {"code": 500}\n\n' + DONE, "text/event-stream", "in_stream", "500"),
+        (
+            TOKENS + USAGE.replace(b": 5", b': "5"') + DONE,
+            "text/event-stream",
+            "protocol",
+            "reports '5' completion tokens",
+        ),
+        (TOKENS + USAGE.replace(b": 5", b": -5") + DONE, "text/event-stream", "protocol", "'-5' completion tokens"),
+    ],
+)
+def test_what_is_no_answer_is_no_success(
+    answering: Start, perfbench: Start, spec_for: Start, body: bytes, kind: str, failure: str, told: str
+) -> None:
+    spec = spec_for(answering(body, f"Content-Type: {kind}"), {"concurrency": 2, "requests": 8})
+    spec["target"]["connectionTest"] = False
+    run = perfbench(spec)
+    assert run.wait() == 1
+    assert run.stage["requests"]["succeeded"] == 0
+    assert run.stage["errors"] == {failure: 8}
+    assert told in run.rows("error")[0][0]
+
+
+def test_the_connection_test_tells_it_before_any_load(answering: Start, perfbench: Start, spec_for: Start) -> None:
+    run = perfbench(spec_for(answering(b'{"detail": "Not Found"}', "Content-Type: application/json")))
+    assert run.wait() == 1
+    assert 'no answer of this API: {"detail": "Not Found"}' in run.stderr
+    assert "target.api" in run.stderr
+    assert run.count() == 0
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-unheard-of"])
+def test_a_server_that_compresses_unasked(answering: Start, perfbench: Start, spec_for: Start, coding: str) -> None:
+    body = gzip.compress(TOKENS + USAGE + DONE)
+    url = answering(body, "Content-Type: text/event-stream", f"Content-Encoding: {coding}")
+    run = perfbench(spec_for(url, {"concurrency": 2, "requests": 8}))
+    if coding == "gzip":
+        assert run.wait() == 0, run.stderr
+        assert run.rows("success, completion_tokens, response_bytes") == [(1, 5, len(body))] * 8
+    else:
+        assert run.wait() == 1
+        assert "Content-Encoding is 'x-unheard-of'" in run.stderr
