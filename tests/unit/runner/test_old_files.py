@@ -81,6 +81,7 @@ def check(db: sqlite3.Connection) -> None:
         "failed": 1,
         "unfinished": 1,
         "unsent": 0,
+        "no_content": 0,
         "resent": 0,
     }
     assert stage.errors == {"timeout": 1}
@@ -117,6 +118,31 @@ def test_an_old_unfinished_file_becomes_a_new_one(old: Path) -> None:
     assert [row[3:] for row in rows] == [(None, 3, 1), (None, 3, 2), ("unfinished", 0, 3), ("timeout", 0, 4)]
     with closing(open_results(results.close())) as db:
         check(db)
+
+
+def test_a_file_that_does_not_say_what_was_asked_is_read_and_finished(tmp_path: Path) -> None:
+    """As versions wrote it until migration m005."""
+    results = Store(tmp_path)
+    results.db.execute("DROP VIEW result")
+    for name in schema.NEW_IN_6:
+        results.db.execute(f"ALTER TABLE requests DROP COLUMN {name}")
+    results.db.execute("ALTER TABLE gaps DROP COLUMN tokens")
+    results.db.execute("DELETE FROM migration WHERE name = 'm006_what_was_asked'")
+    results.db.execute("CREATE VIEW result AS SELECT * FROM requests")
+    results.set_stage(0, "c1", {"concurrency": 1, "requests": 1})
+    results.db.execute("INSERT INTO requests (success, start_time, completed_time, stage) VALUES (1, 1.0, 2.0, 0)")
+    results.db.execute("INSERT INTO gaps VALUES (1, '[1000,2000]')")
+    results.db.execute("COMMIT")
+    results.db.close()
+    with closing(sqlite3.connect(tmp_path / PARTIAL)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+    with closing(open_results(tmp_path / PARTIAL)) as db:
+        (stage,) = summarise(db)
+        assert (stage.itl_s.count, stage.token_gap_s.count, stage.requests.no_content) == (2, 0, 0)
+    again = Store(tmp_path)
+    assert [row[1] for row in again.db.execute("PRAGMA table_info(result)")] == COLUMNS
+    assert summarise(again.db)[0].itl_s.count == 2
+    again.db.close()
 
 
 def test_a_migration_that_is_cut_off_has_changed_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
