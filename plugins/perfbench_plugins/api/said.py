@@ -1,6 +1,6 @@
 """What an answer says of itself beside its content: the model that made it, tokens so far, an HTTP error. Pure functions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,15 +11,15 @@ from perfbench_plugins.reading import Messages, Piece
 
 LONGEST_ERROR = 1000
 """Characters that are kept of an HTTP error."""
-LOOKED_AT = 4
-"""Messages at the start of an answer in which the model's name is looked for."""
+LOOKED_AT = 3
+"""Messages at the start and at the end of an answer in which the model's name is looked for."""
 COUNTS = (b'"completion_tokens"', b'"predicted_n"')
 """What an event that counts the tokens so far has in it: usage by chunk, and llama.cpp's timings by token."""
 
 
-def model_of(messages: Iterable[Any]) -> str | None:
-    """The model's name in an answer's first messages, as OpenAI, Anthropic and Ollama have it; None where there is none."""
-    for _, message in zip(range(LOOKED_AT), messages, strict=False):
+def model_of(messages: Sequence[Any]) -> str | None:
+    """The model's name in an answer, as OpenAI, Anthropic and Ollama have it; None where there is none."""
+    for message in (*messages[:LOOKED_AT], *messages[max(LOOKED_AT, len(messages) - LOOKED_AT) :]):
         if isinstance(message, dict):
             for where in (message, message.get("message"), message.get("response")):
                 if isinstance(where, dict) and isinstance(where.get("model"), str) and where["model"]:

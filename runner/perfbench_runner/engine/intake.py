@@ -145,7 +145,9 @@ class Intake:
             first_byte_s=first_byte_s,
             response_bytes=len(wire.body),
             entry=prepared.entry if prepared else None,
-            prompt_id=prepared.prompt_id if prepared else None,
+            prompt_id=prepared.prompt_id
+            if prepared and measurement.turn <= 1
+            else None,  # later turns repeat no prompt
             resends=wire.resends,
         )
 

@@ -108,6 +108,7 @@ def test_tokens_by_chunk_are_kept_where_every_chunk_has_them(kind: str) -> None:
         ([{"model": "tiny"}], "tiny"),
         ([{"type": "ping"}, {"type": "message_start", "message": {"model": "claude"}}], "claude"),
         ([{"type": "response.created", "response": {"model": "gpt"}}], "gpt"),
+        ([*({"type": "delta"} for _ in range(9)), {"type": "response.completed", "response": {"model": "gpt"}}], "gpt"),
         ([{"model": None}, {"choices": []}, "text", 3], None),
         ([], None),
     ],
