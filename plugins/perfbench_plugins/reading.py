@@ -12,6 +12,7 @@ import orjson
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange, FailureKind
+from perfbench_plugins.lines import lines_in_steps
 
 DONE = b"[DONE]"
 BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -215,7 +216,8 @@ def _fail(data: BenchmarkData, kind: str, error: str) -> None:
 def _read_stream(
     exchange: Exchange, data: BenchmarkData, look: Callable[[Messages], list[Piece]], generates: bool
 ) -> Generator[None, None, None]:
-    events, ends = yield from _split_in_steps(exchange.body)
+    split = lines_in_steps if exchange.is_lines else _split_in_steps
+    events, ends = yield from split(exchange.body)
     if events and not exchange.body.endswith(BLANK_LINES) and not _is_whole(events[-1]):
         events.pop()  # the stream was cut within an event
         ends.pop()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NOTHING = Piece()
 UNKNOWN = Piece(is_known=False)
+NO_LINES = "reads no lines of JSON; Ollama's own API writes them: give target.api: ollama"
 BESIDE = ("system", "instructions", "tools")
 """Fields of a body that are part of the prompt, beside its messages."""
 SAMPLING = (
@@ -49,6 +50,8 @@ class DefaultApiPlugin(ApiPluginBase):
     fields: ClassVar[Mapping[str, str] | None] = None
     """Field of the body: field of Arguments, for `parameters`; None where the plugin builds its body otherwise."""
 
+    reads_lines: ClassVar[bool] = False
+    """Whether streams of this API are lines of JSON rather than events."""
     takes_template: ClassVar[bool] = False
     """Whether `query_template` can be done."""
     takes_token_ids: ClassVar[bool] = False
@@ -97,6 +100,9 @@ class DefaultApiPlugin(ApiPluginBase):
 
     def read(self, exchange: Exchange, request: str) -> BenchmarkData:
         """The flat result of an exchange: latencies, content, failure, tokens."""
+        if exchange.is_lines and not self.reads_lines and type(self).__module__.startswith(BUILTIN):
+            exchange.failure = exchange.failure or FailureKind.PROTOCOL
+            exchange.error = exchange.error or f"API {self.param.api} {NO_LINES}"
         is_plain = type(self).read_message is DefaultApiPlugin.read_message
         look_at = look_at_all if is_plain else look_at_each
         data = read(exchange, request, self.read_message, self.generates, look_at)
@@ -115,8 +121,7 @@ class DefaultApiPlugin(ApiPluginBase):
     def _accept_hidden_tokens(self, data: BenchmarkData) -> None:
         """Let a finished answer be a success without content where its server counts tokens that it did not show.
 
-        Such as the one that ends an answer, or the ones that begin it for some models.
-        """
+        Such as the one that ends an answer, or the ones that some models begin with."""
         try:
             is_finished = any(self.read_message(message).is_last for message in data.response_messages)
             tokens = self.parse_responses(data.response_messages, request=data.request)

@@ -11,6 +11,8 @@ from perfbench_plugins.api.openai_api import OpenaiPlugin
 from perfbench_plugins.api.said import http_error, model_of, words_of
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.exchange import Exchange
+from perfbench_plugins.lines import lines_in_steps
+from perfbench_plugins.registry import ApiRegistry
 
 
 def plugin(**values: Any) -> OpenaiPlugin:
@@ -169,3 +171,99 @@ def test_what_is_asked_for_is_counted_of_bodies_that_are_understood(tokenizer_fo
     counting = AnthropicPlugin(Arguments(**arguments, tokenizer_path=str(tokenizer_folder)))
     assert counting.asked_tokens(body) is None, "a part of the prompt is elsewhere"
     assert counting.asked_tokens({"messages": body["messages"]}) > 2
+
+
+def lines(*messages: Any) -> Exchange:
+    """An exchange of lines of JSON, each 10 ms after the one before."""
+    made = Exchange(sent_s=1.0, status=200, content_type="application/x-ndjson")
+    length = 0
+    for number, message in enumerate(messages, 1):
+        made.body += orjson.dumps(message) + b"\n"
+        made.stamps.append(1.0 + 0.01 * number)
+        made.ends.append(len(made.body))
+    made.end_s = 1.0 + 0.01 * len(messages) + length
+    return made
+
+
+def ollama(**values: Any) -> Any:
+    return ApiRegistry.get_class("ollama")(Arguments(url="http://x", model="m", api="ollama", **values))
+
+
+def test_lines_of_json_are_a_stream_of_ollama_s() -> None:
+    said = [{"model": "m", "message": {"content": text}, "done": False} for text in ("a", "", "b", "c")]
+    end = {"model": "m", "message": {"content": ""}, "done": True, "prompt_eval_count": 7, "eval_count": 3}
+    data = ollama().read(lines(*said, end), "{}")
+    assert (data.success, data.generated_text, data.prompt_tokens, data.completion_tokens) == (True, "abc", 7, 3)
+    assert (data.token_source, data.model, data.is_stream) == ("usage", "m", True)
+    assert data.first_chunk_latency == pytest.approx(0.01)
+    assert data.inter_chunk_latency == pytest.approx([0.02, 0.01])
+    assert ollama().read(lines(*said), "{}").failure == "truncated"
+    assert ollama().read(lines(*said[:1], {"error": "out of memory"}), "{}").failure == "in_stream"
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic", "tgi"])
+def test_an_api_that_reads_no_lines_says_which_one_does(api: str) -> None:
+    made: Any = ApiRegistry.get_class(api)(Arguments(url="http://x", model="m", api=api))
+    for messages in ([{"response": "a", "done": True}], [{"response": "a", "done": False}] * 3):
+        data = made.read(lines(*messages), "{}")
+        assert (data.success, data.failure) == (False, "protocol")
+        assert data.error == f"API {api} reads no lines of JSON; Ollama's own API writes them: give target.api: ollama"
+
+
+@pytest.mark.parametrize("count", [1, 3, 5000])
+def test_long_bodies_of_lines_are_taken_apart_in_steps(count: int) -> None:
+    body = b"".join(b'{"n":%d}\r\n\n' % number for number in range(count)) + b'{"n":-1}'
+    steps, found = lines_in_steps(body), None
+    turns = 0
+    while found is None:
+        try:
+            next(steps)
+            turns += 1
+        except StopIteration as end:
+            found = end.value
+    assert [orjson.loads(line)["n"] for line in found[0]] == [*range(count), -1]
+    assert all(body[:end].rstrip().endswith(line.rstrip()) for line, end in zip(*found, strict=True))
+    assert (turns > 0) == (count > 2000)
+
+
+def test_ollama_s_body_has_its_parameters_among_its_options() -> None:
+    made = ollama(
+        api_args={"num_ctx": 8192, "think": False},
+        max_tokens=9,
+        temperature=0.5,
+        stop=["x"],
+        extra_args={"mirostat": 1, "format": "json", "options": {"num_gpu": 0}},
+    )
+    chat = [{"role": "user", "content": "Why?"}]
+    options = {"num_predict": 9, "temperature": 0.5, "stop": ["x"], "num_ctx": 8192, "mirostat": 1, "num_gpu": 0}
+    common = {"model": "m", "stream": True, "think": False, "format": "json"}
+    assert made.build_request(chat) == {**common, "options": options, "messages": chat}
+    assert made.build_request("Why?") == {**common, "options": options, "prompt": "Why?"}
+    whole = made.build_request({"prompt": "a", "options": {"num_predict": 1}, "model": "other"})
+    assert (whole["model"], whole["options"]["num_predict"], whole["options"]["num_ctx"]) == ("other", 1, 8192)
+
+
+def test_ollama_takes_images_as_data_and_no_token_ids() -> None:
+    image = "data:image/png;base64,aGk="
+    parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": image}}]
+    (message,) = ollama().build_request([{"role": "user", "content": parts}])["messages"]
+    assert message == {"role": "user", "content": "see", "images": ["aGk="]}
+    parts[1]["image_url"] = {"url": "https://h/a.png"}
+    with pytest.raises(ValueError, match="takes no image by its URL"):
+        ollama().build_request([{"role": "user", "content": parts}])
+    with pytest.raises(ValueError, match="takes no token ids"):
+        ollama().build_request([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("url", "complete", "is_chat"),
+    [
+        ("http://h", "http://h/api/chat", True),
+        ("http://h/api/chat", "http://h/api/chat", True),
+        ("http://h/api/generate", "http://h/api/generate", False),
+    ],
+)
+def test_ollama_s_paths_say_whether_they_take_chat(url: str, complete: str, is_chat: bool) -> None:
+    made = ollama()
+    found = type(made).complete_url(url, made.param)
+    assert (found, type(made).takes_chat(found)) == (complete, is_chat)
