@@ -11,12 +11,13 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
+from typing import TextIO
 
 VERSION = "0.3.36"
 """Of llama-cpp-python, which pins llama.cpp."""
@@ -38,6 +39,7 @@ OPTIONS = {
     "CMAKE_CXX_FLAGS_RELEASE": "-O1 -DNDEBUG",  # most of the time is the compiler's; the kernels are C
     "CMAKE_C_FLAGS_RELEASE": "-O2 -DNDEBUG",
 }
+DOWNLOAD = ("-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:")
 RECIPE = hashlib.sha256(repr((VERSION, sorted(OPTIONS.items()))).encode()).hexdigest()[:8]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perfbench-servers"
 PROGRAM = CACHE / f"{VERSION}-{RECIPE}" / "llama-server"
@@ -70,9 +72,9 @@ def build(threads: int = 2) -> Path:
     return PROGRAM
 
 
-def _build(folder: Path, threads: int, log: "object") -> None:
+def _build(folder: Path, threads: int, log: TextIO) -> None:
     def run(*command: str | Path) -> None:
-        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)  # type: ignore[call-overload]
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
             raise BuildError(f"building llama-server failed: {command[0]} says in {LOG}:\n{LOG.read_text()[-2000:]}")
 
@@ -81,7 +83,10 @@ def _build(folder: Path, threads: int, log: "object") -> None:
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python, cmake = folder / "venv" / "bin" / "python", folder / "venv" / "bin" / "cmake"
     run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", CMAKE)
-    _download(folder, python, log)
+    # Only fetched and unpacked: to install it would be to build all of it.
+    run(python, *DOWNLOAD, "-d", folder, f"llama-cpp-python=={VERSION}")
+    (archive,) = folder.glob("llama_cpp_python-*.tar.gz")
+    run("tar", "-xzf", archive, "-C", folder)
     source = folder / f"llama_cpp_python-{VERSION}" / "vendor" / "llama.cpp"
     out = folder / "build"
     run(cmake, "-S", source, "-B", out, *(f"-D{name}={value}" for name, value in OPTIONS.items()))
@@ -96,36 +101,10 @@ def _build(folder: Path, threads: int, log: "object") -> None:
     print(f"built in {time.monotonic() - began_s:.0f} s: {PROGRAM}", file=sys.stderr)
 
 
-def _download(folder: Path, python: Path, log: "object") -> None:
-    """The source distribution, unpacked; not built, which would be the whole library."""
-    command = [
-        python,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--no-binary",
-        ":all:",
-    ]
-    name = f"llama-cpp-python=={VERSION}"
-    # pip asks for a package's metadata, for which its build backend has to be there.
-    backend = ["scikit-build-core"]
-    subprocess.run([python, "-m", "pip", "install", "-q", *backend], stdout=log, stderr=subprocess.STDOUT, check=True)  # type: ignore[call-overload]
-    subprocess.run(
-        [*command, "--no-build-isolation", "-d", folder, name],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        check=True,  # type: ignore[call-overload]
-    )
-    (archive,) = folder.glob("llama_cpp_python-*.tar.gz")
-    with tarfile.open(archive) as file:
-        file.extractall(folder, filter="data")
-
-
 def main() -> int:
     """Build it and print where it is."""
+    os.setpgid(0, 0)  # who ends this program ends the compiler, too
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="of the compiler")
     try:
