@@ -59,18 +59,23 @@ def names() -> str:
     """Which of the servers' own metrics each of our figures is made from."""
     rows = ["| figure | in the summary | made from |", "| --- | --- | --- |"]
     kinds = {
-        "sum": "mean, min, max; added over replicas",
-        "mean": "mean, min, max; averaged over replicas",
-        "counter": "increase, per_second",
+        "sum": "mean, min, max, readings; added over replicas",
+        "mean": "mean, min, max, readings; averaged over replicas",
+        "counter": "increase, per_second, window_s",
     }
     for figure in FIGURES:
         made = ", ".join(map(_named, figure.names))
         rows.append(f"| `{figure.name}` | {kinds[figure.kind]} | {made} |")
     for ratio in RATIOS:
-        pairs = [f"{_named(part)} / {_named(of)}" for part, of in ratio.counters]
+        pairs = [_fraction(part, of) for part, *of in ratio.counters]
         gauges = list(map(_named, ratio.gauges))
         rows.append(f"| `{ratio.name}` | value | {', '.join([*pairs, *gauges])} |")
     return "\n".join(rows)
+
+
+def _fraction(part: Name, of: list[Name]) -> str:
+    whole = " + ".join(map(_named, of))
+    return f"{_named(part)} / ({whole})" if len(of) > 1 else f"{_named(part)} / {whole}"
 
 
 def _named(name: Name) -> str:

@@ -58,6 +58,8 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     dataset_args: Free | None = same_as(Dataset, "args")
     dataset_offset: int = same_as(Dataset, "offset", ge=0)
     data_source: str | None = same_as(Dataset, "source")
+    unique: bool = same_as(Dataset, "unique")
+    measure_cache: bool = same_as(Dataset, "measure_cache")
 
     number: int | list[int] = 1000
     """Requests of each stage; conversations, with multi_turn. Several numbers make several stages."""
@@ -74,7 +76,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     sleep_interval: Duration = same_as(Load, "pause")
     grace_period: Duration = same_as(Load, "grace_period")
     max_failed_share: float = same_as(Load, "max_failed_share", ge=0, le=1)
-    random_seed: int = same_as(Load, "random_seed")
+    random_seed: int | None = same_as(Load, "random_seed")
     workers: int | None = same_as(Runner, "workers")
     messages: str = same_as(Results, "messages")
 
@@ -163,6 +165,8 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
             dataset_args=spec.dataset.args,
             dataset_offset=spec.dataset.offset,
             data_source=spec.dataset.source,
+            unique=spec.dataset.unique,
+            measure_cache=spec.dataset.measure_cache,
             number=[stage.requests or USUAL_NUMBER for stage in stages],
             parallel=[stage.concurrency or -1 for stage in stages],
             rate=[stage.rate or -1.0 for stage in stages],
@@ -188,6 +192,8 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
             "args": self.dataset_args,
             "offset": self.dataset_offset,
             "source": self.data_source,
+            "unique": self.unique,
+            "measureCache": self.measure_cache,
         }
         load = {
             "stages": self.stages(),

@@ -68,6 +68,14 @@ class BenchmarkData:
     """Who counted the tokens: usage, tokenizer, chunks, plugin or none."""
     reasoning_text: str = ""
     """The reasoning before or within the answer; not part of generated_text."""
+    no_content: bool = False
+    """A success whose tokens were all hidden: there was nothing to show, and no time to first token."""
+    model: str | None = None
+    """The model's name in the answer."""
+    asked_tokens: int | None = None
+    """The prompt's length as it was counted here, where it was: tokens with a tokenizer, else words."""
+    gap_tokens: list[int] = field(default_factory=list)
+    """Tokens that came at the end of each of inter_chunk_latency, where the server counted them; else empty."""
 
     def finalize(self, api_plugin: Any, enable_pd_metrics: bool = False) -> None:
         """Fill in what follows from the rest: tokens by the plugin's `parse_responses`, then latencies. Can be called twice."""

@@ -11,6 +11,9 @@ from typing import Literal, Protocol
 ERROR_BYTES = 500
 """How much of an error response is kept as the error's text."""
 
+LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
+"""Content types of NDJSON."""
+
 
 class FailureKind:
     """Why a request failed; these are the keys of `errors` in the summary. HTTP statuses are kinds of their own: http_429."""
@@ -83,8 +86,13 @@ class Exchange:
 
     @property
     def is_stream(self) -> bool:
-        """Whether the body is a stream of server-sent events."""
-        return self.content_type.startswith("text/event-stream")
+        """Whether the body is a stream: of server-sent events, or of lines of JSON."""
+        return self.content_type.startswith("text/event-stream") or self.is_lines
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether the body is lines of JSON, each a message (NDJSON)."""
+        return self.content_type.startswith(LINES)
 
 
 class Transport(Protocol):

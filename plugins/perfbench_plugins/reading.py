@@ -12,6 +12,7 @@ import orjson
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.decoding import decoded
 from perfbench_plugins.exchange import Exchange, FailureKind
+from perfbench_plugins.lines import lines_in_steps
 from perfbench_plugins.sse import BLANK_LINES, Events, split_in_steps
 from perfbench_plugins.sse import split_events as split_events
 
@@ -185,7 +186,8 @@ def _read_stream(
     generates: bool,
     knows_answers: bool,
 ) -> Generator[None, None, None]:
-    found = yield from split_in_steps(exchange.body)
+    split = lines_in_steps if exchange.is_lines else split_in_steps
+    found = yield from split(exchange.body)
     if found.data and not exchange.body.endswith(BLANK_LINES) and not _is_whole(found.data[-1]):
         found = found.without_last()  # the stream was cut within an event
     is_done = DONE in found.data

@@ -33,6 +33,7 @@ GENERATING: dict[str, dict[str, Any]] = {
     "dashscope": {},
     "tgi": {"decoder_input_details": True},
     "custom": {},
+    "ollama": {},
     "template": TEMPLATE,
 }
 CHAT = [{"role": "user", "content": "one two three"}]

@@ -58,6 +58,10 @@ class Dataset(Prompts):
     """Entries to skip at the start."""
     args: Free | None = None
     """The plugin's own options; `perfbench plugins` lists them."""
+    unique: bool = False
+    """Put a few random words, about six tokens, before each prompt, so that no server has its beginning in a cache."""
+    measure_cache: bool = False
+    """Prompts are meant to be found in the server's prefix cache: its share is a figure then, and no reason to warn."""
     config_map: NameRef | None = None
     """In the cluster: a ConfigMap that holds the file `path`."""
     claim: NameRef | None = None

@@ -74,5 +74,5 @@ class Load(Section):
     """How long requests in flight may take to finish when a stage's duration is over or the run is stopped."""
     max_failed_share: float = Field(0.05, ge=0, le=1)
     """The run fails when more than this share of a stage's requests fail."""
-    random_seed: int = 0
-    """Seed of prompts, their order, arrivals and drawn lengths."""
+    random_seed: int | None = None
+    """Seed of prompts, their order, arrivals and drawn lengths; each run draws one of its own if not given, and names it."""

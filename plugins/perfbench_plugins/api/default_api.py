@@ -7,6 +7,7 @@ OpenAI's also overrides `read_message`, so that content, errors and the end of a
 
 import codecs
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,12 +17,15 @@ import orjson
 from perfbench_api.sections import Request
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.chat import are_token_ids, image_tokens
+from perfbench_plugins.api.said import chunk_tokens, http_error, model_of, words_of
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token
 from perfbench_plugins.content import content_text
+from perfbench_plugins.counting import AnswerCounter
+from perfbench_plugins.decoding import decoded
 from perfbench_plugins.exchange import ERROR_BYTES, Exchange, FailureKind, Transport
 from perfbench_plugins.logger import get_logger
-from perfbench_plugins.reading import Piece, look_at_all, look_at_each, read_in_steps, reported_error
+from perfbench_plugins.reading import Messages, Piece, look_at_all, look_at_each, read_in_steps, reported_error
 from perfbench_plugins.reading import error_text as error_text
 from perfbench_plugins.registry import BUILTIN, PluginError
 from perfbench_plugins.tokens import Tokenizer, TokenizerError, as_tokenizer, load_tokenizer
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
 
 NOTHING = Piece()
 UNKNOWN = Piece(is_known=False)
+NO_LINES = "reads no lines of JSON; Ollama's own API writes them: give target.api: ollama"
+BESIDE = ("system", "instructions", "tools")
+"""Fields of a body that are part of the prompt, beside its messages."""
 SAMPLING = (
     "max_tokens min_tokens temperature top_p top_k frequency_penalty repetition_penalty logprobs n_choices seed stop"
     " stop_token_ids"
@@ -52,6 +59,8 @@ class DefaultApiPlugin(ApiPluginBase):
     """Whether `read_message` knows every answer, so that one of which it knows no message (`Piece.is_known`) is none but
     a failure. None: where tokens are counted by perfbench's own `parse_responses`; a plugin that understands messages
     there, as EvalScope's do, may know more than `read_message`, and each message of such an answer is content."""
+    reads_lines: ClassVar[bool] = False
+    """Whether streams of this API are lines of JSON rather than events."""
     takes_template: ClassVar[bool] = False
     """Whether `query_template` can be done."""
     takes_token_ids: ClassVar[bool] = False
@@ -109,13 +118,28 @@ class DefaultApiPlugin(ApiPluginBase):
                 break
         if data.success:
             self._count_tokens(data)
+            data.model = model_of(data.response_messages)
+            if data.is_stream and isinstance(data.response_messages, Messages) and (self.param.n_choices or 1) == 1:
+                tokens = chunk_tokens(data.response_messages, self.read_message)
+                data.gap_tokens = tokens if len(tokens) == len(data.inter_chunk_latency) else []
         return data
 
     def read_in_steps(self, exchange: Exchange, request: str) -> Generator[None, None, BenchmarkData]:
         """The same without tokens, a little at a time."""
+        exchange = yield from decoded(exchange)
+        if exchange.is_lines and not self.reads_lines and type(self).__module__.startswith(BUILTIN):
+            error = exchange.error or f"API {self.param.api} {NO_LINES}"
+            exchange = replace(exchange, failure=exchange.failure or FailureKind.PROTOCOL, error=error)
         is_plain = type(self).read_message is DefaultApiPlugin.read_message
         look_at = look_at_all if is_plain else look_at_each
-        return read_in_steps(exchange, request, self.read_message, self.generates, look_at, self._knows_answers)
+        data = yield from read_in_steps(
+            exchange, request, self.read_message, self.generates, look_at, self._knows_answers
+        )
+        if data.failure.startswith("http_"):
+            data.error = http_error(exchange.body) or data.error
+        if data.failure == FailureKind.EMPTY:
+            self._accept_hidden_tokens(data)
+        return data
 
     @property
     def _knows_answers(self) -> bool:
@@ -124,6 +148,18 @@ class DefaultApiPlugin(ApiPluginBase):
     @property
     def _counts_as_ours(self) -> bool:
         return type(self).parse_responses.__module__.startswith(BUILTIN)
+
+    def _accept_hidden_tokens(self, data: BenchmarkData) -> None:
+        """Let a finished answer be a success without content where its server counts tokens that it did not show.
+
+        Such as the one that ends an answer, or the ones that some models begin with."""
+        try:
+            is_finished = any(self.read_message(message).is_last for message in data.response_messages)
+            tokens = self.parse_responses(data.response_messages, request=data.request)
+        except Exception:  # noqa: BLE001  # a plugin's own code: the answer stays empty
+            return
+        if is_finished and isinstance(tokens, TokenCount) and tokens.source == "usage" and tokens.completion:
+            data.failure, data.error, data.success, data.no_content = "", None, True, True
 
     def read_message(self, message: Any) -> Piece:
         """What one message (an event, or the whole body) says. This one knows the shapes of OpenAI's APIs."""
@@ -175,9 +211,25 @@ class DefaultApiPlugin(ApiPluginBase):
         tokenizer = self.counter
         if tokenizer is None:
             return TokenCount(None, sum(bool(piece.text or piece.reasoning) for piece in pieces), "chunks")
-        text = "".join(piece.reasoning + piece.text for piece in pieces)
         prompt = self.count_prompt(tokenizer, orjson.loads(request) if request else {})
-        return TokenCount(prompt, tokenizer.count(text), "tokenizer")
+        completion = self._answers.count(piece.reasoning + piece.text for piece in pieces)
+        return TokenCount(prompt, completion, "tokenizer")
+
+    @cached_property
+    def _answers(self) -> AnswerCounter:
+        return AnswerCounter(as_tokenizer(self.tokenizer))
+
+    def asked_tokens(self, body: dict[str, Any]) -> int | None:
+        """Length of a body's prompt as it is asked for, to compare with what the server reports.
+
+        Tokens with a tokenizer; else words, of which there are never more. None where all of it is not where it is looked for.
+        """
+        if not self.generates or not (body.get("messages") or body.get("prompt")):
+            return None
+        tokenizer = self.counter
+        if tokenizer is None:
+            return words_of(body)
+        return None if any(body.get(name) for name in BESIDE) else self.count_prompt(tokenizer, body)
 
     def count_prompt(self, tokenizer: Tokenizer, body: dict[str, Any]) -> int | None:
         """Prompt tokens of a body, where the server does not say; None where they cannot be known, as of images by URL."""

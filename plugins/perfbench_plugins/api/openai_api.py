@@ -104,7 +104,8 @@ class OpenaiPlugin(DefaultApiPlugin):
         for message in reversed(responses):
             usage = message.get("usage") if isinstance(message, dict) else None
             if usage:
-                return _usage(usage)
+                is_of_several = (self.param.n_choices or 1) > 1
+                return usage_of_choices(responses, _usage(usage)) if is_of_several else _usage(usage)
         return self.estimate(responses, request)
 
 
@@ -112,3 +113,28 @@ def _usage(usage: dict[str, Any]) -> TokenCount:
     details = usage.get("prompt_tokens_details") or {}
     prompt, completion = (usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens"))
     return TokenCount(prompt, completion, "usage", details.get("cached_tokens"))
+
+
+def usage_of_choices(responses: list[Any], last: TokenCount) -> TokenCount:
+    """Tokens of all choices together, given the last usage of an answer with several choices.
+
+    vLLM and SGLang count all of them in one usage. llama.cpp streams one for each choice; in a whole answer its usage is
+    of one choice alone, and the others' tokens are known only where each was as long as it might be.
+    """
+    ends = [message["usage"] for message in responses if _is_end_of_choice(message)]
+    if len(ends) > 1:
+        counts = [_usage(usage) for usage in ends]
+        cached = [count.cached for count in counts if count.cached is not None]
+        completion = sum(count.completion or 0 for count in counts)
+        return TokenCount(last.prompt, completion, "usage", min(cached) if cached else None)
+    message = responses[-1]
+    choices = message.get("choices") or ()
+    if "timings" not in message or len(choices) < 2:
+        return last
+    are_cut = all(choice.get("finish_reason") == "length" for choice in choices)
+    return TokenCount(last.prompt, (last.completion or 0) * len(choices) if are_cut else None, "usage", last.cached)
+
+
+def _is_end_of_choice(message: Any) -> bool:
+    """Whether an event has usage and no content: its choice, or all of them, is complete."""
+    return isinstance(message, dict) and bool(message.get("usage")) and not message.get("choices")

@@ -102,7 +102,7 @@ class DatasetPluginBase:
     def __init__(self, query_parameters: Arguments) -> None:
         self.query_parameters = query_parameters
         self.dataset_args = self._read_args(query_parameters.dataset_args or {})
-        self.random = Random(query_parameters.random_seed)
+        self.random = Random(query_parameters.random_seed or 0)
         """Seeded by the run: take all random choices from it, so that a seed gives the same prompts again."""
 
     def _read_args(self, options: Mapping[str, Any]) -> Any:

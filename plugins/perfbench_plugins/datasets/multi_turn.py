@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from perfbench_plugins.datasets.base import Conversation, Turn
@@ -15,6 +16,9 @@ from perfbench_plugins.registry import register_dataset
 
 class RandomMultiTurnArgs(RandomArgs, MultiTurnDatasetArgs):
     """Options of random_multi_turn."""
+
+    count_template: bool = False
+    """Whether lengths include what the chat template adds to a turn; else it comes on top, as in EvalScope."""
 
 
 @register_dataset("random_multi_turn")
@@ -37,16 +41,31 @@ class RandomMultiTurnDatasetPlugin(ConversationDataset, SharedPrefixDataset):
 
     def _conversation(self, turns: int) -> Conversation:
         args = self.dataset_args
-        length, output = self._lengths(args.first_turn_length)
+        length, output = self._lengths(args.first_turn_length, self._first_overhead)
         system = [self.create_message(self.system_prompt, role="system")] if self.system_prompt else []
         conversation = [Turn([*system, self.create_message(self.prefixed_text(length))], output)]
         for _ in range(turns - 1):
-            length, output = self._lengths(args.subsequent_turn_length)
+            length, output = self._lengths(args.subsequent_turn_length, self._later_overhead)
             conversation.append(Turn([self.create_message(self.text(length))], output))
         return conversation
 
-    def _lengths(self, given: NumberDistribution | None) -> tuple[int, int | None]:
-        return (given.length(self.random), None) if given else self.prompt_lengths()
+    def _lengths(self, given: NumberDistribution | None, overhead: int) -> tuple[int, int | None]:
+        length, output = (given.length(self.random), None) if given else self.prompt_lengths()
+        return max(1, length - overhead), output
+
+    @cached_property
+    def _first_overhead(self) -> int:
+        """Tokens that the chat template adds to the first turn, where lengths include them."""
+        return self.tokenizer.chat_overhead if self.tokenizer and self.dataset_args.count_template else 0
+
+    @cached_property
+    def _later_overhead(self) -> int:
+        """Tokens that it adds to an answer and the turn after it."""
+        tokenizer = self.tokenizer
+        if tokenizer is None or not self.dataset_args.count_template:
+            return 0
+        said = [{"role": role, "content": "a"} for role in ("user", "assistant", "user")]
+        return tokenizer.count_messages(said) - tokenizer.count_messages(said[:1]) - 2 * tokenizer.count("a")
 
 
 @register_dataset("custom_multi_turn")

@@ -8,7 +8,7 @@ from perfbench_runner.results.summary import Distribution, StageSummary, Summary
 from perfbench_runner.run.calibrate import Calibration
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
-RARE = ("unfinished", "unsent", "resent")
+RARE = ("unfinished", "unsent", "no_content", "resent")
 """Counts that are shown where there are any."""
 COLOURS = {
     "valid": "green",
@@ -41,7 +41,17 @@ def _load_table(summary: Summary) -> Table:
     table = Table(title=summary.name, title_justify="left")
     table.add_column("stage")
     counts = ["failed", *(name for name in RARE if any(getattr(stage.requests, name) for stage in summary.stages))]
-    for column in ("requests", *counts, "window s", "req/s", "output tok/s", "input tok/s"):
+    is_cache_known = any(_cached(stage) != "-" for stage in summary.stages)
+    cached = ["cached"] if is_cache_known else []
+    for column in (
+        "requests",
+        *(name.replace("_", " ") for name in counts),
+        "window s",
+        "req/s",
+        "output tok/s",
+        "input tok/s",
+        *cached,
+    ):
         table.add_column(column, justify="right")
     for stage in summary.stages:
         table.add_row(
@@ -50,10 +60,34 @@ def _load_table(summary: Summary) -> Table:
             *(str(getattr(stage.requests, name)) for name in counts),
             f"{stage.window.duration_s:.2f}" if stage.window else "-",
             _number(stage.request_throughput_rps),
-            _number(stage.output_token_throughput_tps),
+            _number(stage.output_token_throughput_tps) + _mark(stage),
             _number(stage.input_token_throughput_tps),
+            *([_cached(stage)] if is_cache_known else []),
         )
     return table
+
+
+def _cached(stage: StageSummary) -> str:
+    """The share of prompt tokens that the server had in its cache."""
+    cache = stage.prompt_cache
+    return "-" if cache is None or cache.share is None else f"{cache.share:.0%}"
+
+
+def _mark(stage: StageSummary) -> str:
+    """Behind a figure made of tokens: who counted them, where it was not the server."""
+    counted = [who for who in ("chunks", "tokenizer", "plugin") if who in stage.token_sources]
+    return f" ({', '.join(counted)})" if counted else ""
+
+
+def _ttft_rows(stage: StageSummary) -> dict[str, Distribution]:
+    """The time to first token, and of what; of hits and misses apart where there are both, or the cache is measured."""
+    cache = stage.prompt_cache
+    if cache is None or cache.state in ("cold", "unknown"):
+        return {"TTFT": stage.ttft_s}
+    rows = {f"TTFT, cache {cache.state.replace('_', ' ')}": stage.ttft_s}
+    if cache.is_intended or (cache.hits and cache.misses):
+        rows |= {f"of {cache.hits} hits": cache.hit_ttft_s, f"of {cache.misses} misses": cache.miss_ttft_s}
+    return rows
 
 
 def _latency_table(stage: StageSummary) -> Table:
@@ -62,9 +96,10 @@ def _latency_table(stage: StageSummary) -> Table:
     for column in ("mean", "p50", "p90", "p95", "p99", "p99.9", "max"):
         table.add_column(column, justify="right")
     rows = {
-        "TTFT": stage.ttft_s,
+        **_ttft_rows(stage),
         "ITL": stage.itl_s,
-        "TPOT": stage.tpot_s,
+        "token gap": stage.token_gap_s,
+        f"TPOT{_mark(stage)}": stage.tpot_s,
         "E2E": stage.e2e_latency_s,
         "E2E from schedule": stage.scheduled_latency_s,
     }

@@ -124,6 +124,10 @@ class Engine:
             self._guarded(self._store.set_stage, number, stage.title, _plan(stage, self._feed.has_schedule))
             self.observers.stage(self._view)
 
+    async def ready(self) -> None:
+        """All is ready for a stage's load: a last look at things as they are without it."""
+        await self.observers.ready(self._view)
+
     def began(self, number: int, began_s: float, stage: Stage) -> None:
         """Its load begins at this time."""
         self._sampler.start(number)

@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 
+import orjson
+
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
 from perfbench_runner.engine.dispatch import Dispatcher
@@ -19,6 +21,8 @@ from perfbench_runner.stamps import Stamps
 
 SLICE_S = 0.01
 """Longest time spent on results before the generation of requests gets its turn."""
+CHECKED = 64
+"""Prompts of a stage that are counted here, too, to compare with what the server reports."""
 UNREAD_BYTES = 32 * 2**20
 """Results waiting to be read beyond this: shards are not listened to until it is less."""
 
@@ -51,10 +55,12 @@ class Intake:
         """By shard: requests of the stage that ended."""
         self.by_program: Counter[int] = Counter()
         """By shard: those of them whose times of arrival are by the program's clock."""
+        self._checked = 0
 
     def begin(self, stage: int) -> None:
         """Results are of this stage from now on."""
         self.stage = stage
+        self._checked = 0
         self.ended.clear()
         self.by_program.clear()
 
@@ -129,6 +135,9 @@ class Intake:
             data = self._api.read(legible(what, redactor), body.decode())  # type: ignore[attr-defined]  # a DefaultApiPlugin
         redact(data, self._api, redactor)
         data.tidy()
+        if data.success and self._checked < CHECKED:
+            self._checked += 1
+            data.asked_tokens = self._asked_tokens(body)
         data.request_id = data.request_id or (prepared.request_id if prepared else None)
         if measurement.turn:
             data.trace_id, data.input_num_turns = str(measurement.seq), measurement.turn
@@ -145,11 +154,19 @@ class Intake:
             first_byte_s=first_byte_s,
             response_bytes=len(wire.body),
             entry=prepared.entry if prepared else None,
-            prompt_id=prepared.prompt_id if prepared else None,
+            # Later turns repeat no prompt.
+            prompt_id=prepared.prompt_id if prepared and measurement.turn <= 1 else None,
             stamps=_stamps(what),
             merged_segments=wire.merged_segments,
             resends=wire.resends,
         )
+
+    def _asked_tokens(self, body: bytes) -> int | None:
+        try:
+            count: int | None = self._api.asked_tokens(orjson.loads(body))  # type: ignore[attr-defined]
+        except Exception:  # noqa: BLE001  # a plugin's own code and body, or a tokenizer's: then there is nothing to compare
+            return None
+        return count
 
     def _finalize(self, data: BenchmarkData) -> None:
         try:

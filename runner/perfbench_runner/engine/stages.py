@@ -37,6 +37,9 @@ class StageRecord(Protocol):
     def announced(self, number: int, stage: Stage) -> None:
         """A stage comes next."""
 
+    async def ready(self) -> None:
+        """All is ready for its load, which begins when this returns."""
+
     def began(self, number: int, began_s: float, stage: Stage) -> None:
         """Its load begins at this time."""
 
@@ -96,6 +99,7 @@ class Stages:
         active = self._announce(number, stage)
         self._dispatcher.begin(stage, self._arrivals(number, stage))
         await self._supervisor.until_armed()
+        await self._record.ready()
         self._go(active)
         self._record.began(number, self._state.stage_began_s, stage)
         while not self._supervisor.are_done:

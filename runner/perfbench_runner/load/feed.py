@@ -20,6 +20,7 @@ from perfbench_plugins.blame import blame
 from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn, item_of
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
+from perfbench_runner.load.heads import NoTextError, own_prompt, with_head
 from perfbench_runner.shard.request import PreparedConversation, PreparedRequest, prepare_request
 
 REFUSALS = (SpecError, DatasetError, PluginError, TokenizerError)
@@ -70,11 +71,12 @@ class Feed:
         return first_turn if isinstance(first_turn, bytes) else b"{}"
 
     def test_request(self) -> PreparedRequest:
-        """The first request with the shortest answer, to test the connection with."""
+        """A request like the first one, with the shortest answer, to test the connection with.
+
+        Its prompt is its own: a server that caches prefixes would answer the first measured request too soon.
+        """
         _, item = self._peek_first()
-        messages = item.messages
-        if is_conversation(messages):
-            messages = messages[0].messages
+        messages = own_prompt(item.messages, Random(f"{self.arguments.random_seed}/test"))
         parameters = item.parameters(self.arguments)
         extra = {name: value for name, value in (parameters.extra_args or {}).items() if name != "min_tokens"}
         short = parameters.model_copy(update={"max_tokens": 1, "min_tokens": None, "extra_args": extra})
@@ -130,6 +132,7 @@ class Feed:
         return self._ahead
 
     def _prepare(self, number: int, item: Item) -> PreparedRequest:
+        drawn, item = item, self._with_head(number, item)
         parameters = item.parameters(self.arguments)
         if isinstance(parameters.max_tokens, list):
             # By number and not in sequence, so that an entry has its length wherever the sequence begins.
@@ -141,7 +144,18 @@ class Feed:
             prepared = PreparedRequest(conversation, headers, item.request_id, item.at_s)
         else:
             prepared = prepare_request(self.api, item.messages, parameters, item)
-        return replace(prepared, entry=number, item=item, prompt_id=prompt_id(item.messages))
+        return replace(prepared, entry=number, item=drawn, prompt_id=prompt_id(item.messages))
+
+    def _with_head(self, number: int, item: Item) -> Item:
+        """The item, with a random head before its prompt if the manifest asks for it; raises DatasetError."""
+        if not self.arguments.unique:
+            return item
+        try:
+            # By number and not in sequence, so that an entry has its head wherever the sequence begins.
+            messages = with_head(item.messages, Random(f"{self.arguments.random_seed}/heads/{number}"))
+        except NoTextError as error:
+            raise DatasetError(f"dataset.unique: entry {number} cannot be made unique: {error}") from None
+        return replace(item, messages=messages)
 
     def _all_items(self) -> Iterator[Item]:
         """The dataset's items, from its start again when it ends, unless it brings a schedule."""

@@ -69,6 +69,9 @@ class Observer:
     def stage(self, run: RunView) -> None:
         """A stage begins now, or has ended."""
 
+    async def ready(self, run: RunView) -> None:
+        """The next stage's load begins when all have returned: look at what must be seen before it, without delay."""
+
     async def loaded(self, run: RunView) -> None:
         """The load is over; nothing is summarised yet. Not called when there was no load."""
 
@@ -105,6 +108,12 @@ class Observers(Observer):
         for observer in self._watching.copy():
             with self._kept_apart(observer):
                 observer.stage(run)
+
+    async def ready(self, run: RunView) -> None:
+        """Tell each, one after the other."""
+        for observer in self._watching.copy():
+            with self._kept_apart(observer):
+                await observer.ready(run)
 
     async def loaded(self, run: RunView) -> None:
         """Tell each, one after the other."""

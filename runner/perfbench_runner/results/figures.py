@@ -11,30 +11,40 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 
 from perfbench_api.values import parse_duration
 from perfbench_runner.results import client_health as health
+from perfbench_runner.results.answers import answers
+from perfbench_runner.results.asked import Asked, asked_of
 from perfbench_runner.results.client_figures import client
 from perfbench_runner.results.notes import notes
+from perfbench_runner.results.prompt_cache import prompt_cache
 from perfbench_runner.results.quantiles import Array, GapHistogram, distribution
 from perfbench_runner.results.repeats import SentBefore
-from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_gaps, read_rows
+from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_gaps, read_rows, read_token_gaps
 from perfbench_runner.results.store import StoreError
-from perfbench_runner.results.summary import ClientHealth, Conversations, Distribution, Requests, StageSummary, Window
+from perfbench_runner.results.summary import (
+    ClientHealth,
+    Conversations,
+    Distribution,
+    Requests,
+    ServerFigure,
+    StageSummary,
+    Window,
+)
 from perfbench_runner.results.throughput import overall_throughput, per_second, window_throughput
 from perfbench_runner.results.windows import Span, StageTimes, Units, window
 
 RATE_KEPT = 0.98
 """An open loop that sends less than this share of its rate has not kept it."""
 
-ServerFigures = Callable[[sqlite3.Connection, float, float], dict[str, dict[str, float]]]
+ServerFigures = Callable[[sqlite3.Connection, float, float], dict[str, ServerFigure]]
 """What the server said of itself from one time of the run's clock to another, by neutral name."""
 Progress = Callable[[int, int], None]
 """Told how many rows of how many have been read."""
 
 
-def nothing_said(db: sqlite3.Connection, start_s: float, end_s: float) -> dict[str, dict[str, float]]:
+def nothing_said(db: sqlite3.Connection, start_s: float, end_s: float) -> dict[str, ServerFigure]:
     """The figures of a server that was not asked."""
     return {}
 
@@ -79,16 +89,9 @@ def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Prog
 
     facts = dict(db.execute("SELECT key, value FROM run"))
     before = SentBefore.of_run(db, facts)
-    choices, workers = _choices(facts), int(facts["workers"]) if facts.get("workers", "").isdigit() else None
+    asked, workers = asked_of(facts), int(facts["workers"]) if facts.get("workers", "").isdigit() else None
     why = json.loads(facts.get("stamps", "{}")).get("reason", "")
-    return [_stage_summary(db, stage, server_figures, before, choices, workers, why, read) for stage in _stages(db)]
-
-
-def _choices(facts: dict[str, str]) -> int:
-    """How many answers each request asked for: `n`, as the manifest has it."""
-    manifest = yaml.safe_load(facts.get("manifest", "")) or {}
-    request = manifest.get("spec", {}).get("request") or {}
-    return int(request.get("nChoices") or 1)
+    return [_stage_summary(db, stage, server_figures, before, asked, workers, why, read) for stage in _stages(db)]
 
 
 def _stages(db: sqlite3.Connection) -> list[Stage]:
@@ -112,7 +115,7 @@ def _stage_summary(
     stage: Stage,
     server_figures: ServerFigures,
     before: SentBefore,
-    choices: int,
+    asked: Asked,
     workers: int | None,
     why_program: str,
     read: Callable[[int], None],
@@ -125,6 +128,8 @@ def _stage_summary(
     throughput, estimate = window_throughput(rows, span, lambda ids: gaps_of(db, ids))
     succeeded, unfinished = int(ok.sum()), int(cut.sum())
     is_limited = "maxConcurrency" in stage.plan
+    server = server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {}
+    cache = prompt_cache(rows, server, asked.measures_cache)
     summary = StageSummary(
         name=stage.name,
         requests=Requests(
@@ -133,6 +138,7 @@ def _stage_summary(
             failed=len(rows) - succeeded - unfinished,
             unfinished=unfinished,
             unsent=len(stage.unsent),
+            no_content=int((rows["no_content"][ok] > 0).sum()),
             resent=int((rows["resends"] > 0).sum()),
         ),
         duration_s=overall_s,
@@ -141,7 +147,8 @@ def _stage_summary(
         overall=overall_throughput(rows, overall_s),
         ttft_s=_ttft(rows),
         itl_s=_itl(db, stage.number, read),
-        tpot_s=distribution(_tpot(rows, choices)),
+        token_gap_s=_token_gaps(db, stage.number),
+        tpot_s=distribution(_tpot(rows, asked.choices)),
         e2e_latency_s=distribution(rows["latency"][ok], (ended - sent)[cut]),
         scheduled_latency_s=distribution(
             (ended - scheduled)[ok], np.concatenate([(ended - scheduled)[cut], stage.unsent[:, 1] - stage.unsent[:, 0]])
@@ -156,14 +163,16 @@ def _stage_summary(
         sent_rate_rps=_rate(sent[_begins(rows)]) if _is_open_loop(stage.plan) else None,
         conversations=_conversations(rows),
         prompts=before.add(rows),
-        cached_prompt_share=_cached_share(rows),
-        server=server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {},
+        cached_prompt_share=cache.share if cache.source == "usage" else None,
+        prompt_cache=cache,
+        answers=answers(rows, asked),
+        server=server,
         client=client(db, stage.number, rows, _is_open_loop(stage.plan), is_limited, stage.feed_share, workers),
     )
     lost = _lost_rate(summary, np.concatenate([scheduled[_begins(rows)], stage.unsent[:, 0]]))
     if lost:
         _blame(summary.client, f"{lost} (maxConcurrency held requests back)" if is_limited else lost)
-    summary.notes = notes(summary, span, estimate, choices, stage.plan, why_program)
+    summary.notes = notes(summary, span, estimate, asked, stage.plan, why_program)
     return summary
 
 
@@ -241,6 +250,13 @@ def _itl(db: sqlite3.Connection, number: int, read: Callable[[int], None]) -> Di
     return histogram.distribution()
 
 
+def _token_gaps(db: sqlite3.Connection, number: int) -> Distribution:
+    histogram = GapHistogram()
+    for gaps_us in read_token_gaps(db, number):
+        histogram.add(gaps_us)
+    return histogram.distribution()
+
+
 def _tpot(rows: Rows, choices: int) -> Array:
     """As stored; where requests asked for several answers, an equal part of the tokens is taken for each."""
     if choices == 1:
@@ -261,12 +277,6 @@ def _connects(rows: Rows) -> Array:
 def _rate(times_s: Array) -> float | None:
     """Requests per second between the first and the last."""
     return per_second(len(times_s) - 1, float(times_s.max() - times_s.min())) if len(times_s) > 1 else None
-
-
-def _cached_share(rows: Rows) -> float | None:
-    reported = rows.is_ok & ~np.isnan(rows["cached_tokens"])
-    prompt = float(np.nansum(rows["prompt_tokens"][reported]))
-    return float(np.nansum(rows["cached_tokens"][reported])) / prompt if prompt else None
 
 
 def _conversations(rows: Rows) -> Conversations | None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from perfbench_runner.results.answers import is_same_model
+from perfbench_runner.results.asked import Asked
 from perfbench_runner.results.client_health import Stamps
 from perfbench_runner.results.summary import StageSummary
 from perfbench_runner.results.throughput import Estimate
@@ -9,18 +11,24 @@ from perfbench_runner.results.windows import Span
 
 
 def notes(
-    stage: StageSummary, span: Span, estimate: Estimate | None, choices: int, plan: dict[str, Any], why_program: str
+    stage: StageSummary, span: Span, estimate: Estimate | None, asked: Asked, plan: dict[str, Any], why_program: str
 ) -> list[str]:
     """All of them, the most important first. `why_program`: why the machine does not give the kernel's stamps."""
     found = [
         _killed(plan),
+        _model(stage, asked),
+        _cut(stage),
+        _cache(stage),
         _recorded(plan),
         _stamps(stage.client.stamps, why_program),
         _window(span),
         _censored(stage),
-        _repeats(stage),
+        _too_short(stage, asked),
+        _no_content(stage),
         _estimate(estimate),
-        _choices(choices),
+        _counted(stage),
+        _choices(asked.choices),
+        _server(stage),
         _resent(stage.requests.resent),
     ]
     return [note for note in found if note]
@@ -66,17 +74,73 @@ def _censored(stage: StageSummary) -> str:
     return f"{text}; the longer such a stage is, the longer requests wait" if counts.unsent else text
 
 
-def _repeats(stage: StageSummary) -> str:
-    repeated = stage.prompts.repeated if stage.prompts else 0
-    cached = stage.cached_prompt_share or 0.0
-    if not repeated and not cached:
+def _model(stage: StageSummary, asked: Asked) -> str:
+    found = stage.answers
+    if found is None or not found.other_model:
         return ""
-    parts = []
+    others = ", ".join(repr(name) for name in found.models if not is_same_model(asked.model, name))
+    return f"{found.other_model} answers are of model {others}, not of {asked.model!r}: check target.model"
+
+
+def _cut(stage: StageSummary) -> str:
+    found = stage.answers
+    if found is None or not (found.prompts_cut or found.prompts_longer):
+        return ""
+    lengths = (
+        f"{found.mean_asked_tokens:,.0f} {found.counted_in} were asked for, {found.mean_reported_tokens:,.0f} reported"
+    )
+    if found.prompts_cut:
+        return (
+            f"the server has cut {found.prompts_cut} of {found.prompts_checked} prompts ({lengths} on average):"
+            " raise its context length, or send shorter prompts"
+        )
+    return (
+        f"the server counts {found.prompts_longer} of {found.prompts_checked} prompts longer than"
+        f" dataset.tokenizerPath does ({lengths} on average): another tokenizer, or another chat template"
+    )
+
+
+def _cache(stage: StageSummary) -> str:
+    """Whether latencies may be those of a prefix cache. Where nothing of it is known, repeats are what there is to say."""
+    cache, repeated = stage.prompt_cache, stage.prompts.repeated if stage.prompts else 0
+    again = f"{repeated} of {stage.requests.total} requests had a prompt that this run had sent before"
+    if cache is None or cache.state == "unknown":
+        return f"{again}: a prefix cache may explain these figures" if repeated else ""
+    if cache.is_intended or cache.state == "cold":
+        return ""
     if repeated:
-        parts.append(f"{repeated} of {stage.requests.total} requests had a prompt that this run had sent before")
-    if cached:
-        parts.append(f"the server took {cached:.0%} of prompt tokens from its cache")
-    return f"{', and '.join(parts)}: a prefix cache may explain these figures"
+        why = again
+    elif stage.conversations:
+        why = "turns find their conversation in it"
+    else:
+        why = "no prompt was sent twice in this run, so it is a common beginning, or left from an earlier run"
+    return (
+        f"the server had {cache.share:.0%} of prompt tokens in its cache ({why}): these are latencies of a"
+        f" {cache.state.replace('_', ' ')} prefix cache; dataset.unique keeps it cold, dataset.measureCache says it is meant"
+    )
+
+
+def _too_short(stage: StageSummary, asked: Asked) -> str:
+    count = stage.answers.too_short if stage.answers else 0
+    return f"{count} answers have fewer than {asked.min_tokens} tokens (request.minTokens)" if count else ""
+
+
+def _no_content(stage: StageSummary) -> str:
+    count = stage.requests.no_content
+    if not count:
+        return ""
+    return f"{count} answers have tokens and no content: all were hidden, such as the one that ends an answer"
+
+
+COUNTED = {
+    "chunks": "as one for each chunk, which is too few where a chunk holds several",
+    "tokenizer": "by dataset.tokenizerPath, since the server reported none",
+}
+
+
+def _counted(stage: StageSummary) -> str:
+    parts = [f"{stage.token_sources[who]} answers {how}" for who, how in COUNTED.items() if who in stage.token_sources]
+    return f"output tokens are counted here: {'; '.join(parts)}" if parts else ""
 
 
 def _estimate(estimate: Estimate | None) -> str:
@@ -93,8 +157,20 @@ def _choices(choices: int) -> str:
         return ""
     return (
         f"each request asked for {choices} answers: time per output token takes an equal part of the tokens for each,"
-        " and gaps are between chunks of any of them"
+        " and gaps are those of the first"
     )
+
+
+def _server(stage: StageSummary) -> str:
+    """Figures of the server that are null, and why."""
+    unread = [name for name, figure in stage.server.items() if figure.get("readings") == 0]
+    rounded = [name for name, figure in stage.server.items() if figure.get("rounded_to")]
+    parts = []
+    if unread:
+        parts.append(f"no reading fell into this stage, so that {', '.join(unread)} are not known")
+    if rounded:
+        parts.append(f"{', '.join(rounded)} are written with six digits, too few for this stage")
+    return f"server metrics: {'; '.join(parts)}" if parts else ""
 
 
 def _resent(resent: int) -> str:

@@ -87,7 +87,19 @@ def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
     texts = [f"{_name(result)} is {_said(result)} in stage {result.stage}, not {result.bound}" for result in broken]
     if broken and is_believed:
         return "Failed", texts
-    return ("Inconclusive", reasons) if reasons else ("Passed", [])
+    return ("Inconclusive", reasons) if reasons else ("Passed", _of_a_cache(summary))
+
+
+def _of_a_cache(summary: Summary) -> list[str]:
+    """What must be said of objectives that were kept where a prefix cache, not meant to be measured, did the work."""
+    return [
+        f"stage {stage.name} measured a {stage.prompt_cache.state.replace('_', ' ')} prefix cache:"
+        f" {stage.prompt_cache.share:.0%} of prompt tokens were in it"
+        for stage in summary.stages
+        if stage.prompt_cache
+        and stage.prompt_cache.state in ("partly_warm", "warm")
+        and not stage.prompt_cache.is_intended
+    ]
 
 
 def _is_believed(summary: Summary) -> bool:

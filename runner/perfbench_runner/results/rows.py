@@ -17,10 +17,14 @@ NUMBERS = (
     "id", "success", "start_time", "completed_time", "scheduled_time", "dispatch_lag", "latency", "first_chunk_latency",
     "time_per_output_token", "prompt_tokens", "completion_tokens", "connect_time", "tls_time", "cached_tokens",
     "seq", "shard", "turn", "last_turn", "entry", "resends", "chunks", "is_stream", "merged_segments", "by_program",
+    "asked_tokens", "no_content", "is_usage",
 )  # fmt: skip
 """Columns of a stage that are kept in memory, 8 bytes a request each."""
-EXPRESSIONS = {"by_program": "CASE stamps WHEN 'program' THEN 1 WHEN 'kernel' THEN 0 END"}
-"""Of those that are not in the table as they are."""
+COMPUTED = {
+    "by_program": "CASE stamps WHEN 'program' THEN 1 WHEN 'kernel' THEN 0 END",
+    "is_usage": "token_source = 'usage'",
+}
+"""Those that are no columns of the file."""
 UNFINISHED = "success = 0 AND coalesce(failure, '') = 'unfinished'"
 AT_ONCE = 20_000
 """Rows that are turned into arrays at once."""
@@ -39,6 +43,8 @@ class Rows:
     """Failed requests by kind."""
     token_sources: Counter[str]
     """Succeeded requests by who counted their tokens."""
+    models: Counter[str]
+    """Succeeded requests by the model that their answer names."""
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]
@@ -55,9 +61,10 @@ class Rows:
 
 def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -> Rows:
     """All requests of a stage; `tell` is called with the number of rows read since the last time."""
-    names = ", ".join(EXPRESSIONS.get(name, name) for name in NUMBERS)
+    columns_of_numbers = ", ".join(COMPUTED.get(name, name) for name in NUMBERS)
+    texts = "failure, token_source, model"
     cursor = db.execute(
-        f"SELECT {names}, {UNFINISHED}, coalesce(prompt_id, 0), failure, token_source FROM requests WHERE stage = ?",  # noqa: S608
+        f"SELECT {columns_of_numbers}, {UNFINISHED}, coalesce(prompt_id, 0), {texts} FROM requests WHERE stage = ?",  # noqa: S608
         (stage,),
     )
     parts: list[list[Array]] = [[] for _ in NUMBERS]
@@ -65,8 +72,9 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
     prompts: list[Ints] = []
     errors: Counter[str] = Counter()
     sources: Counter[str] = Counter()
+    models: Counter[str] = Counter()
     while chunk := cursor.fetchmany(AT_ONCE):
-        *numbers, cut, prompt_ids, failures, who = zip(*chunk, strict=True)
+        *numbers, cut, prompt_ids, failures, who, names = zip(*chunk, strict=True)
         for part, column in zip(parts, numbers, strict=True):
             part.append(np.array(column, dtype=np.float64))
         unfinished.append(np.array(cut, dtype=np.bool_))
@@ -74,6 +82,7 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
         ok = numbers[NUMBERS.index("success")]
         errors.update(kind for kind, good, late in zip(failures, ok, cut, strict=True) if kind and not (good or late))
         sources.update(source for source, good in zip(who, ok, strict=True) if source and good)
+        models.update(name for name, good in zip(names, ok, strict=True) if name and good)
         tell(len(chunk))
     columns = {}
     for name in NUMBERS:
@@ -84,6 +93,7 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
         np.concatenate([np.empty(0, dtype=np.int64), *prompts]),
         errors,
         sources,
+        models,
     )
 
 
@@ -97,6 +107,19 @@ def read_gaps(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
     while chunk := cursor.fetchmany(GAPS_AT_ONCE):
         yield parse_gaps(text for (text,) in chunk)
         tell(len(chunk))
+
+
+def read_token_gaps(db: sqlite3.Connection, stage: int) -> Iterator[Ints]:
+    """Gaps between tokens of succeeded requests in microseconds: a gap between chunks, spread over the later one's tokens."""
+    cursor = db.execute(
+        "SELECT g.gaps_us, g.tokens FROM requests r JOIN gaps g ON g.id = r.id"
+        " WHERE r.stage = ? AND r.success = 1 AND g.tokens IS NOT NULL",
+        (stage,),
+    )
+    while chunk := cursor.fetchmany(GAPS_AT_ONCE):
+        gaps, tokens = (parse_gaps(texts) for texts in zip(*chunk, strict=True))
+        if len(gaps) == len(tokens):  # a plugin's own gaps may have lost some
+            yield np.repeat(np.rint(gaps / tokens).astype(np.int64), tokens)
 
 
 def gaps_of(db: sqlite3.Connection, ids: Ints) -> Iterator[tuple[int, Array]]:

@@ -48,8 +48,12 @@ NARROW = {
     "chunks": "INTEGER",
     "stamps": "TEXT",
     "merged_segments": "INTEGER",
+    "model": "TEXT",
+    "asked_tokens": "INTEGER",
+    "no_content": "INTEGER",
 }
 """Columns of table `requests`, after its `id`."""
+NEW_IN_6 = ("stamps", "merged_segments", "model", "asked_tokens", "no_content")
 
 STAGE_TIMES = ("begin_time", "deadline_time", "stop_time")
 FEW = {
@@ -144,15 +148,7 @@ def m004_narrow_rows(db: sqlite3.Connection) -> None:
         db.execute(f"INSERT INTO {table} {select}")  # our names
     db.execute("DROP TABLE former")
     db.execute("CREATE INDEX requests_stage ON requests (stage)")
-    _create_result(db)
-
-
-def _create_result(db: sqlite3.Connection) -> None:
-    columns = ", ".join(f"{AS_EVALSCOPE.get(name, f'r.{name}')} AS {name}" for name in COLUMNS)
-    db.execute(
-        f"CREATE VIEW result AS SELECT {columns}"
-        " FROM requests r LEFT JOIN gaps g ON g.id = r.id LEFT JOIN bodies b ON b.id = r.id"
-    )
+    _create_view(db)
 
 
 @migration
@@ -163,16 +159,27 @@ def m005_load_and_repeats(db: sqlite3.Connection) -> None:
         db.execute(f"CREATE TABLE {table} ({columns})")
 
 
-NEW_IN_M006 = ("stamps", "merged_segments")
-
-
 @migration
-def m006_stamps(db: sqlite3.Connection) -> None:
-    if "stamps" not in {row[1] for row in db.execute("PRAGMA table_info(requests)")}:  # a new file has them already
-        for name in NEW_IN_M006:
+def m006_stamps_and_what_was_asked(db: sqlite3.Connection) -> None:
+    had = _names(db, "main", "requests")
+    for name in NEW_IN_6:
+        if name not in had:  # a new file has it already
             db.execute(f"ALTER TABLE requests ADD COLUMN {name} {NARROW[name]}")
-        db.execute("DROP VIEW result")
-        _create_result(db)
+    db.execute("ALTER TABLE gaps ADD COLUMN tokens TEXT")
+    db.execute("DROP VIEW result")
+    _create_view(db)
+
+
+def _create_view(db: sqlite3.Connection) -> None:
+    columns = ", ".join(f"{AS_EVALSCOPE.get(name, f'r.{name}')} AS {name}" for name in COLUMNS)
+    db.execute(
+        f"CREATE VIEW result AS SELECT {columns}"
+        " FROM requests r LEFT JOIN gaps g ON g.id = r.id LEFT JOIN bodies b ON b.id = r.id"
+    )
+
+
+def _names(db: sqlite3.Connection, schema: str, table: str) -> set[str]:
+    return {row[1] for row in db.execute(f"PRAGMA {schema}.table_info({table})")}
 
 
 def migrate(db: sqlite3.Connection) -> None:
@@ -193,11 +200,12 @@ def show_as_newest(db: sqlite3.Connection) -> None:
     tables = {row[0] for row in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")}
     if "requests" not in tables:
         names = {row[1] for row in db.execute("PRAGMA main.table_info(result)")}
-        for table, select in _from_former("main.result", names).items():
+        for table, select in _from_former("main.result", names, has_tokens=True).items():
             db.execute(f"CREATE TEMP VIEW {table} AS {select}")
-    elif "stamps" not in {row[1] for row in db.execute("PRAGMA main.table_info(requests)")}:
-        newer = ", ".join(f"NULL AS {name}" for name in NEW_IN_M006)
-        db.execute(f"CREATE TEMP VIEW requests AS SELECT *, {newer} FROM main.requests")
+    elif missing := [name for name in NEW_IN_6 if name not in _names(db, "main", "requests")]:
+        nulls = ", ".join(f"NULL AS {name}" for name in missing)
+        db.execute(f"CREATE TEMP VIEW requests AS SELECT *, {nulls} FROM main.requests")
+        db.execute("CREATE TEMP VIEW gaps AS SELECT *, NULL AS tokens FROM main.gaps")
     if "unsent" not in tables:
         times = ", ".join(f"NULL AS {name}" for name in STAGE_TIMES)
         db.execute(f"CREATE TEMP VIEW stage AS SELECT *, {times} FROM main.stage")
@@ -205,14 +213,15 @@ def show_as_newest(db: sqlite3.Connection) -> None:
             db.execute(f"CREATE TEMP TABLE {table} ({columns})")
 
 
-def _from_former(table: str, names: Container[str] = FORMER) -> dict[str, str]:
+def _from_former(table: str, names: Container[str] = FORMER, has_tokens: bool = False) -> dict[str, str]:
     """For each of the newer tables a SELECT that makes its rows of the one table `result` of older files."""
     narrow = ", ".join(f"{FORMERLY.get(name, name if name in names else 'NULL')} AS {name}" for name in NARROW)
     return {
         "requests": f"SELECT rowid AS id, {narrow} FROM {table}",
         "gaps": (
             "SELECT rowid AS id, (SELECT json_group_array(CAST(round(value * 1e6) AS INTEGER))"
-            f" FROM json_each(inter_token_latencies) WHERE value IS NOT NULL) AS gaps_us FROM {table}"
+            f" FROM json_each(inter_token_latencies) WHERE value IS NOT NULL) AS gaps_us{', NULL AS tokens' * has_tokens}"
+            f" FROM {table}"
         ),
         "bodies": (
             f"SELECT rowid AS id, request, response_messages FROM {table}"

@@ -13,6 +13,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import orjson
+
 from perfbench_runner.results import client_health as health
 from perfbench_runner.results.encoding import encode, encode_gaps, encode_messages, plain_request
 from perfbench_runner.results.result import Result
@@ -71,7 +73,8 @@ class Store:
         self._last_id += 1
         self._add_narrow(narrow_row(result, len(gaps_s)))
         if gaps_s:
-            self._execute("INSERT INTO gaps VALUES (?, ?)", (self._last_id, encode_gaps(gaps_s)))
+            tokens = orjson.dumps(data.gap_tokens).decode() if data.gap_tokens else None
+            self._execute("INSERT INTO gaps VALUES (?, ?, ?)", (self._last_id, encode_gaps(gaps_s), tokens))
         if self.messages == "all" or (self.messages == "failed" and not data.success):
             request = encode(plain_request(data.request)) if data.request else None
             messages = encode_messages(data.response_messages)
@@ -234,6 +237,9 @@ def narrow_row(result: Result, gaps: int) -> tuple[Any, ...]:
         gaps + 1 if gaps or data.first_chunk_latency is not None else 0,
         result.stamps,
         result.merged_segments,
+        data.model,
+        data.asked_tokens,
+        int(data.no_content),
     )
 
 

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from perfbench_api.outcome import ClientState, Verdict
 
+ServerFigure = dict[str, float | None]
+"""One figure of a server's own metrics: its mean, min, max, increase, per_second or value; null where nothing was read."""
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -42,6 +45,8 @@ class Requests(_Model):
     """Cut off at the end of the grace period; in latencies they count as longer than that."""
     unsent: int = 0
     """Due, but never sent: a limit on concurrency held them until the stage was over, or it was stopped."""
+    no_content: int = 0
+    """Succeeded without content: all of their tokens were hidden. They have no TTFT."""
     resent: int = 0
     """Sent again, since their idle connection proved to be closed."""
 
@@ -62,6 +67,48 @@ class Window(_Model):
     """Closed loop by count; open loop by count; by duration; from the first sent to the last end, where there is no other."""
     reason: str = ""
     """Why it is the overall one."""
+
+
+class PromptCache(_Model):
+    """What the server had of the prompts in its prefix cache: latencies of a warm one are no latencies of a cold one."""
+
+    state: Literal["cold", "partly_warm", "warm", "unknown"]
+    """By `share`: below 10 %, below 50 %, more; unknown where the server says nothing."""
+    source: Literal["usage", "server_metrics", "none"]
+    """Who says so: the answers, the server's metrics, nobody."""
+    share: float | None = None
+    """Prompt tokens that came from the cache, of all prompt tokens."""
+    is_intended: bool = False
+    """Whether the manifest says that the cache is to be measured (`dataset.measureCache`)."""
+    hits: int = 0
+    """Requests of whose prompt at least half was cached."""
+    misses: int = 0
+    """The others whose answers say so."""
+    hit_ttft_s: Distribution = Distribution()
+    miss_ttft_s: Distribution = Distribution()
+
+
+class Answers(_Model):
+    """Whether answers are what was asked for. Counts are of succeeded requests."""
+
+    prompts_checked: int = 0
+    """Requests whose prompt was counted here, too: some of each stage."""
+    prompts_cut: int = 0
+    """Of those: whose server reports a prompt shorter by more than 5 %. It has cut it."""
+    prompts_longer: int = 0
+    """Of those: whose server reports a longer one by more than 5 %, where a tokenizer counted here."""
+    mean_asked_tokens: float | None = None
+    """Mean length of the checked prompts as counted here."""
+    mean_reported_tokens: float | None = None
+    """The same as the server reports it."""
+    counted_in: Literal["tokens", "words"] = "words"
+    """What was counted here: tokens with `dataset.tokenizerPath`, else words, of which there are never more than tokens."""
+    too_short: int = 0
+    """Answers of fewer tokens than `request.minTokens`."""
+    models: dict[str, int] = {}
+    """Models that answers name, and how often."""
+    other_model: int = 0
+    """Answers that name another model than the one asked for."""
 
 
 class Throughput(_Model):
@@ -138,6 +185,8 @@ class StageSummary(_Model):
     """From sent to the first non-empty content."""
     itl_s: Distribution
     """Gaps between chunks with content, of all requests together."""
+    token_gap_s: Distribution = Distribution()
+    """Gaps between tokens: a gap between chunks, spread over the tokens that came after it. Where usage came with each chunk."""
     tpot_s: Distribution
     """(e2e - TTFT) / (output tokens - 1) of each request with two tokens or more."""
     e2e_latency_s: Distribution
@@ -162,8 +211,12 @@ class StageSummary(_Model):
     prompts: Prompts | None = None
     """Null where prompts were not told apart."""
     cached_prompt_share: float | None = None
-    """Prompt tokens that the server reported as cached, of all prompt tokens of requests with such a report."""
-    server: dict[str, dict[str, float]] = {}
+    """Prompt tokens that answers report as cached, of all prompt tokens; null where no answer does."""
+    prompt_cache: PromptCache | None = None
+    """Null in summaries of older versions."""
+    answers: Answers | None = None
+    """Null in summaries of older versions."""
+    server: dict[str, ServerFigure] = {}
     """What the server said of itself from the first request sent to the last end, by neutral name; see docs/monitoring.md."""
     client: ClientHealth = ClientHealth()
 

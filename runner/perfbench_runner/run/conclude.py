@@ -76,7 +76,14 @@ def compact(stage: Any) -> dict[str, Any]:
             if figures.count
         },
         **({"errors": stage.errors} if stage.errors else {}),
+        **_cache(stage),
     }
+
+
+def _cache(stage: Any) -> dict[str, Any]:
+    """What of the prompts was cached, where that is known: no latency may go without it."""
+    cache = stage.prompt_cache
+    return {} if cache is None or cache.share is None else {"cached_prompt_share": _rounded(cache.share)}
 
 
 def _rounded(value: float | None) -> float | None:

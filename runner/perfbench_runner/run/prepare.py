@@ -1,9 +1,10 @@
 """All that a run needs, checked and built: what can go wrong goes wrong here, before anything is sent."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from perfbench_api.resource import PerfBenchmark, SpecError
@@ -22,6 +23,10 @@ from perfbench_runner.shard.transport import Limits, destination, tls_context
 
 if TYPE_CHECKING:
     from perfbench_runner.mock.process import MockProcess
+
+SEEDS = 2**31
+"""A run that is given no seed draws one below this."""
+_any_number = SystemRandom().randrange
 
 
 @dataclass
@@ -46,17 +51,19 @@ def prepare(
     env: Mapping[str, str],
     api_key: str | None = None,
     headers: Mapping[str, str] | None = None,
+    draw: Callable[[int], int] = _any_number,
 ) -> PreparedRun:
     """Check and build all that a run needs; starts the mock endpoint if the manifest asks for it, sends nothing.
 
-    Raises SpecError, DatasetError, PluginError or TokenizerError.
+    `draw` draws the seed of a run that is given none: runs differ, so that the second one does not measure what a server
+    has cached of the first. Raises SpecError, DatasetError, PluginError or TokenizerError.
     """
     load_entry_points()
     for index, plugin in enumerate(benchmark.spec.plugins):
         if plugin.config_map is not None:
             raise SpecError([f"spec.plugins[{index}].configMap: works in a cluster only; give file or module here"])
     load_plugins(source for plugin in benchmark.spec.plugins if (source := plugin.file or plugin.module))
-    benchmark = secrets.resolved(benchmark, env)
+    benchmark = with_seed(secrets.resolved(benchmark, env), draw)
     target, cleanup = benchmark.spec.target, ExitStack()
     if target.service is not None:
         raise SpecError(["spec.target.service: works in a cluster only; give spec.target.url here"])
@@ -92,6 +99,15 @@ def prepare(
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())
     kept = secrets.manifest(benchmark, bool(key))
     return PreparedRun(benchmark, kept, arguments, feed, wiring, workers, cleanup, mock=mock)
+
+
+def with_seed(benchmark: PerfBenchmark, draw: Callable[[int], int]) -> PerfBenchmark:
+    """The benchmark with a seed: its own, or one that is drawn."""
+    if benchmark.spec.load.random_seed is not None:
+        return benchmark
+    benchmark = benchmark.model_copy(deep=True)
+    benchmark.spec.load.random_seed = draw(SEEDS)
+    return benchmark
 
 
 def benchmark_of(arguments: Arguments) -> dict[str, Any]:

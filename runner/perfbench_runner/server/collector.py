@@ -31,6 +31,8 @@ from perfbench_runner.shard.transport import destination, tls_context
 
 RESOLVE_S = 10.0
 """How often the host is looked up again: pods come and go."""
+EDGE_S = 0.5
+"""So long a stage waits for the look before its load, at most."""
 PARSER = "prometheus_client.parser"
 """Imported with the first page, in a thread: a run without server metrics does not load it."""
 MOST_LOOKS = 32
@@ -100,12 +102,14 @@ class Seen(NamedTuple):
     """Its name in the results: address and port, and what more tells it from others."""
     patterns: tuple[str, ...]
     text: str
+    started: str = ""
+    """When the process started that answered, as its head said."""
 
     @property
     def process(self) -> str:
-        """When the process started that answered; empty where it does not say."""
+        """What tells it from others that answer at the same address: when it started; empty where it does not say."""
         found = _STARTED.search(self.text)
-        return found[1] if found else ""
+        return found[1] if found else self.started
 
 
 @dataclass
@@ -165,6 +169,14 @@ class ServerMetrics(Observer):
         """Look at once when a stage begins or ends, so that its edges are sharp."""
         self._wake.set()
 
+    async def ready(self, run: RunView) -> None:
+        """Look before a stage's load, so that its counters have an edge of their own; read it when there is time."""
+        if self._task is None or self._task.done():
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EDGE_S):
+                self._waiting += await self._look(run)
+
     async def loaded(self, run: RunView) -> None:
         """One last look, after the load."""
         if self._task is None or self._task.done():
@@ -199,8 +211,8 @@ class ServerMetrics(Observer):
         if run.phase not in ("warmup", "running"):
             self._waiting = seen  # to be read when there is time: the load comes first
             return
-        await self._take(run, [*self._waiting, *seen])
-        self._waiting = []
+        waiting, self._waiting = self._waiting, []
+        await self._take(run, [*waiting, *seen])
         if self._is_auto and not self._live.is_known:
             self._try_next()
 
@@ -279,11 +291,11 @@ async def _see(source: Source, address: str, run: RunView) -> Seen | ScrapeError
     page, began_s = source.page, run.clock()
     stage = run.stage_index if run.phase == "running" else -1
     try:
-        text = await fetch(page, address)
+        text, started = await fetch(page, address)
     except ScrapeError as error:
         return error
     if not is_exposition(text):
         return NoPageError("this is no Prometheus text")
     host = f"[{address}]" if ":" in address else address
     name = f"{source.prefix}{host}:{page.port}{source.path}"
-    return Seen((began_s + run.clock()) / 2, stage, name, source.patterns, text)
+    return Seen((began_s + run.clock()) / 2, stage, name, source.patterns, text, started)

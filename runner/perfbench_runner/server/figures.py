@@ -1,6 +1,7 @@
 """Figures of the server's own metrics over the measured window of a stage, from the results file.
 
-Readings are a second apart and the window begins and ends between them, so all series are interpolated at its edges.
+Readings are a second apart, with one more just before each stage. Nothing is interpolated: a gauge is what was read
+inside of the window, a counter's increase is the difference of the readings that bracket it.
 """
 
 import logging
@@ -8,7 +9,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from math import isfinite
+from math import floor, isfinite, log10
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,10 @@ from perfbench_runner.server.names import (
 
 HELD_S = 2 * PERIOD_S
 """How long what was seen last holds: a look may have failed."""
+DIGITS = 6
+"""Significant digits of a counter as servers in C++ write it that think of no other format."""
+ROUNDING = 0.05
+"""An increase is known where the server's rounding is a smaller share of it."""
 MOST_MOMENTS = 10_000
 """A gauge is looked at in so many moments of a long stage."""
 
@@ -43,10 +48,10 @@ Points = Mapping[Where, list[tuple[float, float]]]
 LOG = logging.getLogger(__name__)
 
 
-def server_figures(db: sqlite3.Connection, start_s: float, end_s: float) -> dict[str, dict[str, float]]:
+def server_figures(db: sqlite3.Connection, start_s: float, end_s: float) -> dict[str, dict[str, float | None]]:
     """Neutral name -> mean, min and max of a gauge; increase and per_second of a counter; value of a ratio.
 
-    What is not known is left out.
+    A figure that the server has and that is not known of this window is null; one that it has not is left out.
     """
     found = _things(_from_zero(_without_mixed(_points(db, start_s, end_s))))
     figures = {figure.name: _of_figure(figure, found[figure.name], start_s, end_s) for figure in FIGURES}
@@ -54,16 +59,16 @@ def server_figures(db: sqlite3.Connection, start_s: float, end_s: float) -> dict
     return {name: figure for name, figure in figures.items() if figure}
 
 
-def _of_figure(figure: Figure, things: Things, start_s: float, end_s: float) -> dict[str, float]:
+def _of_figure(figure: Figure, things: Things, start_s: float, end_s: float) -> dict[str, float | None]:
     if figure.kind == "counter":
         return _counter(things, start_s, end_s)
     return _gauge(things, start_s, end_s, figure.kind == "mean")
 
 
-def _of_ratio(ratio: Ratio, found: Mapping[str, Things], start_s: float, end_s: float) -> dict[str, float]:
+def _of_ratio(ratio: Ratio, found: Mapping[str, Things], start_s: float, end_s: float) -> dict[str, float | None]:
     of = _counter(found[f"{ratio.name}/of"], start_s, end_s).get("increase")
     if of:
-        return {"value": _counter(found[f"{ratio.name}/hits"], start_s, end_s).get("increase", 0.0) / of}
+        return {"value": (_counter(found[f"{ratio.name}/hits"], start_s, end_s).get("increase") or 0.0) / of}
     gauge = _gauge(found[f"{ratio.name}/gauge"], start_s, end_s, True)
     return {"value": gauge["mean"]} if gauge else {}
 
@@ -136,69 +141,95 @@ def _copies(points: Points, source: str, had: Iterable[tuple[str, str]], which: 
     return list(things.values())
 
 
-def _gauge(things: Things, start_s: float, end_s: float, is_mean: bool) -> dict[str, float]:
+def _gauge(things: Things, start_s: float, end_s: float, is_mean: bool) -> dict[str, float | None]:
     """Of all things together, moment by moment; the mean is over time.
 
-    Readings just outside of the window show a server at rest: they count only where there are none inside.
+    Only readings inside of the window count: those outside show a server under another load, or at rest.
     """
     if not things:
         return {}
-    inside = [_inside(series, start_s, end_s)[0] for copies in things for series in copies]
-    times = np.unique(np.concatenate([[start_s, end_s], *inside]))
-    times = times[(times >= start_s) & (times <= end_s)]
+    inside = [[one for series in copies if (one := _inside(series, start_s, end_s)) is not None] for copies in things]
+    inside = [copies for copies in inside if copies]
+    times = np.unique(np.concatenate([np.empty(0), *(times for copies in inside for times, _ in copies)]))
+    readings = float(len(times))
+    if not readings:
+        return {"mean": None, "min": None, "max": None, "readings": 0.0}
+    times = np.unique(np.concatenate([[start_s, end_s], times]))
     if len(times) > MOST_MOMENTS:
         times = np.linspace(start_s, end_s, MOST_MOMENTS)
-    each = np.array([np.fmax.reduce([_at(times, series, start_s, end_s) for series in copies]) for copies in things])
+    each = np.array([np.fmax.reduce([_at(times, series, start_s) for series in copies]) for copies in inside])
     known = ~np.isnan(each).all(axis=0)
     times, each = times[known], each[:, known]
-    if not len(times):
-        return {}
     together = np.nanmean(each, axis=0) if is_mean else np.nansum(each, axis=0)
     length_s = float(times[-1] - times[0])
     area = float(np.sum((together[1:] + together[:-1]) / 2 * np.diff(times)))
     mean = area / length_s if length_s > 0 else float(together.mean())
-    return {"mean": mean, "min": float(together.min()), "max": float(together.max())}
+    return {"mean": mean, "min": float(together.min()), "max": float(together.max()), "readings": readings}
 
 
-def _at(times: Array, series: Series, start_s: float, end_s: float) -> Array:
-    """A gauge at some times; NaN before it was first seen, and some time after it was last: a replica that is gone."""
-    values: Array = np.interp(times, *_inside(series, start_s, end_s))
-    values[(times < series[0][0]) | (times > series[0][-1] + HELD_S)] = np.nan
+def _at(times: Array, series: Series, start_s: float) -> Array:
+    """A gauge at some times; NaN before it was first seen, and some time after it was last: a replica that is gone.
+
+    What was seen first holds back to the window's start where it was seen soon after: nobody looks exactly then.
+    """
+    values: Array = np.interp(times, *series)
+    first_s = start_s if series[0][0] - start_s <= HELD_S else series[0][0]
+    values[(times < first_s) | (times > series[0][-1] + HELD_S)] = np.nan
     return values
 
 
-def _inside(series: Series, start_s: float, end_s: float) -> Series:
+def _inside(series: Series, start_s: float, end_s: float) -> Series | None:
     times, values = series
     inside = (times >= start_s) & (times <= end_s)
-    return (times[inside], values[inside]) if inside.any() else series
+    return (times[inside], values[inside]) if inside.any() else None
 
 
-def _counter(things: Things, start_s: float, end_s: float) -> dict[str, float]:
-    """The increase of all things together, and per second of the time that any of them was seen."""
-    found = [max(_grown(series, start_s, end_s) for series in copies) for copies in things]
-    seen = [one for one in found if one.last_s > one.first_s]
+def _counter(things: Things, start_s: float, end_s: float) -> dict[str, float | None]:
+    """The increase of all things together between the readings that bracket the window, and the time between these.
+
+    Null where the servers' own rounding is too coarse for it.
+    """
+    grown = [max(_grown(series, start_s, end_s) for series in copies) for copies in things]
+    seen = [one for one in grown if one.last_s > one.first_s]
     if not seen:
         return {}
-    increase = sum(one.increase for one in seen)
-    length_s = max(one.last_s for one in seen) - min(one.first_s for one in seen)
-    return {"increase": increase, "per_second": increase / length_s}
+    increase, step = sum(one.increase for one in seen), sum(one.step for one in seen)
+    window_s = max(one.last_s for one in seen) - min(one.first_s for one in seen)
+    if step and increase < step / ROUNDING:
+        return {"increase": None, "per_second": None, "window_s": window_s, "rounded_to": step}
+    return {"increase": increase, "per_second": increase / window_s, "window_s": window_s}
 
 
 class Grown(NamedTuple):
-    """A counter's increase, and over which part of the window it is known."""
+    """A counter's increase, and between which readings."""
 
     increase: float
     first_s: float
     last_s: float
+    step: float
+    """What the server rounds it to; 0 where it does not."""
 
 
 def _grown(series: Series, start_s: float, end_s: float) -> Grown:
-    """A counter's increase. A restart begins at zero again."""
+    """A counter's increase, as its readings say it. A restart begins at zero again."""
     times, values = series
-    steps = np.diff(values)
-    grown = np.concatenate([[0.0], np.cumsum(np.where(steps < 0, values[1:], steps))])
-    first_s, last_s = max(start_s, float(times[0])), min(end_s, float(times[-1]))
-    if last_s <= first_s:
-        return Grown(0.0, first_s, first_s)
-    at_first, at_last = np.interp([first_s, last_s], times, grown)
-    return Grown(float(at_last - at_first), first_s, last_s)
+    first = max(0, int(np.searchsorted(times, start_s, side="right")) - 1)
+    last = min(len(times) - 1, int(np.searchsorted(times, end_s, side="left")))
+    if last <= first or times[first] >= end_s or times[last] <= start_s:
+        return Grown(0.0, 0.0, 0.0, 0.0)
+    steps = np.diff(values[first : last + 1])
+    increase = float(np.where(steps < 0, values[first + 1 : last + 1], steps).sum())
+    return Grown(increase, float(times[first]), float(times[last]), rounding_step(values[first : last + 1]))
+
+
+def rounding_step(values: Array) -> float:
+    """What a server rounds a counter to that it writes with six significant digits; 0 where it does not seem to.
+
+    From 1,000,000 on six digits end in zeros. Where all readings do, it is no accident, or one that does no harm.
+    """
+    largest = float(values.max())
+    if largest < 10**DIGITS:
+        return 0.0
+    step = 10.0 ** (floor(log10(largest)) + 1 - DIGITS)
+    large = values[values >= 10**DIGITS]
+    return step if np.all(np.mod(large, 10.0 ** (np.floor(np.log10(large)) + 1 - DIGITS)) == 0) else 0.0

@@ -61,7 +61,8 @@ class Ratio:
     """A neutral name for one counter's increase over another's; a server's own gauge stands in where it has no counters."""
 
     name: str
-    counters: tuple[tuple[Name, Name], ...]
+    counters: tuple[tuple[Name, ...], ...]
+    """Hits, and what they are of: of several counters there their sum."""
     gauges: tuple[Name, ...] = ()
 
 
@@ -170,6 +171,11 @@ RATIOS = (
             ),
             (Name("sglang:cached_tokens_total"), Name("sglang:prompt_tokens_total")),
             (Name("trtllm_prompt_cached_tokens_total"), Name("trtllm_prompt_tokens_total")),
+            (
+                Name("llamacpp:prompt_tokens_cached_total"),
+                Name("llamacpp:prompt_tokens_cached_total"),
+                Name("llamacpp:prompt_tokens_total"),  # which leave out cached ones
+            ),
         ),
         (Name("trtllm_kv_cache_hit_rate"),),
     ),
@@ -214,9 +220,10 @@ def chosen(had: Collection[Key]) -> list[tuple[str, Name]]:
         found += [(figure.name, name) for name in figure.names if _has(had, name)][:1]
     for ratio in RATIOS:
         # One label of a counter may be missing until it has a hit.
-        pairs = [(hits, of) for hits, of in ratio.counters if _has(had, of) and hits.name in names]
+        pairs = [(hits, of) for hits, *of in ratio.counters if hits.name in names and all(_has(had, one) for one in of)]
         if pairs:
-            found += [(f"{ratio.name}/hits", pairs[0][0]), (f"{ratio.name}/of", pairs[0][1])]
+            hits, of = pairs[0]
+            found += [(f"{ratio.name}/hits", hits), *((f"{ratio.name}/of", one) for one in of)]
         else:
             found += [(f"{ratio.name}/gauge", name) for name in ratio.gauges if _has(had, name)][:1]
     return found

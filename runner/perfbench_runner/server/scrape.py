@@ -38,6 +38,18 @@ class NoPageError(ScrapeError):
     """There is no metrics page."""
 
 
+STARTED = b"process-start-time-unix"
+"""Header in which llama.cpp says when it started; others have it among their metrics."""
+
+
+class Fetched(NamedTuple):
+    """A page as it came."""
+
+    text: str
+    started: str = ""
+    """When the server's process started, as its head says; empty where it does not."""
+
+
 class Reading(NamedTuple):
     """One sample of a metrics page."""
 
@@ -108,8 +120,11 @@ class _Answer:
     def __init__(self) -> None:
         self.body: list[bytes] = []
         self.has_length = self.is_complete = False
+        self.started = ""
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == STARTED:
+            self.started = value.decode("latin-1")
         self.has_length = self.has_length or name.lower() in (b"content-length", b"transfer-encoding")
 
     def on_body(self, piece: bytes) -> None:
@@ -119,8 +134,8 @@ class _Answer:
         self.is_complete = True
 
 
-async def fetch(page: Page, address: str) -> str:
-    """The text of the page at one address; raises ScrapeError."""
+async def fetch(page: Page, address: str) -> Fetched:
+    """The page at one address; raises ScrapeError."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await _fetch(page, address)
@@ -130,7 +145,7 @@ async def fetch(page: Page, address: str) -> str:
         raise ScrapeError(str(error) or type(error).__name__) from None
 
 
-async def _fetch(page: Page, address: str) -> str:
+async def _fetch(page: Page, address: str) -> Fetched:
     is_tls = urlsplit(page.url).scheme == "https"
     reader, writer = await asyncio.open_connection(
         address, page.port, ssl=page.tls() if is_tls else None, server_hostname=page.host if is_tls else None
@@ -155,7 +170,7 @@ async def _fetch(page: Page, address: str) -> str:
         raise ScrapeError("the answer was cut off")
     text = KNOWN.masked(b"".join(answer.body)).decode(errors="replace")
     # Without a length nobody knows whether the last line is whole; a number without its end would be another number.
-    return text if answer.has_length else text[: text.rfind("\n") + 1]
+    return Fetched(text if answer.has_length else text[: text.rfind("\n") + 1], answer.started)
 
 
 def is_exposition(text: str) -> bool:

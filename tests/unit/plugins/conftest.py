@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from perfbench_plugins.arguments import Arguments
-from perfbench_plugins.datasets import openqa, random_text
+from perfbench_plugins.datasets import random_text
 from perfbench_plugins.datasets.base import DatasetPluginBase
 from perfbench_plugins.registry import DatasetRegistry
 
+QUESTIONS = Path(__file__).parents[2] / "data" / "openqa.jsonl"
 CHAT_TEMPLATE = """
 {%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
@@ -39,7 +40,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = [
         " ".join(random_text.words()),
         *random_text.words(),
-        *openqa.SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:64],
+        *QUESTIONS.read_text(encoding="utf-8").splitlines(keepends=True)[:64],
     ]
     tokenizer.train_from_iterator(corpus, trainer)
     folder = tmp_path_factory.mktemp("tokenizer")

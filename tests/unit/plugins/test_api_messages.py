@@ -105,7 +105,18 @@ RERANK: list[tuple[Any, Piece]] = [
     ({}, Piece(error=SCORES)),
     ([], Piece(error=SCORES)),
 ]
+OLLAMA: list[tuple[Any, Piece]] = [
+    ({"model": "m", "message": {"role": "assistant", "content": "Hi"}, "done": False}, Piece("Hi")),
+    ({"message": {"content": "", "thinking": "Hm"}, "done": False}, Piece("", "Hm")),
+    ({"message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}, "done": False},
+     Piece('f{"a":1}')),
+    ({"message": {"content": ""}, "done": True, "done_reason": "stop", "eval_count": 2}, Piece("", "", "", True)),
+    ({"response": "Hi", "done": False}, Piece("Hi")),
+    ({"error": "model 'x' not found"}, Piece(error="model 'x' not found")),
+    ({"status": "loading"}, Piece(is_known=False)),
+]  # fmt: skip
 CASES: dict[str, list[tuple[Any, Piece]]] = {
+    "ollama": OLLAMA,
     "openai_responses": RESPONSES,
     "anthropic": ANTHROPIC,
     "dashscope": DASHSCOPE,

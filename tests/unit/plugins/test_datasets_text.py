@@ -1,20 +1,39 @@
 """Datasets of real text: openqa, line_by_line, custom, and the contract that they share."""
 
 import json
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.datasets import questions
 from perfbench_plugins.datasets.base import DatasetError, Item
 
 
-def test_the_sample_of_openqa_works_offline(dataset: Any) -> None:
-    items = list(dataset("openqa"))
-    assert len(items) >= 60
-    assert items[0] == [{"role": "user", "content": "What causes the seasons on Earth?"}]
-    assert any("为什么" in item[0]["content"] for item in items)
+def test_openqa_makes_questions_up_without_a_file(dataset: Any) -> None:
+    texts = [item[0]["content"] for item in islice(dataset("openqa", random_seed=1), 3000)]
+    assert len({*texts}) == len(texts), "no two alike"
+    lengths = sorted(map(len, texts))
+    assert (30 <= lengths[len(texts) // 2] <= 120, lengths[-1] > 600, lengths[0] >= 10) == (True, True, True)
+    assert any("为什么" in text for text in texts)
+    assert sum(text[0].isupper() for text in texts if text.isascii()) == sum(text.isascii() for text in texts)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 16])
+def test_a_seed_gives_the_same_questions_again_and_another_one_others(dataset: Any, seed: int) -> None:
+    first, again, other = (list(islice(dataset("openqa", random_seed=each), 200)) for each in (seed, seed, seed + 1))
+    assert first == again
+    assert not {item[0]["content"] for item in first} & {item[0]["content"] for item in other}
+
+
+def test_every_question_comes_once_before_any_comes_again() -> None:
+    small = questions.Language(["{topic} {setting}?"] * 3, ["a", "b"], ["c", "d", "e", "f"], [])
+    for seed in range(5):
+        step = questions._step(small.size, Random(seed))
+        assert len({number * step % small.size for number in range(small.size)}) == small.size
 
 
 def test_openqa_reads_the_field_question(dataset: Any, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Datasets of conversations."""
 
 import json
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +154,28 @@ def test_a_turn_is_what_evalscope_has() -> None:
         "is_final": False,
         "rid": None,
     }
+
+
+@pytest.mark.parametrize("count_template", [True, False])
+def test_lengths_of_turns_include_the_chat_template_where_they_are_to(
+    dataset: Any, tokenizer_folder: Path, count_template: bool
+) -> None:
+    args = {"first_turn_length": 60, "subsequent_turn_length": 40, "count_template": count_template}
+    plugin = dataset("random_multi_turn", args=args, min_turns=3, max_turns=3, tokenizer_path=str(tokenizer_folder))
+    conversation = next(iter(plugin))
+    tokenizer = plugin.tokenizer
+    said: list[dict[str, str]] = []
+    lengths = []
+    for turn in conversation:
+        said += turn.messages
+        lengths.append(tokenizer.count_messages(said))
+        said.append({"role": "assistant", "content": "a"})
+    added = [
+        lengths[0],
+        *(later - earlier - tokenizer.count("a") for earlier, later in pairwise(lengths)),
+    ]
+    if count_template:
+        assert added == [60, 40, 40]
+    else:
+        assert added[0] == 60 + tokenizer.chat_overhead
+        assert min(added[1:]) > 40

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pytest
 
 from perfbench_plugins.api.openai_api import OpenaiPlugin
@@ -135,3 +136,41 @@ def test_prompts_are_told_apart_by_their_messages_alone() -> None:
     assert -(2**63) <= prompt_id(object()) < 2**63
     first, second = drawn(feed(AsManyAsAsked, number=1), 2)
     assert first.prompt_id == second.prompt_id
+
+
+def text_of(request: PreparedRequest) -> str:
+    return str(orjson.loads(request.body)["messages"][-1]["content"])  # type: ignore[arg-type]  # no conversation
+
+
+def test_the_connection_test_has_a_prompt_of_its_own() -> None:
+    made = feed()
+    test, first = made.test_request(), next(made)
+    assert text_of(test) != text_of(first)
+    assert orjson.loads(test.body)["max_tokens"] == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [1, 3, 16])
+def test_unique_prompts_differ_also_where_the_dataset_repeats_them(count: int) -> None:
+    made = drawn(feed(prompt="Why?", unique=True, random_seed=1), count)
+    assert len({request.prompt_id for request in made}) == len({text_of(request) for request in made}) == count
+    assert all(text_of(request).endswith(" Why?") for request in made)
+    other = drawn(feed(prompt="Why?", unique=True, random_seed=2), count)
+    assert not {text_of(request) for request in made} & {text_of(request) for request in other}
+
+
+def test_a_unique_entry_keeps_its_head_wherever_the_sequence_begins_and_when_it_is_put_back() -> None:
+    made = feed(unique=True)
+    first, second = drawn(made, 2)
+    made.put_back(second)
+    assert text_of(next(made)) == text_of(second)
+    made.start_at(0)
+    assert text_of(next(made)) == text_of(first)
+
+
+def test_an_entry_that_cannot_be_unique_is_refused() -> None:
+    class Odd(DatasetPluginBase):
+        def build_messages(self) -> Iterator[Any]:
+            yield [{"role": "user", "content": None}]
+
+    with pytest.raises(DatasetError, match=r"dataset\.unique: entry 0 cannot be made unique: there is no text"):
+        feed(Odd, unique=True).first()

@@ -243,13 +243,144 @@ def test_a_dataset_that_did_not_end_has_no_passes_and_new_prompts_no_note(result
     assert found.notes == []
 
 
-def test_what_a_server_took_from_its_cache_is_told(results: Store) -> None:
+@pytest.mark.parametrize(
+    ("cached", "state", "hits"),
+    [([0, 0, 0], "cold", 0), ([5, 5, 5], "cold", 0), ([0, 0, 90], "partly_warm", 1), ([99, 98, 50], "warm", 3)],
+)
+def test_what_a_server_had_in_its_cache_is_told_and_hits_are_apart(
+    results: Store, cached: list[int], state: str, hits: int
+) -> None:
+    stage(results, {"concurrency": 1, "requests": 3})
+    for number, count in enumerate(cached):
+        ttft = 0.01 if count >= 50 else 1.0
+        add(results, answer(number * 10.0, ttft=ttft, real_cached_tokens=count), prompt_id=number + 1)
+    (found,) = summed(results)
+    cache = found.prompt_cache
+    assert (cache.state, cache.source, cache.share) == (state, "usage", pytest.approx(sum(cached) / 300))
+    assert (cache.hits, cache.misses, cache.hit_ttft_s.count, cache.miss_ttft_s.count) == (
+        hits,
+        3 - hits,
+        hits,
+        3 - hits,
+    )
+    assert cache.hit_ttft_s.max == (0.01 if hits else None)
+    told = [note for note in found.notes if "in its cache" in note]
+    assert bool(told) == (state != "cold")
+    for note in told:
+        assert f"latencies of a {state.replace('_', ' ')} prefix cache" in note
+        assert "no prompt was sent twice in this run" in note
+
+
+def test_a_cache_that_is_to_be_measured_is_no_reason_to_warn(results: Store) -> None:
+    results.set_run(manifest="spec: {dataset: {measureCache: true}}")
     stage(results, {"concurrency": 1, "requests": 3})
     for number in range(3):
-        add(results, answer(number * 10.0, real_cached_tokens=50))
+        add(results, answer(number * 10.0, real_cached_tokens=90))
     (found,) = summed(results)
-    assert found.prompts is None
-    assert any("the server took 50% of prompt tokens from its cache" in note for note in found.notes)
+    assert (found.prompt_cache.state, found.prompt_cache.is_intended, found.notes) == ("warm", True, [])
+
+
+def test_where_answers_say_nothing_of_a_cache_the_server_s_metrics_do(results: Store) -> None:
+    stage(results, {"concurrency": 1, "requests": 3})
+    for number in range(3):
+        add(results, answer(number * 10.0))
+    results.commit()
+    (unknown,) = summarise(results.db)
+    assert (unknown.prompt_cache.state, unknown.prompt_cache.share) == ("unknown", None)
+    (known,) = summarise(results.db, lambda db, start_s, end_s: {"prefix_cache_hit_ratio": {"value": 0.75}})
+    assert (known.prompt_cache.state, known.prompt_cache.source) == ("warm", "server_metrics")
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "is_told"),
+    [
+        ("tiny", "tiny", False),
+        ("Qwen/Qwen3-8B", "qwen3-8b", False),
+        ("gpt-4o", "gpt-4o-2024-08-06", False),
+        ("llama3", "llama3:latest", False),
+        ("nope", "tiny", True),
+        ("llama3", "llama33", True),
+        ("gpt-4o-mini", "gpt-4o", False),
+    ],
+)
+def test_answers_of_another_model_are_told(results: Store, asked: str, answered: str, is_told: bool) -> None:
+    results.set_run(manifest=f"spec: {{target: {{model: {asked}}}}}")
+    stage(results, {"concurrency": 1, "requests": 3})
+    for number in range(3):
+        add(results, answer(number * 10.0, model=answered))
+    (found,) = summed(results)
+    assert found.answers.models == {answered: 3}
+    assert found.answers.other_model == 3 * is_told
+    assert any(f"3 answers are of model '{answered}', not of '{asked}'" in note for note in found.notes) == is_told
+
+
+@pytest.mark.parametrize(
+    ("asked", "reported", "tokenizer", "cut", "longer"),
+    [
+        (3000, 2048, "", 3, 0),
+        (3000, 2860, "", 0, 0),
+        (3000, 4000, "", 0, 0),  # words: there are more tokens
+        (3000, 4000, "./tokenizer", 0, 3),
+        (3000, 3100, "./tokenizer", 0, 0),
+        (10, 5, "./tokenizer", 0, 0),
+    ],
+)
+def test_prompts_that_a_server_cuts_are_told(
+    results: Store, asked: int, reported: int, tokenizer: str, cut: int, longer: int
+) -> None:
+    results.set_run(manifest=f"spec: {{dataset: {{tokenizerPath: '{tokenizer}'}}}}")
+    stage(results, {"concurrency": 1, "requests": 4})
+    for number in range(3):
+        add(results, answer(number * 10.0, asked_tokens=asked, prompt_tokens=reported))
+    add(results, answer(50.0, prompt_tokens=reported))
+    (found,) = summed(results)
+    assert (found.answers.prompts_cut, found.answers.prompts_longer) == (cut, longer)
+    unit = "tokens" if tokenizer else "words"
+    expected = f"the server has cut 3 of 3 prompts (3,000 {unit} were asked for, {reported:,} reported on average)"
+    assert any(expected in note for note in found.notes) == bool(cut)
+
+
+def test_answers_shorter_than_asked_are_told(results: Store) -> None:
+    results.set_run(manifest="spec: {request: {minTokens: 16}}")
+    stage(results, {"concurrency": 1, "requests": 5})
+    for number, tokens in enumerate((16, 15, 1, 30, 16)):
+        add(results, answer(number * 100.0, tokens))
+    (found,) = summed(results)
+    assert found.answers.too_short == 2
+    assert "2 answers have fewer than 16 tokens (request.minTokens)" in found.notes
+
+
+def test_answers_of_hidden_tokens_are_successes_without_a_first_token(results: Store) -> None:
+    stage(results, {"concurrency": 1, "requests": 5})
+    for number in range(5):
+        hidden: dict[str, Any] = {"first_chunk_latency": None, "no_content": True} if number % 2 else {}
+        add(results, answer(number * 10.0, 1, **hidden))
+    (found,) = summed(results)
+    assert (found.requests.succeeded, found.requests.no_content, found.ttft_s.count) == (5, 2, 3)
+    assert found.output_tokens.count == 5
+    assert any(note.startswith("2 answers have tokens and no content") for note in found.notes)
+
+
+def test_a_gap_is_spread_over_the_tokens_that_came_after_it(results: Store) -> None:
+    """Speculative decoding: three tokens at once, then nothing for a while."""
+    stage(results, {"concurrency": 1, "requests": 2})
+    gaps = {"inter_chunk_latency": [0.0, 0.03, 0.03], "gap_tokens": [1, 3, 2]}
+    add(results, answer(0.0, 7, **gaps))
+    add(results, answer(10.0, 4))
+    (found,) = summed(results)
+    assert (found.itl_s.count, found.token_gap_s.count) == (6, 6)
+    assert found.token_gap_s.mean == pytest.approx(0.01)
+    assert found.token_gap_s.max == pytest.approx(0.015)
+
+
+def test_figures_that_were_counted_here_are_marked(results: Store) -> None:
+    stage(results, {"concurrency": 1, "requests": 3})
+    for number, who in enumerate(("chunks", "usage", "chunks")):
+        add(results, answer(number * 10.0, token_source=who))
+    (found,) = summed(results)
+    assert any(
+        note.startswith("output tokens are counted here: 2 answers as one for each chunk") for note in found.notes
+    )
 
 
 def test_requests_that_were_sent_again_are_counted(results: Store) -> None:

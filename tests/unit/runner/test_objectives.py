@@ -7,7 +7,7 @@ import pytest
 from perfbench_api.sections import Objective
 from perfbench_runner.results.objectives import evaluate, verdict
 from perfbench_runner.results.quantiles import distribution
-from perfbench_runner.results.summary import ClientHealth, Requests, StageSummary, Summary
+from perfbench_runner.results.summary import ClientHealth, PromptCache, Requests, StageSummary, Summary
 
 
 def stage(name: str = "c1", values: list[float] | None = None, failed: int = 0, total: int = 200) -> StageSummary:
@@ -114,3 +114,15 @@ def test_too_little_data_leaves_it_open() -> None:
     found, reasons = verdict(summary([KEPT], [stage(values=[0.1] * 50, total=50)]))
     assert (found, reasons) == ("Inconclusive", ["ttft p99 in stage c1: not enough data"])
     assert verdict(summary([KEPT], [stage(values=[])]))[0] == "Inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("state", "is_intended", "is_told"),
+    [("cold", False, False), ("partly_warm", False, True), ("warm", False, True), ("warm", True, False)],
+)
+def test_a_verdict_of_a_warm_cache_says_so(state: Any, is_intended: bool, is_told: bool) -> None:
+    cache = PromptCache(state=state, source="usage", share=0.6, is_intended=is_intended)
+    cached = stage().model_copy(update={"prompt_cache": cache})
+    found = verdict(summary([{"metric": "ttft", "max": "100ms"}], [cached]))
+    words = f"stage c1 measured a {state.replace('_', ' ')} prefix cache: 60% of prompt tokens were in it"
+    assert found == ("Passed", [words] if is_told else [])

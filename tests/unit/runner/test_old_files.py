@@ -81,6 +81,7 @@ def check(db: sqlite3.Connection) -> None:
         "failed": 1,
         "unfinished": 1,
         "unsent": 0,
+        "no_content": 0,
         "resent": 0,
     }
     assert stage.errors == {"timeout": 1}
@@ -119,6 +120,32 @@ def test_an_old_unfinished_file_becomes_a_new_one(old: Path) -> None:
         check(db)
 
 
+def test_a_file_that_does_not_say_what_was_asked_nor_whose_stamps_they_are_is_read_and_finished(tmp_path: Path) -> None:
+    """As versions wrote it until migration m005."""
+    results = Store(tmp_path)
+    results.db.execute("DROP VIEW result")
+    for name in schema.NEW_IN_6:
+        results.db.execute(f"ALTER TABLE requests DROP COLUMN {name}")
+    results.db.execute("ALTER TABLE gaps DROP COLUMN tokens")
+    results.db.execute("DELETE FROM migration WHERE name = 'm006_stamps_and_what_was_asked'")
+    results.db.execute("CREATE VIEW result AS SELECT * FROM requests")
+    results.set_stage(0, "c1", {"concurrency": 1, "requests": 1})
+    results.db.execute("INSERT INTO requests (success, start_time, completed_time, stage) VALUES (1, 1.0, 2.0, 0)")
+    results.db.execute("INSERT INTO gaps VALUES (1, '[1000,2000]')")
+    results.db.execute("COMMIT")
+    results.db.close()
+    with closing(sqlite3.connect(tmp_path / PARTIAL)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+    with closing(open_results(tmp_path / PARTIAL)) as db:
+        (stage,) = summarise(db)
+        assert (stage.itl_s.count, stage.token_gap_s.count, stage.requests.no_content) == (2, 0, 0)
+        assert db.execute("SELECT stamps, merged_segments FROM requests").fetchall() == [(None, None)]
+    again = Store(tmp_path)
+    assert [row[1] for row in again.db.execute("PRAGMA table_info(result)")] == COLUMNS
+    assert summarise(again.db)[0].itl_s.count == 2
+    again.db.close()
+
+
 def test_a_migration_that_is_cut_off_has_changed_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def m004_narrow_rows(db: sqlite3.Connection) -> None:
         MIGRATIONS[3](db)
@@ -133,24 +160,3 @@ def test_a_migration_that_is_cut_off_has_changed_nothing(old: Path, monkeypatch:
         assert db.execute("SELECT type FROM sqlite_master WHERE name = 'result'").fetchone() == ("table",)
         migrate(db)
         check(db)
-
-
-def test_a_file_from_before_stamps_were_told_is_read_and_can_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = {name: kind for name, kind in schema.NARROW.items() if name not in schema.NEW_IN_M006}
-    with monkeypatch.context() as patch, closing(sqlite3.connect(tmp_path / PARTIAL)) as db:
-        patch.setattr(schema, "NARROW", names)
-        patch.setattr(schema, "COLUMNS", [name for name in COLUMNS if name not in schema.NEW_IN_M006])
-        patch.setattr(schema, "MIGRATIONS", MIGRATIONS[:5])
-        migrate(db)
-        db.execute("INSERT INTO requests (stage, seq) VALUES (0, 7)")
-        db.commit()
-    finished = tmp_path / FILE
-    finished.write_bytes((tmp_path / PARTIAL).read_bytes())
-    with closing(open_results(finished)) as db:
-        assert db.execute("SELECT seq, stamps, merged_segments FROM requests").fetchall() == [(7, None, None)]
-    results = Store(tmp_path)
-    assert [row[1] for row in results.db.execute("PRAGMA table_info(result)")] == COLUMNS
-    assert results.db.execute("SELECT seq, stamps, merged_segments FROM result").fetchall() == [(7, None, None)]
-    results.close()

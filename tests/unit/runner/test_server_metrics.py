@@ -118,7 +118,9 @@ async def test_a_page_is_fetched_with_its_headers_whole_or_in_chunks() -> None:
         return response
 
     async with serving(answer) as url:
-        assert await fetch(Page(f"{url}/metrics?all=1", {"X-Key": "secret"}), "127.0.0.1") == "/metrics?all=1 secret"
+        assert (
+            await fetch(Page(f"{url}/metrics?all=1", {"X-Key": "secret"}), "127.0.0.1")
+        ).text == "/metrics?all=1 secret"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ async def test_a_page_that_is_cut_off_is_not_read_to_a_wrong_number(answer: byte
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     page = Page(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics")
     if text.startswith("a 1"):
-        assert await fetch(page, "127.0.0.1") == text
+        assert (await fetch(page, "127.0.0.1")).text == text
     else:
         with pytest.raises(ScrapeError, match=text):
             await fetch(page, "127.0.0.1")
@@ -270,6 +272,9 @@ def test_gauges_of_replicas_are_added_and_shares_averaged() -> None:
          {"waiting": 4.0, "running": 8.0, "generation_tokens": 99.0}),
         ("llamacpp:requests_processing 1\nllamacpp:requests_deferred 3\nllamacpp:tokens_predicted_total 7\n",
          {"running": 1.0, "waiting": 3.0, "generation_tokens": 7.0}),
+        ("llamacpp:prompt_tokens_total 30\nllamacpp:prompt_tokens_cached_total 10\n",  # the first leaves out the second
+         {"prompt_tokens": 30.0, "prefix_cache_hit_ratio": 0.25}),
+        ("llamacpp:prompt_tokens_total 30\n", {"prompt_tokens": 30.0}),
         ('nv_trt_llm_request_metrics{request_type="active"} 7\nnv_trt_llm_request_metrics{request_type="scheduled"} 5\n'
          'nv_trt_llm_request_metrics{request_type="max"} 64\nnv_inference_pending_request_count{model="m"} 2\n'
          'nv_gpu_utilization{gpu="0"} 0.5\nnv_gpu_utilization{gpu="1"} 1\nnv_gpu_power_usage{gpu="0"} 300\n',
@@ -311,29 +316,60 @@ def gauge(*points: tuple[float, float], source: str = "a") -> list[tuple[float, 
     return [(time_s, source, "vllm:num_requests_running", value) for time_s, value in points]
 
 
-def test_a_counter_is_a_rate_over_exactly_the_window() -> None:
+def test_a_counter_is_the_difference_of_the_readings_that_bracket_the_window() -> None:
     found = server_figures(database(*counter((9, 0), (11, 20), (12, 120), (14, 160))), 10.0, 13.0)
-    assert found["generation_tokens"] == {"increase": 130.0, "per_second": pytest.approx(130 / 3)}
+    assert found["generation_tokens"] == {"increase": 160.0, "per_second": 32.0, "window_s": 5.0}
+
+
+@pytest.mark.parametrize("length_s", [0.01, 0.186, 0.9])
+def test_a_stage_between_two_readings_has_all_of_its_tokens_and_no_gauges(length_s: float) -> None:
+    db = database(*counter((9, 100), (9.99, 100), (10.95, 112), (12, 112)), *gauge((9.99, 0), (10.95, 0)))
+    found = server_figures(db, 10.0, 10.0 + length_s)
+    assert found["generation_tokens"] == {
+        "increase": 12.0,
+        "per_second": pytest.approx(12 / 0.96),
+        "window_s": pytest.approx(0.96),
+    }
+    assert found["running"] == {"mean": None, "min": None, "max": None, "readings": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "step"),
+    [
+        (1_234_570, 1_234_590, 10.0),  # 1.23457e+06 and the next but one
+        (1_234_570, 1_234_900, 0.0),  # rounded, and enough
+        (1_234_571, 1_234_590, 0.0),  # not rounded
+        (12_345_600, 12_346_000, 100.0),
+        (999_990, 999_999, 0.0),
+        (999_990, 1_000_010, 10.0),
+    ],
+)
+def test_a_counter_of_six_digits_is_not_known_where_they_are_too_coarse(first: int, last: int, step: float) -> None:
+    found = server_figures(database(*counter((10, first), (13, last))), 10.0, 13.0)["generation_tokens"]
+    expected: dict[str, float | None] = {"increase": last - first, "per_second": (last - first) / 3, "window_s": 3.0}
+    if step:
+        expected |= {"increase": None, "per_second": None, "rounded_to": step}
+    assert found == pytest.approx(expected)
 
 
 def test_a_server_that_was_started_again_counts_from_zero() -> None:
     found = server_figures(database(*counter((10, 1000), (11, 1100), (12, 50), (13, 150))), 10.0, 13.0)
-    assert found["generation_tokens"] == {"increase": 250.0, "per_second": pytest.approx(250 / 3)}
+    assert found["generation_tokens"] == {"increase": 250.0, "per_second": pytest.approx(250 / 3), "window_s": 3.0}
 
 
 def test_a_counter_that_was_seen_in_a_part_of_the_window_only_is_a_rate_over_that_part() -> None:
     found = server_figures(database(*counter((11, 0), (12, 100))), 10.0, 14.0)
-    assert found["generation_tokens"] == {"increase": 100.0, "per_second": 100.0}
+    assert found["generation_tokens"] == {"increase": 100.0, "per_second": 100.0, "window_s": 1.0}
 
 
 def test_a_gauge_s_mean_is_over_time_and_replicas_are_added_moment_by_moment() -> None:
     db = database(*gauge((10, 2), (11, 2), (14, 2)), *gauge((10, 0), (12, 4), (14, 4), source="b"))
-    assert server_figures(db, 10.0, 14.0)["running"] == {"mean": 5.0, "min": 2.0, "max": 6.0}
+    assert server_figures(db, 10.0, 14.0)["running"] == {"mean": 5.0, "min": 2.0, "max": 6.0, "readings": 4.0}
 
 
 def test_a_server_at_rest_before_and_after_does_not_count() -> None:
     db = database(*gauge((9.9, 0), (10.5, 8), (11.5, 8), (12.1, 0)))
-    assert server_figures(db, 10.0, 12.0)["running"] == {"mean": 8.0, "min": 8.0, "max": 8.0}
+    assert server_figures(db, 10.0, 12.0)["running"] == {"mean": 8.0, "min": 8.0, "max": 8.0, "readings": 2.0}
 
 
 def test_a_replica_that_goes_or_comes_counts_for_as_long_as_it_was_seen() -> None:
@@ -349,6 +385,7 @@ def test_a_replica_that_goes_or_comes_counts_for_as_long_as_it_was_seen() -> Non
 def test_a_server_that_is_started_again_under_a_new_name_does_not_count_twice() -> None:
     before, after = ([(float(time_s), 4.0) for time_s in part] for part in (range(10, 21), range(22, 41)))
     found = server_figures(database(*gauge(*before), *gauge(*after, source="a#2")), 10.0, 40.0)["running"]
+    assert found.pop("readings") == 30.0
     assert found == {"mean": pytest.approx(4.0, abs=0.25), "min": 4.0, "max": 8.0}, "for a moment"
 
 
@@ -356,13 +393,17 @@ def test_replicas_that_follow_each_other_are_one_rate() -> None:
     first = [(float(time_s), 1000.0 * time_s) for time_s in range(10, 41)]
     second = [(float(time_s), 1000.0 * (time_s - 40)) for time_s in range(40, 71)]
     found = server_figures(database(*counter(*first), *counter(*second, source="b")), 10.0, 70.0)
-    assert found["generation_tokens"] == {"increase": 60000.0, "per_second": 1000.0}
+    assert found["generation_tokens"] == {"increase": 60000.0, "per_second": 1000.0, "window_s": 60.0}
 
 
 def test_a_counter_that_appears_in_the_window_began_at_zero() -> None:
     name = "sglang:num_retracted_requests_total"
     rows = [*gauge((10, 1), (11, 1), (12, 1), (13, 1)), (12.0, "a", name, 5.0), (13.0, "a", name, 6.0)]
-    assert server_figures(database(*rows), 10.0, 13.0)["preemptions"] == {"increase": 6.0, "per_second": 3.0}
+    assert server_figures(database(*rows), 10.0, 13.0)["preemptions"] == {
+        "increase": 6.0,
+        "per_second": 3.0,
+        "window_s": 2.0,
+    }
 
 
 @pytest.mark.parametrize("points", [[(11, 5)], [(6, 1), (8, 9)], [(11, float("inf")), (12, float("inf"))]])
@@ -389,8 +430,8 @@ def test_ranks_that_tell_the_same_count_once() -> None:
                 row = (time_s, 0, "a", name, json.dumps({"tp_rank": rank}), value)
                 db.execute("INSERT INTO server_metric VALUES (?, ?, ?, ?, ?, ?)", row)
     found = server_figures(db, 10.0, 14.0)
-    assert found["preemptions"] == {"increase": 8.0, "per_second": 2.0}
-    assert found["running"] == {"mean": 4.0, "min": 0.0, "max": 8.0}
+    assert found["preemptions"] == {"increase": 8.0, "per_second": 2.0, "window_s": 4.0}
+    assert found["running"] == {"mean": 4.0, "min": 0.0, "max": 8.0, "readings": 2.0}
 
 
 def test_servers_that_answer_by_turns_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -398,7 +439,7 @@ def test_servers_that_answer_by_turns_are_left_out_and_told(caplog: pytest.LogCa
     other = counter((10, 0), (20, 50), source="b")
     with caplog.at_level(logging.WARNING):
         found = server_figures(database(*counter(*turns), *gauge((10, 3), (20, 3)), *other), 10.0, 20.0)
-    assert found == {"generation_tokens": {"increase": 50.0, "per_second": 5.0}}
+    assert found == {"generation_tokens": {"increase": 50.0, "per_second": 5.0, "window_s": 10.0}}
     assert "server metrics of a are of several servers by turns" in caplog.text
 
 

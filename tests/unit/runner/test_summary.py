@@ -78,7 +78,7 @@ def test_figures_of_a_stage(results: Store) -> None:
     add(results, 12.0, 12.5, success=False, failure="http_500")
     add(results, 12.0, 12.5, success=False, failure="http_500")
     (stage,) = summed(results)
-    counts = {"total": 5, "succeeded": 2, "failed": 3, "unfinished": 0, "unsent": 0, "resent": 0}
+    counts = {"total": 5, "succeeded": 2, "failed": 3, "unfinished": 0, "unsent": 0, "no_content": 0, "resent": 0}
     assert stage.requests.model_dump() == counts
     assert stage.duration_s == 10.5, "failures are part of the window: else throughput would be too high"
     assert stage.request_throughput_rps == pytest.approx(2 / 10.5)
@@ -139,6 +139,15 @@ def test_cached_share_is_of_requests_that_report_it(results: Store) -> None:
     add(results, 1, 2, prompt_tokens=100, real_cached_tokens=0)
     add(results, 1, 2, prompt_tokens=500)
     assert summed(results)[0].cached_prompt_share == 0.25
+
+
+def test_a_server_that_says_nothing_of_what_it_had_not_cached_had_not_cached_it(results: Store) -> None:
+    """As vLLM does it."""
+    results.set_stage(0, "c1", {})
+    add(results, 1, 2, prompt_tokens=100, real_cached_tokens=80)
+    for _ in range(3):
+        add(results, 1, 2, prompt_tokens=100)
+    assert summed(results)[0].cached_prompt_share == 0.2
 
 
 def test_a_rate_that_was_not_kept_is_told(results: Store) -> None:

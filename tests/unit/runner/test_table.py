@@ -201,3 +201,47 @@ def test_tables_that_nobody_reads_are_no_failure(pipe: Reader, monkeypatch: pyte
     pipe.go()
     show_summary(console(), Summary(name="llama", verdict=None, stages=[stage("c8")]))
     print("results", flush=True)
+
+
+# What figures are figures of
+
+
+def cache(state: str, **fields: Any) -> dict[str, Any]:
+    some = {"count": 1, "mean": 0.1, "p50": 0.1}
+    given = {"source": "usage", "share": 0.6, "hits": 3, "misses": 2, "hit_ttft_s": some, "miss_ttft_s": some} | fields
+    return {"state": state, **given}
+
+
+def with_cache(name: str, **fields: Any) -> StageSummary:
+    data = stage(name).model_dump() | {"ttft_s": {"count": 5, "mean": 0.1, "p50": 0.1}}
+    return StageSummary.model_validate(data | {"prompt_cache": cache(**fields)})
+
+
+def test_a_warm_cache_is_in_the_name_of_the_ttft_and_its_share_beside_the_throughput(shown: Callable[..., str]) -> None:
+    text = shown(with_cache("c8", state="warm"), with_cache("c9", state="cold", share=0.01))
+    lines = text.splitlines()
+    assert any("cached" in line and "input tok/s" in line for line in lines)
+    assert any(line.strip("│ ").startswith("c8") and "60%" in line for line in lines)
+    assert any(line.strip("│ ").startswith("c9") and "1%" in line for line in lines)
+    assert "TTFT, cache warm" in text
+    assert "of 3 hits" in text
+    assert "of 2 misses" in text
+
+
+def test_without_a_word_of_a_cache_there_is_no_column(shown: Callable[..., str]) -> None:
+    text = shown(stage("c8"), with_cache("c9", state="unknown", share=None, source="none"))
+    assert "cached" not in text
+    assert "TTFT, cache" not in text
+
+
+@pytest.mark.parametrize(
+    ("sources", "mark"),
+    [({"usage": 5}, ""), ({"chunks": 5}, " (chunks)"), ({"tokenizer": 2, "usage": 3}, " (tokenizer)")],
+)
+def test_figures_of_tokens_are_marked_by_who_counted_them(
+    shown: Callable[..., str], sources: dict[str, int], mark: str
+) -> None:
+    data = stage("c8").model_dump() | {"token_sources": sources, "tpot_s": {"count": 5, "mean": 0.1}}
+    text = shown(StageSummary.model_validate(data))
+    assert f"1.0{mark} " in text
+    assert f"TPOT{mark} " in text

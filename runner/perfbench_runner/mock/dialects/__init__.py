@@ -2,6 +2,7 @@
 
 from perfbench_runner.mock.dialects.anthropic import Anthropic
 from perfbench_runner.mock.dialects.dashscope import DashScope
+from perfbench_runner.mock.dialects.ollama import Ollama
 from perfbench_runner.mock.dialects.openai_chat import OpenAIChat
 from perfbench_runner.mock.dialects.openai_completions import OpenAICompletions
 from perfbench_runner.mock.dialects.openai_embeddings import OpenAIEmbeddings
@@ -19,6 +20,7 @@ DIALECTS: tuple[Dialect, ...] = (
     Anthropic(),
     DashScope(),
     TGI(),
+    Ollama(),
 )
 
 BY_PATH: dict[str, Dialect] = {path: dialect for dialect in DIALECTS for path in dialect.paths}

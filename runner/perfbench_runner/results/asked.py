@@ -1,0 +1,33 @@
+"""What the manifest asked of the server, as far as figures must know it."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import yaml
+
+
+class Asked(NamedTuple):
+    """What each request asked for."""
+
+    choices: int = 1
+    """Answers (`n`)."""
+    min_tokens: int = 0
+    """Shortest answer; 0 if none was asked for."""
+    model: str = ""
+    has_tokenizer: bool = False
+    """Whether prompts were counted in tokens here; else in words."""
+    measures_cache: bool = False
+    """Whether prompts are meant to be in the server's prefix cache."""
+
+
+def asked_of(facts: Mapping[str, str]) -> Asked:
+    """As the manifest in a results file has it; files of old versions may have none."""
+    spec = (yaml.safe_load(facts.get("manifest", "")) or {}).get("spec", {})
+    target, dataset, request = (spec.get(name) or {} for name in ("target", "dataset", "request"))
+    return Asked(
+        choices=int(request.get("nChoices") or 1),
+        min_tokens=int(request.get("minTokens") or 0),
+        model=str(target.get("model") or ""),
+        has_tokenizer=bool(dataset.get("tokenizerPath")),
+        measures_cache=bool(dataset.get("measureCache")),
+    )
