@@ -78,6 +78,8 @@ class Outcome(BaseModel):
     """One sentence for people, with what to do."""
     verdict: Verdict | None = None
     """None without objectives."""
+    verdict_reasons: list[str] = []
+    """Why the verdict is not Passed: which objective was missed, with value and bound, or what leaves it open."""
     client: ClientState | None = None
     client_reasons: list[str] = []
     stages: list[dict[str, Any]] = []
@@ -108,13 +110,15 @@ class Outcome(BaseModel):
                 return data
             if len(outcome.client_reasons) > 1:
                 outcome.client_reasons.pop()
+            elif len(outcome.verdict_reasons) > 1:
+                outcome.verdict_reasons.pop()
             elif len(outcome.message) > 300 or (outcome.message and not outcome.stages):
                 outcome.message = outcome.message[: len(outcome.message) // 2]
             elif outcome.stages:
                 outcome.stages.pop()
                 outcome.stages_omitted += 1
-            elif outcome.client_reasons:
-                outcome.client_reasons.pop()
+            elif outcome.client_reasons or outcome.verdict_reasons:
+                (outcome.client_reasons or outcome.verdict_reasons).pop()
             else:
                 raise ValueError("an outcome without stages, reasons and message does not fit a termination message")
 

@@ -39,7 +39,7 @@ class Spec(Section):
     """Plugins of your own to load."""
     cancel: bool = False
     """End the run now; what was measured is kept."""
-    ttl_seconds_after_finished: int | None = Field(None, ge=0)
+    ttl_seconds_after_finished: int | None = Field(None, ge=0, le=2**31 - 1)
     """Delete the PerfBenchmark this long after its end; its results stay."""
 
     @model_validator(mode="after")

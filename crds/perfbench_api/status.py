@@ -14,20 +14,24 @@ BenchmarkPhase = Literal["Pending", "Waiting", "Running", "Succeeded", "Failed",
 BENCHMARK_PHASES: tuple[BenchmarkPhase, ...] = get_args(BenchmarkPhase)
 FINAL: tuple[BenchmarkPhase, ...] = ("Succeeded", "Failed", "Cancelled")
 """Phases that never change again."""
-ConditionType = Literal["TargetReady", "Running", "ResultsStored", "Complete", "Failed"]
+ConditionType = Literal["TargetReady", "Running", "ResultsStored", "ObjectivesMet", "Finished", "Complete", "Failed"]
+CONDITIONS: tuple[ConditionType, ...] = get_args(ConditionType)
+"""The operator's own conditions, in the order in which they are shown; others may add theirs."""
+REASON = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+REASON_LENGTH, MESSAGE_LENGTH, MAX_CONDITIONS = 128, 2048, 32
 Time = Annotated[str, Schema({"type": "string", "format": "date-time"})]
 
 
 class Condition(Section):
     """One condition of the benchmark, as in every Kubernetes resource."""
 
-    type: ConditionType
-    """TargetReady, Running, ResultsStored, Complete or Failed."""
+    type: str = Field(min_length=1, max_length=316)
+    """TargetReady, Running, ResultsStored, ObjectivesMet, Finished, Complete, Failed, or another program's."""
     status: Literal["True", "False", "Unknown"]
     """Whether the condition holds."""
-    reason: str = Field(min_length=1, max_length=128)
+    reason: str = Field(min_length=1, max_length=REASON_LENGTH)
     """Why, as a CamelCase reason."""
-    message: str = Field("", max_length=2048)
+    message: str = Field("", max_length=MESSAGE_LENGTH)
     """Why, and what to do."""
     last_transition_time: Time
     """Since when it has had this status."""
@@ -115,10 +119,14 @@ class Status(Section):
     """Pending, Waiting (for the target), Running, Succeeded, Failed or Cancelled."""
     observed_generation: int = 0
     """Generation of the spec that this status refers to."""
-    message: str = Field("", max_length=2048)
+    message: str = Field("", max_length=MESSAGE_LENGTH)
     """One sentence: what it is doing, or why it cannot, and what to do."""
     verdict: Verdict | None = None
     """Whether the objectives were met: Passed, Failed or Inconclusive; absent without objectives."""
+    verdict_reason: str | None = Field(None, max_length=MESSAGE_LENGTH)
+    """Why it is not Passed: the objectives that were missed, with value and bound, or what leaves the verdict open."""
+    model: str | None = Field(None, max_length=256)
+    """The model that is measured; mock for the bundled one."""
     start_time: Time | None = None
     """When its Job was created."""
     completion_time: Time | None = None
@@ -126,7 +134,8 @@ class Status(Section):
     conditions: Annotated[
         list[Condition],
         Field(
-            max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+            max_length=MAX_CONDITIONS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = []
     """The conditions, for `kubectl wait`."""

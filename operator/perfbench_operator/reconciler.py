@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.status import FINAL, Status
@@ -20,9 +20,11 @@ from perfbench_operator.objects.claim import claim_name
 from perfbench_operator.objects.identity import UID_LABEL, Identity
 from perfbench_operator.settings import Settings
 from perfbench_operator.status.compute import Observed, compute, invalid
-from perfbench_operator.status.draft import is_final, previous_status
+from perfbench_operator.status.draft import is_final, previous_status, with_other_conditions
 from perfbench_operator.status.pods import is_running, is_true, outcome_of, terminated
 
+LONGEST_WAIT_S = 86400.0
+"""How long a benchmark is left alone at most: timers do not take any number of seconds."""
 logger = logging.getLogger(__name__)
 
 
@@ -131,9 +133,9 @@ class Reconciler:
         ended = body["status"].get("completionTime")
         if ttl_s is None or not ended:
             return None
-        left = datetime.fromisoformat(ended) + timedelta(seconds=ttl_s) - self.clock()
-        if left.total_seconds() > 0:
-            return left.total_seconds() + 0.5
+        left_s = float(ttl_s) - (self.clock() - datetime.fromisoformat(ended)).total_seconds()
+        if left_s > 0:
+            return min(left_s + 0.5, LONGEST_WAIT_S)
         with contextlib.suppress(NotFoundError, ConflictError):
             await self.cluster.delete_benchmark(body)
         return None
@@ -151,7 +153,7 @@ class Reconciler:
 
     async def _write(self, body: Resource, status: Status) -> None:
         old = body.get("status") or {}
-        new = status.dump()
+        new = with_other_conditions(old, status.dump())
         patch = merge_patch(old, new)
         if not patch:
             return

@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from perfbench_api.outcome import Outcome, Progress
-from perfbench_api.status import ClientStatus, ResultsStatus, RunnerPod, RunProgress, Status
+from perfbench_api.outcome import Outcome, Progress, Verdict
+from perfbench_api.status import MESSAGE_LENGTH, ClientStatus, ResultsStatus, RunnerPod, RunProgress, Status
 from perfbench_operator.kube import Data
 from perfbench_operator.objects.layout import RESULTS
 from perfbench_operator.status import troubles
 from perfbench_operator.status.draft import Draft
 from perfbench_operator.status.figures import cleaned, final_figures, live_figures, run_progress
-from perfbench_operator.status.pods import is_running, is_true, outcome_of, terminated
+from perfbench_operator.status.pods import ended_at, is_running, is_true, outcome_of, terminated
 from perfbench_operator.status.troubles import Trouble
 
 _LOADING = ("warmup", "running", "storing", "done")
 """Phases of a runner whose target has answered."""
 _BINDING_S = 8.0
 """How long a provisioner usually takes to bind a new claim."""
+_RUNNERS = 32
+"""How many pods the status names."""
 _REASONS = (8, 300)
 """How many reasons of the client's state are kept, and how many characters of each."""
 
@@ -70,15 +72,22 @@ def compute(observed: Observed) -> Status:
         _without_job(draft, observed)
         return draft.status
     status = draft.status
+    status.model = _model(observed.body)
     status.job = observed.job["metadata"]["name"]
     status.start_time = status.start_time or observed.job["metadata"].get("creationTimestamp") or draft.now
-    if observed.pods:
-        status.runners = [_runner(pod, observed.is_cancelled) for pod in observed.pods]
+    status.runners = _runners(status.runners or [], observed)
     if _is_over(observed):
         _finish(draft, observed)
     else:
         _under_way(draft, observed)
     return status
+
+
+def _model(body: Data) -> str | None:
+    """The model that is measured, as a column shows it."""
+    target = body["spec"].get("target") or {}
+    model = target.get("model") or ("mock" if target.get("mock") is not None else None)
+    return None if model is None else str(model)[:256]
 
 
 def _without_job(draft: Draft, observed: Observed) -> None:
@@ -156,13 +165,32 @@ def _doing(progress: Progress) -> str:
     return texts.get(progress.phase, stage)
 
 
+def _runners(known: Sequence[RunnerPod], observed: Observed) -> list[RunnerPod] | None:
+    """The pods, the newest last; those that are gone stay, as they were last seen."""
+    seen = [_runner(pod, observed.is_cancelled) for pod in observed.pods]
+    names = {runner.name for runner in seen}
+    gone = [
+        runner.model_copy(update={"phase": "Unknown", "reason": runner.reason or "PodGone"} if _is_open(runner) else {})
+        for runner in known
+        if runner.name not in names
+    ]
+    return [*gone, *seen][-_RUNNERS:] or None
+
+
+def _is_open(runner: RunnerPod) -> bool:
+    return runner.phase not in ("Succeeded", "Failed")
+
+
 def _runner(pod: Data, is_cancelled: bool) -> RunnerPod:
-    status = pod.get("status", {})
-    reason = status.get("reason") or terminated(pod).get("reason")
+    status, ended = pod.get("status", {}), terminated(pod)
+    reason = status.get("reason") or ended.get("reason")
+    phase = status.get("phase", "Pending")
+    if ended and phase == "Running":  # the kubelet reports the end of a container before that of its pod
+        phase = "Succeeded" if ended.get("exitCode") == 0 else "Failed"
     return RunnerPod(
         name=pod["metadata"]["name"],
         node=pod["spec"].get("nodeName"),
-        phase=status.get("phase", "Pending"),
+        phase=phase,
         # A cancelled runner is ended by a deadline that the operator sets on its pod; the user did not set it.
         reason="Cancelled" if is_cancelled and reason == "DeadlineExceeded" else reason,
     )
@@ -186,6 +214,7 @@ def _is_over(observed: Observed) -> bool:
 def _finish(draft: Draft, observed: Observed) -> None:
     pod = observed.pod
     outcome = outcome_of(pod) if pod is not None else None
+    draft.status.completion_time = draft.status.completion_time or ended_at(observed.job or {}, observed.pods)
     if outcome:
         _record(draft, outcome, observed.claim)
     if outcome and outcome.outcome == "succeeded":
@@ -219,7 +248,7 @@ def _cause(observed: Observed, outcome: Outcome | None) -> Trouble:
 def _record(draft: Draft, outcome: Outcome, claim: str) -> None:
     """Copy the runner's outcome into the status."""
     status = draft.status
-    status.verdict = outcome.verdict
+    _judge(draft, outcome)
     status.summary = [cleaned(stage) for stage in outcome.stages] or None
     status.stages_omitted = outcome.stages_omitted or None
     if outcome.client:
@@ -238,6 +267,23 @@ def _record(draft: Draft, outcome: Outcome, claim: str) -> None:
         )
 
 
+_JUDGED: dict[Verdict, tuple[bool | None, str]] = {
+    "Passed": (True, "ObjectivesMet"),
+    "Failed": (False, "ObjectiveMissed"),
+    "Inconclusive": (None, "Inconclusive"),
+}
+
+
+def _judge(draft: Draft, outcome: Outcome) -> None:
+    """The verdict and its reason."""
+    if outcome.verdict is None:
+        return
+    status, (state, reason) = draft.status, _JUDGED[outcome.verdict]
+    status.verdict = outcome.verdict
+    status.verdict_reason = "; ".join(outcome.verdict_reasons)[:MESSAGE_LENGTH] or None
+    draft.set_condition("ObjectivesMet", state, reason, status.verdict_reason or "")
+
+
 def _show_last_stage(status: Status, summary: Sequence[Data]) -> None:
     """Name and figures of the last stage: the columns show both, so both come from the same stage."""
     last = summary[-1]
@@ -248,7 +294,8 @@ def _show_last_stage(status: Status, summary: Sequence[Data]) -> None:
 
 def _complete(draft: Draft, outcome: Outcome) -> None:
     status = draft.status
-    draft.set_phase("Succeeded", (outcome.message or "the run is complete") + _omitted(outcome))
+    why = f"; verdict {status.verdict}: {status.verdict_reason}" if status.verdict_reason else ""
+    draft.set_phase("Succeeded", (outcome.message or "the run is complete") + why + _omitted(outcome))
     progress = status.progress or RunProgress()
     status.progress = progress.model_copy(update={"percent": 100, "done": "100%", "eta": None})
     draft.set_condition("TargetReady", True, "TargetAnswers", "")
@@ -284,6 +331,9 @@ def _end(draft: Draft, reason: str) -> None:
     status = draft.status
     status.completion_time = status.completion_time or draft.now
     draft.set_condition("Running", False, reason, "")
+    draft.set_condition("Finished", True, reason, status.message)
+    if status.verdict is None:
+        draft.set_condition("ObjectivesMet", None, reason if draft.has_objectives else "NoObjectives", "")
     if status.progress:
         status.progress.eta = None
     if status.live:

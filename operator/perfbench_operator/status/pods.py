@@ -1,6 +1,7 @@
 """Reading a runner's pod and its Job: container state, conditions, termination message. Pure."""
 
 import json
+from collections.abc import Sequence
 
 from perfbench_api.outcome import Outcome
 from perfbench_operator.kube import Data
@@ -31,6 +32,13 @@ def waiting(pod: Data) -> Data:
 def terminated(pod: Data) -> Data:
     """How the runner's container ended; empty if it has not."""
     return _state(pod).get("terminated") or {}
+
+
+def ended_at(job: Data, pods: Sequence[Data]) -> str | None:
+    """When the run ended: when its last container did, else when its Job did; None if neither says."""
+    finished = [str(terminated(pod).get("finishedAt") or "") for pod in pods]
+    conditions = [condition(job, kind) for kind in ("Complete", "Failed") if is_true(job, kind)]
+    return max(finished, default="") or next((one.get("lastTransitionTime") for one in conditions), None)
 
 
 def outcome_of(pod: Data) -> Outcome | None:

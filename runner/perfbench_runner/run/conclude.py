@@ -47,6 +47,7 @@ class Finished:
             reason=self.end.reason,
             message=self.end.message,
             verdict=summary.verdict,
+            verdict_reasons=summary.verdict_reasons[:5],
             client=summary.client.state,
             client_reasons=summary.client.reasons[:5],
             stages=[compact(stage) for stage in summary.stages],

@@ -29,12 +29,13 @@ def body(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = Non
     }
 
 
-def job(*conditions: str, suspend: bool = False, reason: str = "") -> dict[str, Any]:
+def job(*conditions: str, suspend: bool = False, reason: str = "", at: str | None = None) -> dict[str, Any]:
     """A Job with conditions that are true."""
+    since = {"lastTransitionTime": at} if at else {}
     return {
         "metadata": {"name": "chat-0a1b2c3d", "namespace": "models", "uid": "j", "creationTimestamp": EARLIER},
         "spec": {"suspend": suspend},
-        "status": {"conditions": [{"type": kind, "status": "True", "reason": reason} for kind in conditions]},
+        "status": {"conditions": [{"type": kind, "status": "True", "reason": reason, **since} for kind in conditions]},
     }
 
 
@@ -53,13 +54,12 @@ def running() -> dict[str, Any]:
     return pod({"running": {}}, phase="Running")
 
 
-def ended(text: str = "", code: int = 1, why: str = "Error", **status: Any) -> dict[str, Any]:
+def ended(
+    text: str = "", code: int = 1, why: str = "Error", *, at: str | None = None, phase: str = "", **status: Any
+) -> dict[str, Any]:
     """A pod whose runner has ended."""
-    return pod(
-        {"terminated": {"exitCode": code, "reason": why, "message": text}},
-        phase="Succeeded" if code == 0 else "Failed",
-        **status,
-    )
+    state = {"exitCode": code, "reason": why, "message": text, **({"finishedAt": at} if at else {})}
+    return pod({"terminated": state}, phase=phase or ("Succeeded" if code == 0 else "Failed"), **status)
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:

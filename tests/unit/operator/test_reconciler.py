@@ -10,7 +10,7 @@ from bodies import NOW, body, ended, running
 from perfbench_api.outcome import Outcome, Progress
 from perfbench_operator.cluster import ConflictError, NotFoundError, RefusedError
 from perfbench_operator.objects.identity import Identity
-from perfbench_operator.reconciler import Reconciler
+from perfbench_operator.reconciler import LONGEST_WAIT_S, Reconciler
 from perfbench_operator.settings import Settings
 
 Data = dict[str, Any]
@@ -244,6 +244,24 @@ async def test_ttl_counts_from_the_end() -> None:
     assert cluster.body
     assert await reconcile(cluster, datetime(2026, 11, 24, 12, 1, 1, tzinfo=UTC)) is None
     assert not cluster.body
+
+
+@pytest.mark.parametrize("ttl_s", [10**8, 99999999999999, 2**63 - 1])
+async def test_a_ttl_of_any_length_waits(ttl_s: int) -> None:
+    status = {"phase": "Succeeded", "completionTime": "2026-11-24T12:00:00Z"}
+    cluster = Memory(body({"ttlSecondsAfterFinished": ttl_s}, status))
+    assert await reconcile(cluster) == LONGEST_WAIT_S
+    assert cluster.body
+
+
+async def test_a_damaged_status_does_not_make_a_second_job() -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    cluster.body["status"] |= {"phase": "Unheard", "live": {"requests": "many"}}
+    cluster.objects = {key: item for key, item in cluster.objects.items() if key[0] != "Job"}
+    for _ in range(3):
+        await reconcile(cluster)
+    assert cluster.created.count("Job") == 1
 
 
 async def test_benchmark_that_is_gone_needs_nothing() -> None:

@@ -8,9 +8,10 @@ from bodies import EARLIER, NOW, body, ended, event, job, observed, pod, running
 
 from perfbench_api.outcome import Outcome, Progress, StoredResults
 from perfbench_api.status import Status
+from perfbench_operator.events import phase_event
 from perfbench_operator.kube import merge_patch, timestamp
 from perfbench_operator.status.compute import Observed, compute, invalid
-from perfbench_operator.status.draft import previous_status
+from perfbench_operator.status.draft import previous_status, with_other_conditions
 from perfbench_operator.status.troubles import Trouble
 
 STORED = StoredResults(path="/results/models/chat/0a1b/benchmark.db", bytes=4096, sha256="ab", rows=80)
@@ -180,6 +181,7 @@ def test_over(observation: Observed, phase: str, reason: str) -> None:
     facts = conditions(status)
     assert facts["Complete"] == ("True" if phase == "Succeeded" else "False", reason)
     assert facts["Failed"][0] == ("True" if phase == "Failed" else "False")
+    assert facts["Finished"] == ("True", reason)
     assert facts["Running"] == ("False", reason)
     assert status.completion_time == timestamp(observation.now)
 
@@ -326,8 +328,105 @@ def test_log_of_a_crash_gives_one_line_at_most() -> None:
     assert len(status.message) < 600
 
 
-def test_a_status_that_cannot_be_read_starts_empty() -> None:
-    assert previous_status(body(status={"phase": "Unheard", "old": 1})) == Status()
+READY = {"type": "TargetReady", "status": "True", "reason": "TargetAnswers", "lastTransitionTime": EARLIER}
+
+
+def test_of_a_status_that_cannot_be_read_what_can_be_read_is_kept() -> None:
+    conditions = [READY, {"type": "Running", "status": "Perhaps"}, "Complete"]
+    damaged = {"phase": "Unheard", "old": 1, "startTime": EARLIER, "job": "chat-0a1b2c3d", "conditions": conditions}
+    found = previous_status(body(status=damaged))
+    assert (found.phase, found.start_time, found.job) == ("Pending", EARLIER, "chat-0a1b2c3d")
+    assert [condition.type for condition in found.conditions] == ["TargetReady"]
+
+
+@pytest.mark.parametrize("status", ["Succeeded", [1], {"conditions": {"a": 1}}, {"conditions": None}])
+def test_nothing_in_a_status_stops_the_operator(status: Any) -> None:
+    assert previous_status({**body(), "status": status}).phase == "Pending"
+
+
+def test_conditions_of_others_are_kept() -> None:
+    theirs = {"type": "example.com/Approved", "status": "True", "reason": "", "x": 1}
+    old = body(status={"conditions": [theirs, READY]})
+    new = with_other_conditions(old["status"], compute(observed(body=old, pods=[running()])).dump())
+    assert theirs in new["conditions"]
+    assert [item["type"] for item in new["conditions"]].count("TargetReady") == 1
+    many = {"conditions": [{**theirs, "type": f"T{number}"} for number in range(64)]}
+    assert len(with_other_conditions(many, new)["conditions"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [("x" * 200, "x" * 128), ("Too many: failures", "Toomany:failures"), ("429", "Unknown"), ("ü", "Unknown")],
+)
+def test_a_reason_is_one_that_kubernetes_takes(given: str, reason: str) -> None:
+    status = compute(observed(pods=[ended(message("failed", reason=given))]))
+    assert conditions(status)["Failed"] == ("True", reason)
+
+
+MISSED = "ttft p99 is 0.61 in stage c8, not <= 0.5"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "condition"),
+    [
+        ("Passed", ("True", "ObjectivesMet")),
+        ("Failed", ("False", "ObjectiveMissed")),
+        ("Inconclusive", ("Unknown", "Inconclusive")),
+        (None, ("Unknown", "NoObjectives")),
+    ],
+)
+def test_the_verdict_and_its_reason_are_told(verdict: str | None, condition: tuple[str, str]) -> None:
+    is_open = verdict in ("Failed", "Inconclusive")
+    text = message(verdict=verdict, verdict_reasons=[MISSED, "and another"] if is_open else [])
+    found = compute(observed(pods=[ended(text, 0)]))
+    assert conditions(found)["ObjectivesMet"] == condition
+    assert found.verdict == verdict
+    assert (MISSED in found.message) == is_open
+    assert found.verdict_reason == (f"{MISSED}; and another" if is_open else None)
+    told = phase_event(body(), {}, found.dump(), NOW)
+    assert told is not None
+    assert (MISSED in told["message"]) == is_open
+
+
+def test_objectives_of_a_run_that_failed_are_not_known() -> None:
+    spec = body({"objectives": [{"metric": "ttft"}]})
+    found = compute(observed(body=spec, job=FAILED, pods=[ended(code=137)]))
+    assert conditions(found)["ObjectivesMet"] == ("Unknown", "RunnerKilled")
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "ended_at"),
+    [
+        (job("Complete"), [ended(message(), 0, at="2026-11-24T11:59:50Z")], "2026-11-24T11:59:50Z"),
+        (job("Failed", at="2026-11-24T11:58:00Z"), [], "2026-11-24T11:58:00Z"),
+        (job("Failed"), [ended(code=137)], "2026-11-24T12:00:00Z"),
+    ],
+    ids=["when the container ended", "when the Job ended", "now, as nothing says when"],
+)
+def test_the_completion_time_is_when_the_run_ended(job: Any, pods: list[Any], ended_at: str) -> None:
+    assert compute(observed(job=job, pods=pods)).completion_time == ended_at
+
+
+@pytest.mark.parametrize(
+    ("pods", "phase"),
+    [
+        ([ended(message(), 0, phase="Running")], "Succeeded"),
+        ([ended(code=137, phase="Running")], "Failed"),
+        ([], "Unknown"),
+    ],
+)
+def test_no_runner_of_a_finished_run_is_shown_as_running(pods: list[Any], phase: str) -> None:
+    known = {"runners": [{"name": "chat-0a1b2c3d-x", "phase": "Running"}]}
+    status = compute(observed(body=body(status=known), job=job("Failed"), pods=pods))
+    assert [runner.phase for runner in status.runners or []] == [phase]
+
+
+@pytest.mark.parametrize(
+    ("target", "model"),
+    [({"url": "http://a", "model": "llama"}, "llama"), ({"mock": {}}, "mock"), ({"url": "http://a"}, None)],
+)
+def test_the_model_is_shown(target: dict[str, Any], model: str | None) -> None:
+    assert compute(observed(body=body({"target": target}))).model == model
 
 
 @pytest.mark.parametrize(
