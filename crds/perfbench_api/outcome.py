@@ -97,6 +97,11 @@ class Outcome(BaseModel):
             return data | {"stages": [_nested(dict(zip(names, row, strict=False))) for row in data.get("stages", ())]}
         return data
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a termination message has no space for all of it."""
+        return len(_json(self.model_dump(mode="json", exclude_none=True))) > TERMINATION_BYTES
+
     def message_bytes(self) -> bytes:
         """The outcome as JSON that fits a termination message.
 

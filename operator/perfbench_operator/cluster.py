@@ -6,18 +6,19 @@ RIGHTS lists the calls to Kubernetes; a test ensures that the chart's RBAC grant
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from kubernetes.aio import client, config
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from perfbench_api import GROUP, PLURAL, VERSION
-from perfbench_api.outcome import Progress
+from perfbench_api.outcome import Outcome, Progress
 from perfbench_operator.kube import Data, Resource
 from perfbench_operator.objects.identity import SELECTOR, UID_LABEL, Identity
 from perfbench_operator.objects.layout import PORT
 
+M = TypeVar("M", bound=BaseModel)
 RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
     (GROUP, PLURAL): ("delete", "get", "list", "watch"),
     (GROUP, f"{PLURAL}/status"): ("patch",),
@@ -32,7 +33,8 @@ REQUEST_S = 15.0
 """Timeout of a request to the API server."""
 PROGRESS_S = 2.0
 """Timeout of asking a runner for its progress: a slow runner must not delay other benchmarks."""
-_PROGRESS_BYTES = 64 * 1024
+_ANSWER_BYTES = 4 * 1024 * 1024
+"""Longest answer of a runner that is read: pods may be anything."""
 _MERGE = "application/merge-patch+json"
 
 
@@ -139,14 +141,21 @@ class Cluster:
 
     async def progress(self, pod: Data) -> Progress | None:
         """A runner's progress; None if it does not answer promptly."""
+        return await self._ask(pod, "/progress", Progress)
+
+    async def outcome(self, pod: Data) -> Outcome | None:
+        """A finished runner's whole outcome, of which its termination message may have only a part; None as above."""
+        return await self._ask(pod, "/outcome", Outcome)
+
+    async def _ask(self, pod: Data, path: str, kind: type[M]) -> M | None:
         address = pod.get("status", {}).get("podIP")
         if not address:
             return None
         host = f"[{address}]" if ":" in address else address
         try:
-            async with self._runners.get(f"http://{host}:{PORT}/progress", allow_redirects=False) as response:
+            async with self._runners.get(f"http://{host}:{PORT}{path}", allow_redirects=False) as response:
                 response.raise_for_status()
-                return Progress.model_validate_json(await response.content.read(_PROGRESS_BYTES))
+                return kind.model_validate_json(await _read(response.content))
         except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
             return None
 
@@ -189,6 +198,14 @@ _COLLECTIONS = {
 def _benchmarks(namespace: str | None, name: str = "") -> str:
     inside = f"namespaces/{namespace}/" if namespace else ""
     return f"/apis/{GROUP}/{VERSION}/{inside}{PLURAL}" + (f"/{name}" if name else "")
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """An answer, up to a length: what is longer is cut, and so no valid JSON any more."""
+    data = b""
+    while len(data) < _ANSWER_BYTES and (part := await content.read(_ANSWER_BYTES - len(data))):
+        data += part
+    return data
 
 
 def _raise(status: int, what: str, data: bytes) -> None:

@@ -85,13 +85,16 @@ class Reconciler:
         pods = await self._pods(identity) if job else []
         pod = pods[-1] if pods else None
         runs = pod is not None and is_running(pod)
+        progress = await self.cluster.progress(pod) if pod is not None and runs else None
+        is_done = pod is not None and progress is not None and progress.phase == "done"
         return Observed(
             body=body,
             now=self.clock(),
             job=job,
             pods=pods,
             events=[] if job is None or runs else await self._events(identity, job, pod),
-            progress=await self.cluster.progress(pod) if pod is not None and runs else None,
+            progress=progress,
+            outcome=await self.cluster.outcome(pod) if pod is not None and is_done else None,
             claim=claim_name(benchmark, identity),
             blocked=blocked,
             start_timeout_s=self.settings.start_timeout_s,

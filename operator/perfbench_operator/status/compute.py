@@ -13,7 +13,7 @@ from perfbench_operator.kube import Data
 from perfbench_operator.objects.layout import RESULTS
 from perfbench_operator.status import troubles
 from perfbench_operator.status.draft import Draft
-from perfbench_operator.status.figures import cleaned, final_figures, live_figures, run_progress
+from perfbench_operator.status.figures import final_figures, live_figures, run_progress, stages_of
 from perfbench_operator.status.pods import ended_at, is_running, is_true, outcome_of, terminated
 from perfbench_operator.status.troubles import Trouble
 
@@ -41,6 +41,8 @@ class Observed:
     """Events of Job and pod; only fetched while no runner is running."""
     progress: Progress | None = None
     """What the runner reports; None if it could not be asked."""
+    outcome: Outcome | None = None
+    """The whole outcome of a runner that is done; None if it is not, or could not be asked."""
     claim: str = ""
     """Name of the claim that holds the results."""
     blocked: Trouble | None = None
@@ -153,6 +155,10 @@ def _follow(draft: Draft, observed: Observed) -> None:
         draft.set_condition("Running", True, "Running", "")
     elif status.phase == "Pending":
         _wait(draft, None)
+    if progress.phase != "done":
+        status.summary = status.stages_omitted = None  # those of an attempt before
+    elif observed.outcome:
+        status.summary, status.stages_omitted = stages_of(observed.outcome)
     if progress.phase != "starting":
         status.progress, status.live = run_progress(progress), live_figures(progress)
     if progress.client:
@@ -221,7 +227,7 @@ def _finish(draft: Draft, observed: Observed) -> None:
         _complete(draft, outcome)
     elif observed.is_cancelled:
         stored = "; what was measured is stored" if outcome and outcome.results else ""
-        _cancel(draft, "cancelled" + stored + (_omitted(outcome) if outcome else ""))
+        _cancel(draft, "cancelled" + stored + (_omitted(draft.status)))
     else:
         _fail(draft, _cause(observed, outcome))
 
@@ -249,13 +255,13 @@ def _record(draft: Draft, outcome: Outcome, claim: str) -> None:
     """Copy the runner's outcome into the status."""
     status = draft.status
     _judge(draft, outcome)
-    status.summary = [cleaned(stage) for stage in outcome.stages] or None
-    status.stages_omitted = outcome.stages_omitted or None
+    if not status.summary:  # else the runner has told all of it before it ended
+        status.summary, status.stages_omitted = stages_of(outcome)
     if outcome.client:
         count, length = _REASONS
         reasons = [reason[:length] for reason in outcome.client_reasons[:count]]
         status.client = ClientStatus(state=outcome.client, reasons=reasons)
-    if status.summary and not (outcome.stages_omitted and status.live):
+    if status.summary and not (status.stages_omitted and status.live):
         _show_last_stage(status, status.summary)
     if outcome.results:
         status.results = ResultsStatus(
@@ -295,7 +301,7 @@ def _show_last_stage(status: Status, summary: Sequence[Data]) -> None:
 def _complete(draft: Draft, outcome: Outcome) -> None:
     status = draft.status
     why = f"; verdict {status.verdict}: {status.verdict_reason}" if status.verdict_reason else ""
-    draft.set_phase("Succeeded", (outcome.message or "the run is complete") + why + _omitted(outcome))
+    draft.set_phase("Succeeded", (outcome.message or "the run is complete") + why + _omitted(status))
     progress = status.progress or RunProgress()
     status.progress = progress.model_copy(update={"percent": 100, "done": "100%", "eta": None})
     draft.set_condition("TargetReady", True, "TargetAnswers", "")
@@ -304,9 +310,9 @@ def _complete(draft: Draft, outcome: Outcome) -> None:
     draft.set_condition("Failed", False, "Completed", "")
 
 
-def _omitted(outcome: Outcome) -> str:
+def _omitted(status: Status) -> str:
     """What the summary leaves out, as the end of a sentence."""
-    count = outcome.stages_omitted
+    count = status.stages_omitted
     return f"; {count} more {'stage is' if count == 1 else 'stages are'} only in summary.json" if count else ""
 
 

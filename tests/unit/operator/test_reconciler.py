@@ -30,6 +30,7 @@ class Memory:
         self.created: list[str] = []
         self.calls: list[str] = []
         self.runner: Data | None = None
+        self.outcome_asked: Outcome | None = None
         self.lives = lives
         self.refuses: RefusedError | None = None
 
@@ -88,7 +89,10 @@ class Memory:
         self._changed("end")
 
     async def progress(self, pod: Data) -> Progress | None:
-        return Progress(phase="running", stage="c8")
+        return Progress(phase="done" if self.outcome_asked else "running", stage="c8")
+
+    async def outcome(self, pod: Data) -> Outcome | None:
+        return self.outcome_asked
 
 
 def _merged(old: Data, patch: Data) -> Data:
@@ -235,6 +239,18 @@ async def test_termination_message_of_a_deleted_pod_is_kept() -> None:
     await own.reconcile(NAME)
     assert cluster.body["status"]["conditions"][-1]["reason"] == "Interrupted"
     assert own.terminating == {}
+
+
+async def test_the_whole_outcome_is_asked_for_before_the_pod_goes() -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    cluster.runner = running()
+    cluster.outcome_asked = Outcome(outcome="succeeded", stages=[{"name": f"c{number}"} for number in range(64)])
+    await reconcile(cluster)
+    cluster.runner = ended(Outcome(outcome="succeeded", stages_omitted=64).model_dump_json(), 0)
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Succeeded"
+    assert len(cluster.body["status"]["summary"]) == 64
 
 
 async def test_ttl_counts_from_the_end() -> None:

@@ -12,6 +12,7 @@ from perfbench_operator.events import phase_event
 from perfbench_operator.kube import merge_patch, timestamp
 from perfbench_operator.status.compute import Observed, compute, invalid
 from perfbench_operator.status.draft import previous_status, with_other_conditions
+from perfbench_operator.status.figures import stages_of
 from perfbench_operator.status.troubles import Trouble
 
 STORED = StoredResults(path="/results/models/chat/0a1b/benchmark.db", bytes=4096, sha256="ab", rows=80)
@@ -237,6 +238,32 @@ def test_stages_that_the_termination_message_leaves_out_are_counted(kind: str, o
     status = compute(observed(body=spec, pods=[ended(message(kind, stages_omitted=omitted))]))
     assert status.dump()["stagesOmitted"] == omitted
     assert f"{text} in summary.json" in status.message
+
+
+@pytest.mark.parametrize("count", [1, 8, 64])
+def test_the_whole_summary_is_kept_when_the_termination_message_has_only_a_part(count: int) -> None:
+    whole = Outcome(outcome="succeeded", stages=[{**STAGE, "name": f"c{number}"} for number in range(count)])
+    done = Progress(phase="done", stage=f"c{count - 1}")
+    before = compute(observed(pods=[running()], progress=done, outcome=whole)).dump()
+    assert before["phase"] == "Running", "its pod has not ended"
+    found = compute(observed(body=body(status=before), pods=[ended(message(stages_omitted=count - 1), 0)])).dump()
+    assert [stage["name"] for stage in found["summary"]] == [f"c{number}" for number in range(count)]
+    assert "stagesOmitted" not in found
+    assert found["progress"]["stage"] == f"c{count - 1}"
+    assert found["results"]["rows"] == 80
+
+
+def test_the_summary_of_an_attempt_before_is_not_that_of_the_next() -> None:
+    before = body(status={"phase": "Running", "startTime": EARLIER, "summary": [STAGE], "stagesOmitted": 3})
+    found = compute(observed(body=before, pods=[running()], progress=Progress(phase="warmup"))).dump()
+    assert not {"summary", "stagesOmitted"} & found.keys()
+
+
+def test_a_summary_that_is_too_long_for_kubernetes_is_cut_and_counted() -> None:
+    stages, omitted = stages_of(Outcome(outcome="succeeded", stages=[STAGE] * 5000, stages_omitted=2))
+    assert stages is not None
+    assert len(json.dumps(stages)) < 500_000
+    assert len(stages) + (omitted or 0) == 5002
 
 
 def test_nothing_omitted_is_not_mentioned() -> None:
