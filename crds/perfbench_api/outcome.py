@@ -53,6 +53,8 @@ class StoredResults(BaseModel):
     bytes: int
     sha256: str
     rows: int
+    is_complete: bool = True
+    """False of a file that could not be finished, such as on a full disk: it does not open without the files beside it."""
 
 
 FIGURES = (

@@ -10,11 +10,13 @@ from pydantic import Field
 from perfbench_api.outcome import ClientState, Verdict
 from perfbench_api.values import FreeList, Schema, Section
 
-BenchmarkPhase = Literal["Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled"]
+BenchmarkPhase = Literal["Suspended", "Queued", "Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled"]
 BENCHMARK_PHASES: tuple[BenchmarkPhase, ...] = get_args(BenchmarkPhase)
 FINAL: tuple[BenchmarkPhase, ...] = ("Succeeded", "Failed", "Cancelled")
 """Phases that never change again."""
-ConditionType = Literal["TargetReady", "Running", "ResultsStored", "ObjectivesMet", "Finished", "Complete", "Failed"]
+ConditionType = Literal[
+    "Queued", "TargetReady", "Running", "ResultsStored", "ObjectivesMet", "Finished", "Complete", "Failed"
+]
 CONDITIONS: tuple[ConditionType, ...] = get_args(ConditionType)
 """The operator's own conditions, in the order in which they are shown; others may add theirs."""
 REASON = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
@@ -26,7 +28,7 @@ class Condition(Section):
     """One condition of the benchmark, as in every Kubernetes resource."""
 
     type: str = Field(min_length=1, max_length=316)
-    """TargetReady, Running, ResultsStored, ObjectivesMet, Finished, Complete, Failed, or another program's."""
+    """Queued, TargetReady, Running, ResultsStored, ObjectivesMet, Finished, Complete, Failed, or another program's."""
     status: Literal["True", "False", "Unknown"]
     """Whether the condition holds."""
     reason: str = Field(min_length=1, max_length=REASON_LENGTH)
@@ -97,6 +99,8 @@ class ResultsStatus(Section):
     """Its checksum."""
     rows: int
     """Requests in it."""
+    complete: bool = True
+    """False where it could not be finished, such as on a full disk: `perfbench recover` finishes it."""
 
 
 class RunnerPod(Section):
@@ -104,6 +108,8 @@ class RunnerPod(Section):
 
     name: str
     """Its name."""
+    uid: str | None = None
+    """Its uid."""
     node: str | None = None
     """The node it runs on."""
     phase: str = "Pending"
@@ -116,7 +122,7 @@ class Status(Section):
     """State of the benchmark."""
 
     phase: BenchmarkPhase = "Pending"
-    """Pending, Waiting (for the target), Running, Succeeded, Failed or Cancelled."""
+    """Suspended, Queued, Pending, Waiting (for the target), Running, Succeeded, Failed or Cancelled."""
     observed_generation: int = 0
     """Generation of the spec that this status refers to."""
     message: str = Field("", max_length=MESSAGE_LENGTH)
@@ -141,6 +147,10 @@ class Status(Section):
     """The conditions, for `kubectl wait`."""
     job: str | None = None
     """Name of its Job."""
+    job_uid: str | None = None
+    """Uid of its Job."""
+    last_contact: Time | None = None
+    """When its runner answered the operator last; written at least once a minute."""
     progress: RunProgress | None = None
     """How far the run is."""
     live: LiveFigures | None = None

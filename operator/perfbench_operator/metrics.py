@@ -75,6 +75,11 @@ class OperatorMetrics:
             buckets=BUCKETS_S,
             registry=self.registry,
         )
+        self.unreadable = Gauge(
+            "perfbench_operator_unreadable_collections",
+            "Collections that cannot be read, such as those of a namespace that is gone.",
+            registry=self.registry,
+        )
         self.benchmarks = BenchmarkCollector()
         self.registry.register(self.benchmarks)
 
@@ -83,8 +88,8 @@ class BenchmarkCollector:
     """Gauges of all benchmarks that exist. The event loop sets its attributes, Prometheus' thread calls `collect`."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Data] = {}
-        """Benchmarks by uid."""
+        self.known: Mapping[Any, Data] = {}
+        """All benchmarks."""
         self.watch_lag_s = 0.0
         """For how long the watch has not reported a change that a list showed, in seconds."""
         self.listed_at_s = 0.0

@@ -19,6 +19,35 @@ def is_true(resource: Data, kind: str) -> bool:
     return condition(resource, kind).get("status") == "True"
 
 
+GONE = "perfbench.io/gone"
+"""Key of a pod that the cluster does not have any more, beside the state in which it was last seen."""
+
+
+def is_gone(pod: Data) -> bool:
+    """Whether the cluster does not have this pod any more."""
+    return bool(pod.get(GONE))
+
+
+def has_ended(pod: Data) -> bool:
+    """Whether the runner in a pod has ended, or never will run."""
+    return is_gone(pod) or bool(terminated(pod)) or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def has_run(pod: Data) -> bool:
+    """Whether the runner in a pod has run, so that it may have stored something."""
+    return is_running(pod) or bool(terminated(pod).get("startedAt"))
+
+
+def is_disrupted(pod: Data) -> bool:
+    """Whether Kubernetes took the pod from its node: a drain, a preemption, a lack of memory or disk. No failure of the run."""
+    return is_true(pod, "DisruptionTarget")
+
+
+def is_finished(job: Data) -> bool:
+    """Whether a Job makes no more pods."""
+    return is_true(job, "Complete") or is_true(job, "Failed")
+
+
 def is_running(pod: Data) -> bool:
     """Whether the runner's container is running."""
     return "running" in _state(pod)

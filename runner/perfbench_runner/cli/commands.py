@@ -259,10 +259,18 @@ def calibrate_command(
 
 @main.command(short_help="Finish the files of a run that was killed.")
 @click.argument("folder", type=PATH)
-def recover(folder: Path) -> None:
+@click.option(
+    "--termination-message", type=PATH, hidden=True, help="Write the outcome there, as JSON for the operator."
+)
+def recover(folder: Path, termination_message: Path | None) -> None:
     """Turn what a killed run had committed into its results file and summary, and print it."""
-    from perfbench_runner.run import conclude
+    from perfbench_runner.run import attempts, conclude
 
+    if termination_message:
+        with termination.told(termination_message, BAD_INPUT):
+            found = attempts.finish(folder)
+        termination_message.write_bytes(found.outcome.message_bytes())
+        return
     finished = conclude.recover(folder)
     _report(finished, as_json=False)
     sys.exit(1 if finished.end.state == "failed" else 0)

@@ -56,7 +56,8 @@ class Finished:
 
     def _stored(self) -> StoredResults | None:
         with suppress(OSError, sqlite3.Error, StoreError):  # such as of a disk that is full
-            return reading.stored(self.results)
+            found = reading.stored(self.results)
+            return found.model_copy(update={"is_complete": self.results.name == store.FILE})
         return None
 
 
