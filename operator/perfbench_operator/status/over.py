@@ -160,7 +160,8 @@ def _end(draft: Draft, reason: str, are_results_known: bool = True) -> None:
     status = draft.status
     status.completion_time = status.completion_time or draft.now
     draft.set_condition("Running", False, reason, "")
-    draft.set_condition("Queued", False, reason, "")
+    if any(one.type == "Queued" and one.status == "True" for one in status.conditions):
+        draft.set_condition("Queued", False, reason, "")
     draft.set_condition("Finished", True, reason, status.message)
     if status.verdict is None:
         draft.set_condition("ObjectivesMet", None, reason if draft.has_objectives else "NoObjectives", "")

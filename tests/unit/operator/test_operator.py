@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from bodies import NOW, UID, body
 from prometheus_client import generate_latest
 
+from perfbench_api.outcome import LATENCIES
 from perfbench_operator.api import RefusedError
 from perfbench_operator.cluster import Source
 from perfbench_operator.controller import Controller
@@ -153,6 +155,35 @@ def test_metrics_show_the_benchmarks_that_exist() -> None:
         assert line in text, line
     metrics.benchmarks.known.clear()
     assert "chat" not in generate_latest(metrics.registry).decode()
+
+
+FULL_STAGE = {
+    "requests": {"total": 9, "succeeded": 9, "failed": 0},
+    **dict.fromkeys(("request_throughput_rps", "output_token_throughput_tps", "total_token_throughput_tps"), 1.0),
+    **{f"{name}_s": {"mean": 0.1, "p50": 0.1, "p99": 0.2} for name in LATENCIES},
+}
+
+
+@pytest.mark.parametrize("stages", [1, 3, 16])
+def test_a_thousand_finished_benchmarks_have_a_bounded_page_that_is_made_quickly(stages: int) -> None:
+    metrics = OperatorMetrics()
+    ended = {"phase": "Succeeded", "verdict": "Passed", "client": {"state": "valid"}}
+    summary = [{"name": f"c{number}", **FULL_STAGE} for number in range(stages)]
+    bodies = [
+        body(status={**ended, "summary": summary, "completionTime": f"2026-11-24T{number // 60:02}:{number % 60:02}:00Z"},
+             name=f"b{number}")
+        for number in range(1000)
+    ]  # fmt: skip
+    running = body(status={"phase": "Running"}, name="running")
+    metrics.benchmarks.known = {("models", one["metadata"]["name"]): one for one in (running, *bodies)}
+    began_s = time.thread_time()
+    text = generate_latest(metrics.registry).decode()
+    assert time.thread_time() - began_s < 0.5
+    assert text.count("\n") < 12_000
+    for name, is_shown in (("running", True), ("b999", True), ("b801", True), ("b800", False), ("b0", False)):
+        assert (f'perfbench_benchmark_info{{benchmark="{name}"' in text) == is_shown
+    assert 'perfbench_operator_benchmarks{phase="Succeeded"} 1000.0' in text
+    assert "perfbench_operator_benchmarks_without_series 801.0" in text
 
 
 def test_metrics_show_a_benchmark_without_a_status() -> None:
