@@ -29,7 +29,6 @@ ERROR_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Delays after consecutive errors of one benchmark; the last one repeats."""
 CONFLICT_DELAY_S = 0.2
 KINDS = ("PerfBenchmark", "Job", "Pod")
-_SYNC_DELAY_S = 0.5
 
 
 @dataclass
@@ -92,6 +91,7 @@ class Controller:
 
     def listed(self, source: Source, items: Sequence[Resource]) -> None:
         """A collection was listed."""
+        is_new = source not in self.cache.listed_sources
         self.unreadable.pop(source, None)
         self.metrics.unreadable.set(len(self.unreadable))
         if source.kind == "Lease":
@@ -102,7 +102,10 @@ class Controller:
         if source.kind == "PerfBenchmark":
             for item in items:
                 self.health.saw(item)
+            self.metrics.benchmarks.listed_at_s = time()
         self._concerns(concerned)
+        if is_new:
+            self._all_again()
 
     def changed(self, source: Source, kind: str, item: Resource) -> None:
         """The watch reported a change."""
@@ -121,8 +124,11 @@ class Controller:
 
     def failed(self, source: Source, problem: str) -> None:
         """A collection cannot be read."""
+        is_new = source not in self.unreadable
         self.unreadable[source] = problem
         self.metrics.unreadable.set(len(self.unreadable))
+        if is_new:
+            self._all_again()
 
     def _concerns(self, names: set[NamespacedName]) -> None:
         for name in names:
@@ -154,8 +160,7 @@ class Controller:
 
     async def _reconcile(self, name: NamespacedName) -> None:
         if not self._may_work(name[0]):
-            self.queue.add_after(name, _SYNC_DELAY_S)
-            return
+            return  # all come again when everything has been seen, and when it is this operator's turn
         started_s = monotonic()
         outcome, before = "ok", self.cache.benchmark(name)
         try:

@@ -85,20 +85,25 @@ class Lease:
         now_s = self.clock()
         return self.held_from_s <= now_s < self.renewed_s + DURATION_S - 1
 
-    async def keep(self, sleep: Callable[[float], object] = asyncio.sleep) -> None:
+    async def keep(self) -> None:
         """Get and renew it until cancelled."""
-        told = False
         while True:
+            was_held = self.is_held
             try:
                 await self.turn()
             except FAILURES as error:
                 logger.warning("lease %s/%s: %s", self.namespace, self.name, error)
-            if self.is_held and not told:
+            if not was_held and await self._settled():
                 logger.info("lease %s/%s: held", self.namespace, self.name)
                 self.on_held()
-            told = self.is_held
-            pause_s = RENEW_S if told else min(RENEW_S, max(self.held_from_s - self.clock(), 1.0))
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(RENEW_S)
+
+    async def _settled(self) -> bool:
+        """Whether it is held, now or after the time that it takes to settle."""
+        wait_s = self.held_from_s - self.clock()
+        if 0 < wait_s <= SETTLE_S:
+            await asyncio.sleep(wait_s)
+        return self.is_held
 
     async def turn(self) -> None:
         """One attempt to get or renew it."""

@@ -179,6 +179,8 @@ class Observed:
         admitted = next((one for one in self.previous.conditions if one.type == "Queued"), None)
         if self.job is not None:
             texts = [item["metadata"].get("creationTimestamp") for item in (self.job, *self.pods)]
+            texts += [terminated(pod).get("finishedAt") for pod in self.pods]
+            texts += [condition(pod, "DisruptionTarget").get("lastTransitionTime") for pod in self.pods]
         elif admitted:
             texts = [admitted.last_transition_time]
         else:

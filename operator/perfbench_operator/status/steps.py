@@ -1,19 +1,19 @@
 """What is to be done about a run, given what was observed and the status that follows: pure decisions, no requests."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from perfbench_api.status import FINAL, Status
 from perfbench_operator.kube import Data
 from perfbench_operator.status.observed import Observed
-from perfbench_operator.status.pods import is_finished, is_running, outcome_of
+from perfbench_operator.status.pods import is_disrupted, is_finished, is_running, outcome_of
 
 
 @dataclass(frozen=True)
 class Steps:
     """What is to be done now."""
 
-    end: Sequence[Data] = field(default_factory=tuple)
+    end: Sequence[Data] = ()
     """Pods whose runner is to be ended; it stores what it has measured."""
     suspend: bool = False
     """Keep the Job from making pods."""
@@ -29,8 +29,8 @@ def steps(observed: Observed, status: Status) -> Steps:
         return Steps(recover=_recovers(observed, status))
     running = [pod for pod in observed.active if is_running(pod) or is_orphan]
     return Steps(
-        end=[pod for pod in running if (pod["spec"].get("activeDeadlineSeconds") or 2) > 1],
-        suspend=not running and _may_make_pods(observed) and status.phase != "Succeeded",
+        end=tuple(pod for pod in running if (pod["spec"].get("activeDeadlineSeconds") or 2) > 1),
+        suspend=(not running or observed.is_lost) and _may_make_pods(observed) and status.phase != "Succeeded",
         recover=_recovers(observed, status),
     )
 
@@ -44,4 +44,4 @@ def _may_make_pods(observed: Observed) -> bool:
     if job is None or is_finished(job) or job["spec"].get("suspend"):
         return False
     # A runner that ended by its own decision ends its Job; after one that was lost the Job would start another pod.
-    return not any(outcome_of(pod) for pod in observed.pods)
+    return not any(outcome_of(pod) and not is_disrupted(pod) for pod in observed.pods)

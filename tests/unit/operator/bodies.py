@@ -70,10 +70,18 @@ def running(since: str = EARLIER, **status: Any) -> dict[str, Any]:
 
 
 def ended(
-    text: str = "", code: int = 1, why: str = "Error", *, at: str | None = None, phase: str = "", **status: Any
+    text: str = "",
+    code: int = 1,
+    why: str = "Error",
+    *,
+    at: str | None = None,
+    began: str | None = None,
+    phase: str = "",
+    **status: Any,
 ) -> dict[str, Any]:
     """A pod whose runner has ended."""
-    state = {"exitCode": code, "reason": why, "message": text, **({"finishedAt": at} if at else {})}
+    times = {key: time for key, time in (("startedAt", began), ("finishedAt", at)) if time}
+    state = {"exitCode": code, "reason": why, "message": text, **times}
     return pod({"terminated": state}, phase=phase or ("Succeeded" if code == 0 else "Failed"), **status)
 
 

@@ -16,7 +16,8 @@ from perfbench_operator.objects.identity import STARTED as MARK
 from perfbench_operator.status.compute import compute, invalid
 from perfbench_operator.status.draft import previous_status, with_other_conditions
 from perfbench_operator.status.figures import stages_of
-from perfbench_operator.status.observed import Observed
+from perfbench_operator.status.observed import Observed, Recovery
+from perfbench_operator.status.steps import Steps, steps
 from perfbench_operator.status.troubles import Trouble
 from perfbench_operator.status.writing import is_worth_writing
 
@@ -526,6 +527,12 @@ def job_made(ago: float) -> dict[str, Any]:
     return found
 
 
+def drained(began: float, ended_at: float) -> dict[str, Any]:
+    found = ended(message("interrupted"), 130, at=minutes_ago(ended_at), **DISRUPTED)
+    found["metadata"]["creationTimestamp"] = minutes_ago(began)
+    return found
+
+
 def creating(ago: float) -> dict[str, Any]:
     found = waiting("ContainerCreating")
     found["metadata"]["creationTimestamp"] = minutes_ago(ago)
@@ -536,6 +543,8 @@ STARTS: list[tuple[str, Observed, str]] = [
     ("an old benchmark, a new Job", observed(body=body(**OLD), job=job_made(1), pods=[creating(1)]), ""),
     ("nothing is known, for too long", observed(job=job_made(11), pods=[creating(11)]), "StartTimeout"),
     ("a new pod after a drain", observed(job=job_made(60), pods=[creating(2)]), ""),
+    ("drained after hours", observed(job=job_made(600), pods=[drained(600, 1)]), ""),
+    ("drained, and no new pod for too long", observed(job=job_made(600), pods=[drained(600, 11)]), "RunnerDisrupted"),
     ("no pod, for too long", observed(job=job_made(11)), "StartTimeout"),
     ("a node that is slow to pull", observed(job=job_made(9), pods=[creating(9)]), ""),
     (
@@ -623,3 +632,27 @@ def test_pods_are_named() -> None:
     status = compute(observed(pods=[pod()]))
     assert status.runners is not None
     assert (status.runners[0].name, status.runners[0].node) == ("chat-0a1b2c3d-x", "node")
+
+
+SUSPENDED, PLAIN = Steps(suspend=True), Steps()
+RUNNER, DRAINED = running(), ended(message("interrupted"), 130, **DISRUPTED)
+STEPS: list[tuple[str, Observed, Steps]] = [
+    ("under way", observed(pods=[RUNNER]), PLAIN),
+    ("cancelled", observed(body=CANCELLED, pods=[RUNNER]), Steps(end=(RUNNER,))),
+    ("cancelled, no runner yet", observed(body=CANCELLED, pods=[waiting("ContainerCreating")]), SUSPENDED),
+    ("cancelled, ended", observed(body=CANCELLED, pods=[ended(message("interrupted"), 130)]), PLAIN),
+    ("cancelled, drained", observed(body=CANCELLED, pods=[DRAINED]), SUSPENDED),
+    ("drained: it begins again", observed(pods=[DRAINED]), PLAIN),
+    ("drained too often", observed(pods=[DRAINED] * 6), SUSPENDED),
+    ("never started", observed(pods=[waiting("InvalidImageName")]), SUSPENDED),
+    ("its node is lost", silent(301, **NOT_READY), Steps(end=(silent(301, **NOT_READY).pods[0],), suspend=True)),
+    ("its Job is gone", observed(body=UNDER_WAY_BODY, job=None, pods=[RUNNER]), Steps(end=(RUNNER,))),
+    ("no word", observed(job=FAILED, pods=[ended(code=137, began=EARLIER)], recovery=Recovery()), Steps(recover=True)),
+    ("never ran", observed(job=FAILED, recovery=Recovery()), PLAIN),
+    ("succeeded", observed(job=job("Complete"), pods=[ended(message(), 0)]), PLAIN),
+]
+
+
+@pytest.mark.parametrize(("observation", "expected"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS])
+def test_what_is_done_follows_from_what_is_seen(observation: Observed, expected: Steps) -> None:
+    assert steps(observation, compute(observation)) == expected
