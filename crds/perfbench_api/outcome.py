@@ -53,6 +53,8 @@ class StoredResults(BaseModel):
     bytes: int
     sha256: str
     rows: int
+    is_complete: bool = True
+    """False of a file that could not be finished, such as on a full disk: it does not open without the files beside it."""
 
 
 FIGURES = (
@@ -78,6 +80,8 @@ class Outcome(BaseModel):
     """One sentence for people, with what to do."""
     verdict: Verdict | None = None
     """None without objectives."""
+    verdict_reasons: list[str] = []
+    """Why the verdict is not Passed: which objective was missed, with value and bound, or what leaves it open."""
     client: ClientState | None = None
     client_reasons: list[str] = []
     stages: list[dict[str, Any]] = []
@@ -95,6 +99,11 @@ class Outcome(BaseModel):
             return data | {"stages": [_nested(dict(zip(names, row, strict=False))) for row in data.get("stages", ())]}
         return data
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a termination message has no space for all of it."""
+        return len(_json(self.model_dump(mode="json", exclude_none=True))) > TERMINATION_BYTES
+
     def message_bytes(self) -> bytes:
         """The outcome as JSON that fits a termination message.
 
@@ -108,13 +117,15 @@ class Outcome(BaseModel):
                 return data
             if len(outcome.client_reasons) > 1:
                 outcome.client_reasons.pop()
+            elif len(outcome.verdict_reasons) > 1:
+                outcome.verdict_reasons.pop()
             elif len(outcome.message) > 300 or (outcome.message and not outcome.stages):
                 outcome.message = outcome.message[: len(outcome.message) // 2]
             elif outcome.stages:
                 outcome.stages.pop()
                 outcome.stages_omitted += 1
-            elif outcome.client_reasons:
-                outcome.client_reasons.pop()
+            elif outcome.client_reasons or outcome.verdict_reasons:
+                (outcome.client_reasons or outcome.verdict_reasons).pop()
             else:
                 raise ValueError("an outcome without stages, reasons and message does not fit a termination message")
 

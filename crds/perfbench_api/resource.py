@@ -38,9 +38,13 @@ class Spec(Section):
     """The processes and pods that generate the load."""
     plugins: list[PluginSource] = Field([], max_length=32)
     """Plugins of your own to load."""
+    priority: int = Field(0, ge=-1_000_000, le=1_000_000)
+    """Of the benchmarks that wait for the same target or for a free place, the highest starts first, then the oldest."""
+    suspend: bool = False
+    """Do not start yet. A run that has started is not stopped: see cancel."""
     cancel: bool = False
     """End the run now; what was measured is kept."""
-    ttl_seconds_after_finished: int | None = Field(None, ge=0)
+    ttl_seconds_after_finished: int | None = Field(None, ge=0, le=2**31 - 1)
     """Delete the PerfBenchmark this long after its end; its results stay."""
 
     @model_validator(mode="after")

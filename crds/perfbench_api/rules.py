@@ -10,7 +10,7 @@ from perfbench_api.resource import Spec
 
 NAME_LENGTH = 48
 """Maximum length of a PerfBenchmark's name: its pods are called <name>-<8 of its uid>-<5 of Kubernetes>, in 63 characters."""
-MUTABLE = ("cancel", "ttl_seconds_after_finished")
+MUTABLE = ("cancel", "priority", "suspend", "ttl_seconds_after_finished")
 """Fields of the spec that may change after `kubectl apply`."""
 
 

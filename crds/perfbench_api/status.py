@@ -10,24 +10,30 @@ from pydantic import Field
 from perfbench_api.outcome import ClientState, Verdict
 from perfbench_api.values import FreeList, Schema, Section
 
-BenchmarkPhase = Literal["Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled"]
+BenchmarkPhase = Literal["Suspended", "Queued", "Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled"]
 BENCHMARK_PHASES: tuple[BenchmarkPhase, ...] = get_args(BenchmarkPhase)
 FINAL: tuple[BenchmarkPhase, ...] = ("Succeeded", "Failed", "Cancelled")
 """Phases that never change again."""
-ConditionType = Literal["TargetReady", "Running", "ResultsStored", "Complete", "Failed"]
+ConditionType = Literal[
+    "Queued", "TargetReady", "Running", "ResultsStored", "ObjectivesMet", "Finished", "Complete", "Failed"
+]
+CONDITIONS: tuple[ConditionType, ...] = get_args(ConditionType)
+"""The operator's own conditions, in the order in which they are shown; others may add theirs."""
+REASON = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+REASON_LENGTH, MESSAGE_LENGTH, MAX_CONDITIONS = 128, 2048, 32
 Time = Annotated[str, Schema({"type": "string", "format": "date-time"})]
 
 
 class Condition(Section):
     """One condition of the benchmark, as in every Kubernetes resource."""
 
-    type: ConditionType
-    """TargetReady, Running, ResultsStored, Complete or Failed."""
+    type: str = Field(min_length=1, max_length=316)
+    """Queued, TargetReady, Running, ResultsStored, ObjectivesMet, Finished, Complete, Failed, or another program's."""
     status: Literal["True", "False", "Unknown"]
     """Whether the condition holds."""
-    reason: str = Field(min_length=1, max_length=128)
+    reason: str = Field(min_length=1, max_length=REASON_LENGTH)
     """Why, as a CamelCase reason."""
-    message: str = Field("", max_length=2048)
+    message: str = Field("", max_length=MESSAGE_LENGTH)
     """Why, and what to do."""
     last_transition_time: Time
     """Since when it has had this status."""
@@ -93,6 +99,8 @@ class ResultsStatus(Section):
     """Its checksum."""
     rows: int
     """Requests in it."""
+    complete: bool = True
+    """False where it could not be finished, such as on a full disk: `perfbench recover` finishes it."""
 
 
 class RunnerPod(Section):
@@ -100,6 +108,8 @@ class RunnerPod(Section):
 
     name: str
     """Its name."""
+    uid: str | None = None
+    """Its uid."""
     node: str | None = None
     """The node it runs on."""
     phase: str = "Pending"
@@ -112,13 +122,17 @@ class Status(Section):
     """State of the benchmark."""
 
     phase: BenchmarkPhase = "Pending"
-    """Pending, Waiting (for the target), Running, Succeeded, Failed or Cancelled."""
+    """Suspended, Queued, Pending, Waiting (for the target), Running, Succeeded, Failed or Cancelled."""
     observed_generation: int = 0
     """Generation of the spec that this status refers to."""
-    message: str = Field("", max_length=2048)
+    message: str = Field("", max_length=MESSAGE_LENGTH)
     """One sentence: what it is doing, or why it cannot, and what to do."""
     verdict: Verdict | None = None
     """Whether the objectives were met: Passed, Failed or Inconclusive; absent without objectives."""
+    verdict_reason: str | None = Field(None, max_length=MESSAGE_LENGTH)
+    """Why it is not Passed: the objectives that were missed, with value and bound, or what leaves the verdict open."""
+    model: str | None = Field(None, max_length=256)
+    """The model that is measured; mock for the bundled one."""
     start_time: Time | None = None
     """When its Job was created."""
     completion_time: Time | None = None
@@ -126,12 +140,17 @@ class Status(Section):
     conditions: Annotated[
         list[Condition],
         Field(
-            max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+            max_length=MAX_CONDITIONS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = []
     """The conditions, for `kubectl wait`."""
     job: str | None = None
     """Name of its Job."""
+    job_uid: str | None = None
+    """Uid of its Job."""
+    last_contact: Time | None = None
+    """When its runner answered the operator last; written at least once a minute."""
     progress: RunProgress | None = None
     """How far the run is."""
     live: LiveFigures | None = None

@@ -1,25 +1,19 @@
-"""Every request that the operator makes, to Kubernetes and to runners.
+"""Every request that the operator makes to Kubernetes, in terms of benchmarks.
 
-RIGHTS lists the calls to Kubernetes; a test ensures that the chart's RBAC grants exactly these.
+RIGHTS lists them; a test ensures that the chart's RBAC grants exactly these.
 """
 
-import json
-import os
-from collections.abc import Sequence
-from typing import Any
-
-import aiohttp
-from kubernetes.aio import client, config
-from pydantic import ValidationError
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from perfbench_api import GROUP, PLURAL, VERSION
-from perfbench_api.outcome import Progress
+from perfbench_operator.api import MERGE, Api, Query
 from perfbench_operator.kube import Data, Resource
-from perfbench_operator.objects.identity import SELECTOR, UID_LABEL, Identity
-from perfbench_operator.objects.layout import PORT
+from perfbench_operator.objects.identity import SELECTOR, STARTED, UID_LABEL, Identity
 
 RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
-    (GROUP, PLURAL): ("delete", "get", "list", "watch"),
+    (GROUP, PLURAL): ("delete", "get", "list", "patch", "watch"),
     (GROUP, f"{PLURAL}/status"): ("patch",),
     ("batch", "jobs"): ("create", "get", "list", "patch", "watch"),
     ("", "pods"): ("list", "patch", "watch"),
@@ -28,182 +22,147 @@ RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "events"): ("create", "list"),
 }
 """Verbs by API group and resource. No right on secrets: the operator never reads one."""
-REQUEST_S = 15.0
-"""Timeout of a request to the API server."""
-PROGRESS_S = 2.0
-"""Timeout of asking a runner for its progress: a slow runner must not delay other benchmarks."""
-_PROGRESS_BYTES = 64 * 1024
-_MERGE = "application/merge-patch+json"
+LEASE_RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {("coordination.k8s.io", "leases"): ("create", "get", "patch")}
+"""Where the operator's Lease is: see lease.py. One for all namespaces lists and watches the others' Leases, too."""
 
 
-class ApiError(Exception):
-    """The API server failed or cannot be reached; a retry may help."""
+@dataclass(frozen=True)
+class Source:
+    """A collection that is watched: one kind, in a namespace or in all of them."""
 
-
-class NotFoundError(Exception):
-    """There is no such object."""
-
-
-class ConflictError(Exception):
-    """The object already exists, or has changed since it was read."""
-
-
-class RefusedError(Exception):
-    """The API server rejects an object (HTTP 400, 403 or 422); the message says why. Only after 403 may a retry help."""
-
-    def __init__(self, message: str, is_invalid: bool) -> None:
-        super().__init__(message)
-        self.is_invalid = is_invalid
-        """The object itself is invalid."""
+    kind: str
+    namespace: str | None = None
 
 
 class Cluster:
-    """A connection to Kubernetes. Belongs to one event loop; close it after use."""
+    """What the operator asks of Kubernetes. Belongs to one event loop; close it after use."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: Api) -> None:
         self._api = api
-        self._runners = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROGRESS_S))
-
-    @classmethod
-    async def connect(cls) -> "Cluster":
-        """Connect as the pod's service account, or by KUBECONFIG outside of a cluster."""
-        if "KUBERNETES_SERVICE_HOST" in os.environ:
-            config.load_incluster_config()  # type: ignore[no-untyped-call]
-        else:
-            await config.load_kube_config()  # type: ignore[no-untyped-call]
-        return cls(client.ApiClient())
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._runners.close()
-        await self._api.close()  # type: ignore[no-untyped-call]
+        await self._api.close()
+
+    def now(self) -> datetime:
+        """The API server's time."""
+        return self._api.now()
+
+    # Watching
+
+    async def read_all(self, source: Source) -> tuple[list[Resource], str]:
+        """All objects, and the version to watch from."""
+        return await self._api.read_all(*_watched(source))
+
+    def watch(self, source: Source, version: str) -> AsyncIterator[tuple[str, Resource]]:
+        """Changes since a version: their types and objects."""
+        return self._api.watch(*_watched(source), version)
 
     # Benchmarks
 
     async def benchmark(self, namespace: str, name: str) -> Resource:
         """Read a PerfBenchmark; raises NotFoundError."""
-        return await self._call("GET", _benchmarks(namespace, name))
-
-    async def benchmarks(self, namespace: str | None) -> list[Resource]:
-        """All PerfBenchmarks of a namespace, or of all."""
-        return await self._list(_benchmarks(namespace))
+        return await self._api.call("GET", _path("PerfBenchmark", namespace, name))
 
     async def patch_status(self, body: Data, patch: Data) -> Resource:
         """Change a PerfBenchmark's status if it is still as it was read; raises ConflictError, NotFoundError."""
         meta = body["metadata"]
         fenced = {"metadata": {"resourceVersion": meta["resourceVersion"], "uid": meta["uid"]}, "status": patch}
-        return await self._call("PATCH", f"{_benchmarks(meta['namespace'], meta['name'])}/status", fenced, kind=_MERGE)
+        path = f"{_path('PerfBenchmark', meta['namespace'], meta['name'])}/status"
+        return await self._api.call("PATCH", path, fenced, kind=MERGE)
+
+    async def mark_started(self, body: Data) -> Resource:
+        """Note in a PerfBenchmark that it is being started: what backups keep, unlike its status."""
+        meta = body["metadata"]
+        fenced = {
+            "metadata": {
+                "resourceVersion": meta["resourceVersion"],
+                "uid": meta["uid"],
+                "annotations": {STARTED: meta["uid"]},
+            }
+        }
+        return await self._api.call(
+            "PATCH", _path("PerfBenchmark", meta["namespace"], meta["name"]), fenced, kind=MERGE
+        )
 
     async def delete_benchmark(self, body: Data) -> None:
         """Delete exactly this PerfBenchmark, not a later one of the same name."""
         meta = body["metadata"]
         options = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
-        await self._call("DELETE", _benchmarks(meta["namespace"], meta["name"]), options)
+        await self._api.call("DELETE", _path("PerfBenchmark", meta["namespace"], meta["name"]), options)
 
     # Objects of a benchmark
 
     async def create(self, item: Resource) -> Resource:
-        """Create a ConfigMap, PersistentVolumeClaim, Job or Event; raises ConflictError, RefusedError."""
-        return await self._call("POST", _COLLECTIONS[item["kind"]].format(item["metadata"]["namespace"]), item)
+        """Create a ConfigMap, PersistentVolumeClaim, Job or Event; raises ConflictError, RefusedError.
+
+        A field that this version of Kubernetes does not know is refused: it would be dropped without a word.
+        """
+        path = _path(item["kind"], item["metadata"]["namespace"])
+        return await self._api.call("POST", path, item, query=[("fieldValidation", "Strict")])
 
     async def read(self, kind: str, namespace: str, name: str) -> Resource:
         """Read a ConfigMap, PersistentVolumeClaim or Job; raises NotFoundError."""
-        return await self._call("GET", f"{_COLLECTIONS[kind].format(namespace)}/{name}")
+        return await self._api.call("GET", _path(kind, namespace, name))
 
     async def pods(self, identity: Identity) -> list[Resource]:
-        """The benchmark's pods, the newest last."""
+        """The pods that are labelled as the benchmark's."""
         query = [("labelSelector", f"{SELECTOR},{UID_LABEL}={identity.uid}")]
-        pods = await self._list(_COLLECTIONS["Pod"].format(identity.namespace), query)
-        return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+        return (await self._api.read_all(_path("Pod", identity.namespace), query))[0]
 
     async def events(self, namespace: str, uids: Sequence[str]) -> list[Resource]:
         """Events about some objects."""
-        path = _COLLECTIONS["Event"].format(namespace)
-        found = [await self._list(path, [("fieldSelector", f"involvedObject.uid={uid}")]) for uid in uids]
+        path = _path("Event", namespace)
+        found = [(await self._api.read_all(path, [("fieldSelector", f"involvedObject.uid={uid}")]))[0] for uid in uids]
         return [event for events in found for event in events]
 
     async def suspend(self, job: Data) -> None:
         """Stop a Job whose runner has not started: Kubernetes deletes its pods and creates no more."""
         meta = job["metadata"]
-        path = f"{_COLLECTIONS['Job'].format(meta['namespace'])}/{meta['name']}"
-        await self._call("PATCH", path, {"metadata": {"uid": meta["uid"]}, "spec": {"suspend": True}}, kind=_MERGE)
+        patch = {"metadata": {"uid": meta["uid"]}, "spec": {"suspend": True}}
+        await self._api.call("PATCH", _path("Job", meta["namespace"], meta["name"]), patch, kind=MERGE)
 
     async def end_gracefully(self, pod: Data) -> None:
         """Have the kubelet stop a pod within its grace period; unlike a deleted pod it keeps its termination message."""
         meta = pod["metadata"]
-        path = f"{_COLLECTIONS['Pod'].format(meta['namespace'])}/{meta['name']}"
         patch = {"metadata": {"uid": meta["uid"]}, "spec": {"activeDeadlineSeconds": 1}}
-        await self._call("PATCH", path, patch, kind=_MERGE)
+        await self._api.call("PATCH", _path("Pod", meta["namespace"], meta["name"]), patch, kind=MERGE)
 
-    # Runners
+    # Leases
 
-    async def progress(self, pod: Data) -> Progress | None:
-        """A runner's progress; None if it does not answer promptly."""
-        address = pod.get("status", {}).get("podIP")
-        if not address:
-            return None
-        host = f"[{address}]" if ":" in address else address
-        try:
-            async with self._runners.get(f"http://{host}:{PORT}/progress", allow_redirects=False) as response:
-                response.raise_for_status()
-                return Progress.model_validate_json(await response.content.read(_PROGRESS_BYTES))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
-            return None
+    async def lease(self, namespace: str, name: str) -> Resource:
+        """Read a Lease; raises NotFoundError."""
+        return await self._api.call("GET", _path("Lease", namespace, name))
 
-    # Requests
+    async def create_lease(self, lease: Resource) -> Resource:
+        """Create a Lease; raises ConflictError, RefusedError."""
+        return await self._api.call("POST", _path("Lease", lease["metadata"]["namespace"]), lease)
 
-    async def _list(self, path: str, query: list[tuple[str, str]] | None = None) -> list[Resource]:
-        items: list[Resource] = (await self._call("GET", path, query=query or []))["items"]
-        return items
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        query: list[tuple[str, str]] | None = None,
-        kind: str = "application/json",
-    ) -> Resource:
-        headers = {"Accept": "application/json", "Content-Type": kind}
-        request = await self._api.param_serialize(
-            method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
-        )
-        response = await self._api.call_api(*request, _request_timeout=REQUEST_S)
-        data: bytes = await response.read()  # type: ignore[no-untyped-call]
-        if response.status >= 400:
-            _raise(response.status, f"{method} {path}", data)
-        answer: Resource = json.loads(data)
-        return answer
+    async def patch_lease(self, lease: Data, spec: Data) -> Resource:
+        """Change a Lease if it is still as it was read; raises ConflictError."""
+        meta = lease["metadata"]
+        fenced = {"metadata": {"resourceVersion": meta["resourceVersion"], "uid": meta["uid"]}, "spec": spec}
+        return await self._api.call("PATCH", _path("Lease", meta["namespace"], meta["name"]), fenced, kind=MERGE)
 
 
 _COLLECTIONS = {
-    "ConfigMap": "/api/v1/namespaces/{}/configmaps",
-    "PersistentVolumeClaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
-    "Job": "/apis/batch/v1/namespaces/{}/jobs",
-    "Pod": "/api/v1/namespaces/{}/pods",
-    "Event": "/api/v1/namespaces/{}/events",
+    "PerfBenchmark": (f"/apis/{GROUP}/{VERSION}", PLURAL),
+    "ConfigMap": ("/api/v1", "configmaps"),
+    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
+    "Job": ("/apis/batch/v1", "jobs"),
+    "Pod": ("/api/v1", "pods"),
+    "Event": ("/api/v1", "events"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
 }
 
 
-def _benchmarks(namespace: str | None, name: str = "") -> str:
-    inside = f"namespaces/{namespace}/" if namespace else ""
-    return f"/apis/{GROUP}/{VERSION}/{inside}{PLURAL}" + (f"/{name}" if name else "")
+def _path(kind: str, namespace: str | None, name: str = "") -> str:
+    group, plural = _COLLECTIONS[kind]
+    inside = f"/namespaces/{namespace}" if namespace else ""
+    return f"{group}{inside}/{plural}" + (f"/{name}" if name else "")
 
 
-def _raise(status: int, what: str, data: bytes) -> None:
-    message = f"{what}: HTTP {status}: {_message(data)}"
-    if status == 404:
-        raise NotFoundError(message)
-    if status == 409:
-        raise ConflictError(message)
-    if status in (400, 403, 422):
-        raise RefusedError(_message(data), is_invalid=status != 403)
-    raise ApiError(message)
-
-
-def _message(data: bytes) -> str:
-    try:
-        return str(json.loads(data).get("message", ""))
-    except ValueError:
-        return data[:200].decode(errors="replace")
+def _watched(source: Source) -> tuple[str, Query]:
+    """Path and query of a collection; of everything but benchmarks, only the operator's own objects."""
+    query = [] if source.kind == "PerfBenchmark" else [("labelSelector", SELECTOR)]
+    return _path(source.kind, source.namespace), query

@@ -1,18 +1,25 @@
-"""The controller: a work queue of benchmarks, the workers that reconcile them, and a periodic list as a safety net."""
+"""The controller: watches fill the cache, a work queue holds what they concern, workers reconcile it; a periodic list is a
+safety net."""
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic, time
 
-from perfbench_operator.cluster import Cluster, ConflictError
+from perfbench_operator.api import ConflictError
+from perfbench_operator.cache import Cache, uid, version
+from perfbench_operator.cluster import Cluster, Source
 from perfbench_operator.health import Health
-from perfbench_operator.kube import Data, NamespacedName, namespaced_name
+from perfbench_operator.kube import NamespacedName, Resource, namespaced_name
+from perfbench_operator.lease import Turns
 from perfbench_operator.metrics import OperatorMetrics
-from perfbench_operator.objects.identity import NAME_LABEL
 from perfbench_operator.reconciler import Reconciler
+from perfbench_operator.runners import Runners
 from perfbench_operator.settings import Settings
 from perfbench_operator.status.draft import is_final
+from perfbench_operator.watch import FAILURES, follow
 from perfbench_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -21,6 +28,7 @@ WORKERS = 8
 ERROR_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Delays after consecutive errors of one benchmark; the last one repeats."""
 CONFLICT_DELAY_S = 0.2
+KINDS = ("PerfBenchmark", "Job", "Pod")
 
 
 @dataclass
@@ -29,24 +37,43 @@ class Controller:
 
     settings: Settings
     cluster: Cluster
+    runners: Runners
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
+    cache: Cache = field(default_factory=Cache)
     queue: WorkQueue[NamespacedName] = field(init=False)
     health: Health = field(default_factory=lambda: Health(monotonic()))
     failures: dict[NamespacedName, int] = field(default_factory=dict)
     """Consecutive errors of each benchmark."""
-    watched: dict[str, Data | None] = field(default_factory=dict)
-    """Benchmarks that the watch has reported since the last list began, by uid; None for a deleted one."""
+    unreadable: dict[Source, str] = field(default_factory=dict)
+    """Collections that cannot be read, and why."""
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.reconciler = Reconciler(self.cluster, self.settings)
+        self.reconciler = Reconciler(self.cluster, self.runners, self.settings, self.cache, self.now)
         self.queue = WorkQueue(self.metrics.queue_wait_seconds.observe)
+        self.turns = Turns.of(
+            self.cluster,
+            self.settings.namespaces,
+            self.settings.lease_namespace,
+            self.settings.identity,
+            self._all_again,
+        )
         self.metrics.queue_depth.set_function(lambda: len(self.queue))
         self.metrics.queue_delayed.set_function(lambda: self.queue.delayed)
+        self.metrics.benchmarks.known = self.cache.objects["PerfBenchmark"]
+        scopes = self.settings.namespaces or (None,)
+        self.sources = [Source(kind, namespace) for namespace in scopes for kind in KINDS]
+
+    def now(self) -> datetime:
+        """The API server's time."""
+        return self.cluster.now()
 
     def start(self) -> None:
-        """Start the workers and the periodic list."""
-        self.tasks = [asyncio.create_task(self._work()) for _ in range(WORKERS)]
+        """Start watching and working."""
+        others = [] if self.settings.namespaces else [Source("Lease")]
+        self.tasks = [asyncio.create_task(follow(self.cluster, source, self)) for source in (*self.sources, *others)]
+        self.tasks += [asyncio.create_task(lease.keep()) for lease in self.turns.leases]
+        self.tasks += [asyncio.create_task(self._work()) for _ in range(WORKERS)]
         self.tasks.append(asyncio.create_task(self._relist()))
 
     async def stop(self) -> None:
@@ -55,27 +82,73 @@ class Controller:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        for lease in self.turns.leases:
+            await lease.release()
+        await self.runners.close()
         await self.cluster.close()
 
-    def saw_benchmark(self, body: Data, is_gone: bool) -> None:
-        """The watch reported a benchmark. Changes of its status are our own and need no reconcile."""
-        uid = body["metadata"]["uid"]
-        is_new = uid not in self.health.watched
-        self.health.saw(body, is_gone)
-        self.watched[uid] = None if is_gone else body
-        if is_gone:
-            self.metrics.benchmarks.known.pop(uid, None)
-            return
-        self.metrics.benchmarks.known[uid] = body
-        observed = (body.get("status") or {}).get("observedGeneration")
-        if is_new or observed != body["metadata"].get("generation"):
-            self.queue.add(namespaced_name(body))
+    # What the watches report
 
-    def saw_child(self, body: Data) -> None:
-        """The watch reported a Job or pod."""
-        name = body["metadata"].get("labels", {}).get(NAME_LABEL)
-        if name:
-            self.queue.add((body["metadata"]["namespace"], name))
+    def listed(self, source: Source, items: Sequence[Resource]) -> None:
+        """A collection was listed."""
+        is_new = source not in self.cache.listed_sources
+        self.unreadable.pop(source, None)
+        self.metrics.unreadable.set(len(self.unreadable))
+        if source.kind == "Lease":
+            for item in items:
+                self.turns.saw(item)
+            return
+        concerned = self.cache.listed(source, items)
+        if source.kind == "PerfBenchmark":
+            for item in items:
+                self.health.saw(item)
+            self.metrics.benchmarks.listed_at_s = time()
+        self._concerns(concerned)
+        if is_new:
+            self._all_again()
+
+    def changed(self, source: Source, kind: str, item: Resource) -> None:
+        """The watch reported a change."""
+        if source.kind == "Lease":
+            if kind != "BOOKMARK":
+                self.turns.saw(item, is_gone=kind == "DELETED")
+            return
+        self.metrics.watch_events.labels(source.kind).inc()
+        concerned = self.cache.changed(source.kind, kind, item)
+        if source.kind == "PerfBenchmark" and kind != "BOOKMARK":
+            self.health.saw(item, is_gone=kind == "DELETED")
+            if kind == "DELETED":
+                self.reconciler.forget(uid(item))
+                self._admit_others()
+        self._concerns(concerned)
+
+    def failed(self, source: Source, problem: str) -> None:
+        """A collection cannot be read."""
+        is_new = source not in self.unreadable
+        self.unreadable[source] = problem
+        self.metrics.unreadable.set(len(self.unreadable))
+        if is_new:
+            self._all_again()
+
+    def _concerns(self, names: set[NamespacedName]) -> None:
+        for name in names:
+            self.queue.add(name)
+
+    def _admit_others(self) -> None:
+        """Somebody is over: those who wait may start."""
+        self._concerns({namespaced_name(body) for body in self.reconciler.admitter.waiting()})
+
+    def _all_again(self) -> None:
+        self._concerns(set(self.cache.objects["PerfBenchmark"]))
+
+    # Working
+
+    def _may_work(self, namespace: str) -> bool:
+        """Whether it is this operator's turn, and whether it has seen enough to decide anything."""
+        own = [source for source in self.sources if source.namespace in (None, namespace)]
+        has_seen_own = all(source in self.cache.listed_sources for source in own)
+        has_tried_all = all(source in self.cache.listed_sources or source in self.unreadable for source in self.sources)
+        return has_seen_own and has_tried_all and self.turns.may_work(namespace)
 
     async def _work(self) -> None:
         while True:
@@ -86,8 +159,10 @@ class Controller:
                 self.queue.done(name)
 
     async def _reconcile(self, name: NamespacedName) -> None:
+        if not self._may_work(name[0]):
+            return  # all come again when everything has been seen, and when it is this operator's turn
         started_s = monotonic()
-        outcome = "ok"
+        outcome, before = "ok", self.cache.benchmark(name)
         try:
             again_s = await self.reconciler.reconcile(name)
             self.failures.pop(name, None)
@@ -98,6 +173,9 @@ class Controller:
             outcome, again_s = "error", self._failed(name, error)
         self.metrics.reconciles.labels(outcome).inc()
         self.metrics.reconcile_seconds.observe(monotonic() - started_s)
+        after = self.cache.benchmark(name)
+        if before is not None and after is not None and is_final(after) and not is_final(before):
+            self._admit_others()
         if again_s is not None:
             self.queue.add_after(name, again_s)
 
@@ -109,29 +187,43 @@ class Controller:
         logger.error("%s/%s: %s; retrying in %.0f s", *name, error or type(error).__name__, again_s, exc_info=error)
         return again_s
 
+    # The safety net
+
     async def _relist(self) -> None:
         """List all benchmarks periodically, to find what the watches have missed, and that they have missed it."""
         while True:
+            await asyncio.sleep(self.settings.relist_interval_s)
+            await self.list_all()
+
+    async def list_all(self) -> None:
+        """Compare what the watches have reported with what there is."""
+        for source in self.sources:
+            if source.kind != "PerfBenchmark":
+                continue
+            before = dict(self.cache.objects["PerfBenchmark"])
             try:
-                await self._list()
-            # Whatever the API server does, the next round tries again; the health check fails if this goes on.
-            except Exception as error:  # noqa: BLE001
+                items, _ = await self.cluster.read_all(source)
+            except FAILURES as error:
                 self.health.list_failed(monotonic())
                 self.metrics.errors.labels(type(error).__name__).inc()
-                logger.warning("cannot list benchmarks: %s", error or type(error).__name__)
-            await asyncio.sleep(self.settings.relist_interval_s)
+                continue
+            self._compare(source, before, items)
 
-    async def _list(self) -> None:
-        self.watched.clear()
-        found = [await self.cluster.benchmarks(namespace) for namespace in self.settings.namespaces or (None,)]
-        listed: dict[str, Data | None] = {body["metadata"]["uid"]: body for bodies in found for body in bodies}
-        # The list may be older than what the watch reported meanwhile: it must not bring back what was deleted.
-        known = {uid: body for uid, body in {**listed, **self.watched}.items() if body is not None}
+    def _compare(self, source: Source, before: dict[NamespacedName, Resource], items: list[Resource]) -> None:
+        known = self.cache.objects["PerfBenchmark"]
+        there = {namespaced_name(item) for item in items}
+        for name, item in before.items():
+            is_of_source = source.namespace in (None, name[0])
+            if is_of_source and name not in there and known.get(name) is item:  # else the watch has been faster
+                self._concerns(self.cache.changed("PerfBenchmark", "DELETED", item))
+        for item in items:
+            self._concerns(self.cache.put("PerfBenchmark", item))
         now_s = monotonic()
-        self.health.listed(known.values(), now_s)
-        self.metrics.benchmarks.known = known
+        self.health.listed([item for item in known.values() if version(item)], now_s)
         self.metrics.benchmarks.watch_lag_s = self.health.watch_lag_s(now_s)
         self.metrics.benchmarks.listed_at_s = time()
-        for body in known.values():
-            if not is_final(body) or body["spec"].get("ttlSecondsAfterFinished") is not None:
-                self.queue.add(namespaced_name(body))
+        self._concerns({name for name, item in known.items() if _needs_work(item)})
+
+
+def _needs_work(body: Resource) -> bool:
+    return not is_final(body) or body["spec"].get("ttlSecondsAfterFinished") is not None

@@ -1,12 +1,12 @@
 """Creates a benchmark's objects, each once, and finds those that a process created before it died."""
 
-import contextlib
 import logging
 from dataclasses import dataclass
 
 from perfbench_api.resource import PerfBenchmark
-from perfbench_operator.cluster import Cluster, ConflictError, NotFoundError, RefusedError
-from perfbench_operator.kube import Data, Resource
+from perfbench_operator.api import ConflictError, NotFoundError, RefusedError
+from perfbench_operator.cluster import Cluster
+from perfbench_operator.kube import Resource
 from perfbench_operator.objects.claim import build_claim, is_ours
 from perfbench_operator.objects.config_map import (
     ConfigMapKeys,
@@ -15,7 +15,7 @@ from perfbench_operator.objects.config_map import (
     referenced_config_maps,
 )
 from perfbench_operator.objects.identity import Identity
-from perfbench_operator.objects.job import build_job
+from perfbench_operator.objects.job import build_job, build_recovery
 from perfbench_operator.settings import Settings
 from perfbench_operator.status.troubles import Trouble, forbidden
 
@@ -31,48 +31,59 @@ class BlockedError(Exception):
 
 
 @dataclass(frozen=True)
+class Plan:
+    """The objects of a benchmark, in the order in which they are created."""
+
+    config_map: Resource
+    claim: Resource | None
+    """None where an existing one is used."""
+    job: Resource
+
+
+@dataclass(frozen=True)
 class Creator:
     """Creates the objects of benchmarks; keeps nothing between calls."""
 
     cluster: Cluster
     settings: Settings
 
-    async def job(self, benchmark: PerfBenchmark, body: Data) -> tuple[Resource | None, Trouble | None]:
-        """The benchmark's Job, created if it never was; or why it cannot be created."""
-        identity = Identity.of(body)
-        try:
-            with contextlib.suppress(NotFoundError):
-                return await self.existing_job(identity), None
-            # A Job that existed and is gone was deleted by someone: a second one would measure twice.
-            if (body.get("status") or {}).get("startTime") or benchmark.spec.cancel:
-                return None, None
-            return await self._create(benchmark, identity), None
-        except BlockedError as error:
-            return None, error.trouble
-
-    async def existing_job(self, identity: Identity) -> Resource:
-        """The benchmark's Job; raises NotFoundError, or BlockedError if another object has its name."""
-        return await self._read_own("Job", identity)
-
-    async def _read_own(self, kind: str, identity: Identity) -> Resource:
-        found = await self.cluster.read(kind, identity.namespace, identity.child)
-        if not identity.owns(found):
-            text = f"{kind} {identity.child} exists but does not belong to this benchmark; delete it"
-            raise BlockedError(Trouble("NameTaken", text))
-        return found
-
-    async def _create(self, benchmark: PerfBenchmark, identity: Identity) -> Resource:
+    async def plan(self, benchmark: PerfBenchmark, identity: Identity) -> Plan:
+        """What is to be created. Raises BlockedError if that cannot be said yet, or ever."""
         keys = await self._config_map_keys(benchmark, identity)
         try:
             config_map = build_config_map(benchmark, identity, keys, self.settings)
             job = build_job(benchmark, identity, keys, self.settings)
         except ObjectsError as error:
             raise BlockedError(Trouble("InvalidSpec", str(error), is_final=True)) from None
-        await self._ensure(config_map, identity)
-        await self._ensure_claim(benchmark, identity)
-        created = await self._ensure(job, identity)
+        return Plan(config_map, build_claim(benchmark, identity), job)
+
+    async def create(self, plan: Plan, identity: Identity) -> Resource:
+        """Create the Job and what it needs, or find what was created before. Raises BlockedError."""
+        await self._ensure(plan.config_map, identity)
+        await self._ensure_claim(plan.claim, identity)
+        created = await self._ensure(plan.job, identity)
         logger.info("created Job %s/%s", identity.namespace, identity.child)
         return created
+
+    async def recovery(self, benchmark: PerfBenchmark, identity: Identity) -> Resource:
+        """Create the Job that looks for what a lost runner has stored. Raises BlockedError."""
+        created = await self._ensure(build_recovery(benchmark, identity, self.settings), identity)
+        logger.info("created Job %s/%s", identity.namespace, identity.recovery)
+        return created
+
+    async def existing_job(self, identity: Identity) -> Resource | None:
+        """The benchmark's Job, if there is one. Raises BlockedError if another object has its name."""
+        try:
+            return await self._read_own("Job", identity.child, identity)
+        except NotFoundError:
+            return None
+
+    async def _read_own(self, kind: str, name: str, identity: Identity) -> Resource:
+        found = await self.cluster.read(kind, identity.namespace, name)
+        if not identity.owns(found):
+            text = f"{kind} {name} exists but does not belong to this benchmark; delete it"
+            raise BlockedError(Trouble("NameTaken", text))
+        return found
 
     async def _config_map_keys(self, benchmark: PerfBenchmark, identity: Identity) -> ConfigMapKeys:
         keys: dict[str, tuple[str, ...]] = {}
@@ -90,20 +101,20 @@ class Creator:
         try:
             return await self.cluster.create(item)
         except ConflictError:
-            return await self._read_own(item["kind"], identity)
+            return await self._read_own(item["kind"], item["metadata"]["name"], identity)
         except RefusedError as error:
             raise BlockedError(_refusal(error)) from None
 
-    async def _ensure_claim(self, benchmark: PerfBenchmark, identity: Identity) -> None:
-        claim = build_claim(benchmark, identity)
+    async def _ensure_claim(self, claim: Resource | None, identity: Identity) -> None:
         if claim is None:
             return
+        name = claim["metadata"]["name"]
         try:
             await self.cluster.create(claim)
         except ConflictError:
-            found = await self.cluster.read("PersistentVolumeClaim", identity.namespace, identity.claim)
+            found = await self.cluster.read("PersistentVolumeClaim", identity.namespace, name)
             if not is_ours(found, identity):
-                text = f"claim {identity.claim} exists and was not created by perfbench; set results.claim to use it anyway"
+                text = f"claim {name} exists and was not created by perfbench; set results.claim to use it anyway"
                 raise BlockedError(Trouble("ClaimTaken", text)) from None
         except RefusedError as error:
             raise BlockedError(_refusal(error)) from None

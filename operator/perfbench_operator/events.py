@@ -6,6 +6,8 @@ from perfbench_api import GROUP, KIND, VERSION
 from perfbench_operator.kube import Data, Resource, timestamp
 from perfbench_operator.objects.identity import MANAGED_BY, MANAGED_LABEL
 
+_NORMAL_PHASES = ("Queued", "Suspended", "Running", "Succeeded", "Cancelled")
+
 
 def phase_event(body: Data, old: Data, new: Data, now: datetime) -> Resource | None:
     """The Event for a change of status from `old` to `new`; None if only figures have changed."""
@@ -13,7 +15,7 @@ def phase_event(body: Data, old: Data, new: Data, now: datetime) -> Resource | N
     if before == after:
         return None
     phase, reason = after
-    is_normal = phase in ("Running", "Succeeded", "Cancelled") or reason in ("Starting", "WaitingForTarget")
+    is_normal = phase in _NORMAL_PHASES or reason in ("Starting", "WaitingForTarget")
     meta, when = body["metadata"], timestamp(now)
     return {
         "apiVersion": "v1",

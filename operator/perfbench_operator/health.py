@@ -11,7 +11,7 @@ from perfbench_operator.kube import Data
 
 MISSED_S = 60.0
 """How late the watch may be, such as after a lost connection."""
-STALLED_S = 120.0
+STALLED_S = 240.0
 """Maximum time between two attempts to list before the operator counts as stalled: several intervals."""
 UNREACHABLE_S = 600.0
 """How long the API server may be unreachable before a restart is worth trying."""

@@ -22,6 +22,14 @@ def timestamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def moment(text: object) -> datetime | None:
+    """A time as Kubernetes writes it; None if it is none."""
+    try:
+        return datetime.fromisoformat(str(text)) if text else None
+    except ValueError:
+        return None
+
+
 def merge_patch(old: Data, new: Data) -> Resource:
     """The JSON merge patch that turns `old` into `new`; empty when they are equal."""
     patch: Resource = {}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from prometheus_client import (
@@ -22,10 +23,14 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from perfbench_api.outcome import CLIENT_STATES, LATENCIES, VERDICTS
-from perfbench_api.status import BENCHMARK_PHASES
+from perfbench_api.status import BENCHMARK_PHASES, FINAL
 from perfbench_operator.kube import Data, namespaced_name
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SHOWN = 200
+"""Benchmarks that have series of their own: Prometheus keeps those of older ones, and every series costs it memory."""
+SHOWN_STAGES = 300
+"""Stages that have figures, of the newest benchmarks: about 20 series each."""
 _KEY_LABELS = ("namespace", "benchmark")
 _STATISTICS = ("mean", "p50", "p99")
 
@@ -75,6 +80,11 @@ class OperatorMetrics:
             buckets=BUCKETS_S,
             registry=self.registry,
         )
+        self.unreadable = Gauge(
+            "perfbench_operator_unreadable_collections",
+            "Collections that cannot be read, such as those of a namespace that is gone.",
+            registry=self.registry,
+        )
         self.benchmarks = BenchmarkCollector()
         self.registry.register(self.benchmarks)
 
@@ -83,8 +93,8 @@ class BenchmarkCollector:
     """Gauges of all benchmarks that exist. The event loop sets its attributes, Prometheus' thread calls `collect`."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Data] = {}
-        """Benchmarks by uid."""
+        self.known: Mapping[Any, Data] = {}
+        """All benchmarks."""
         self.watch_lag_s = 0.0
         """For how long the watch has not reported a change that a list showed, in seconds."""
         self.listed_at_s = 0.0
@@ -109,8 +119,26 @@ class BenchmarkCollector:
         listed.add_metric([], self.listed_at_s)
         yield listed
         yield _counts(bodies)
-        yield from _facts(bodies)
-        yield from _figures(bodies)
+        shown = newest(bodies, SHOWN)
+        hidden = GaugeMetricFamily(
+            "perfbench_operator_benchmarks_without_series",
+            "Finished benchmarks that have no series of their own, because there are newer ones.",
+        )
+        hidden.add_metric([], len(bodies) - len(shown))
+        yield hidden
+        yield from _facts(shown)
+        yield from _figures(shown)
+
+
+def newest(bodies: Iterable[Data], count: int) -> list[Data]:
+    """All benchmarks that are not over, and of the others those that ended last, `count` in all."""
+
+    def age(body: Data) -> tuple[bool, str, str]:
+        status = _status(body)
+        ended = str(status.get("completionTime") or "")
+        return status.get("phase") not in FINAL, ended, str(body["metadata"].get("creationTimestamp", ""))
+
+    return sorted(bodies, key=age, reverse=True)[:count]
 
 
 def _mapping(value: Any) -> Data:
@@ -215,7 +243,7 @@ def _figures(bodies: list[Data]) -> Iterator[Metric]:
         "Latencies of a stage: what is measured, and which statistic of it.",
         labels=[*stage, "metric", "statistic"],
     )
-    for labels, figures in _stages(bodies):
+    for labels, figures in islice(_stages(bodies), SHOWN_STAGES):
         for key, family in families.items():
             _add(family, labels, figures.get(key))
         for outcome in ("succeeded", "failed"):

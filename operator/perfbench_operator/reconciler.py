@@ -1,28 +1,37 @@
-"""Reconciles one benchmark: reads what exists, takes the one step that is missing, writes the status.
+"""Reconciles one benchmark: sees what exists, takes the one step that is missing, writes the status.
 
-Nothing is remembered between calls except the termination messages of pods that are being deleted, and losing those in a
-restart does no harm. The operator may die after any step: the next call, in whichever process, carries on.
+Nothing that matters is remembered between calls. The operator may die before or after any request: the next call, in whichever
+process, carries on.
 """
 
 import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.status import FINAL, Status
-from perfbench_operator.cluster import Cluster, ConflictError, NotFoundError, RefusedError
+from perfbench_operator.admission import Limits
+from perfbench_operator.admitter import Admitter
+from perfbench_operator.api import ApiError, ConflictError, NotFoundError, RefusedError
+from perfbench_operator.cache import Cache, uid
+from perfbench_operator.cluster import Cluster
 from perfbench_operator.creator import BlockedError, Creator
 from perfbench_operator.events import phase_event
-from perfbench_operator.kube import Data, NamespacedName, Resource, merge_patch, namespaced_name
-from perfbench_operator.objects.claim import claim_name
-from perfbench_operator.objects.identity import UID_LABEL, Identity
+from perfbench_operator.kube import Data, NamespacedName, Resource, merge_patch, moment, namespaced_name
+from perfbench_operator.objects.identity import Identity
+from perfbench_operator.observer import Observer
+from perfbench_operator.runners import Runners
 from perfbench_operator.settings import Settings
-from perfbench_operator.status.compute import Observed, compute, invalid
-from perfbench_operator.status.draft import is_final, previous_status
-from perfbench_operator.status.pods import is_running, is_true, outcome_of, terminated
+from perfbench_operator.status.compute import compute, invalid
+from perfbench_operator.status.draft import is_final, previous_status, with_other_conditions
+from perfbench_operator.status.observed import Observed
+from perfbench_operator.status.steps import steps
+from perfbench_operator.status.writing import is_worth_writing
 
+LONGEST_WAIT_S = 86400.0
+"""How long a benchmark is left alone at most: timers do not take any number of seconds."""
 logger = logging.getLogger(__name__)
 
 
@@ -34,131 +43,109 @@ class Reconciler:
     """
 
     cluster: Cluster
+    runners: Runners
     settings: Settings
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    terminating: dict[str, dict[str, Data]] = field(default_factory=dict)
-    """Terminating pods whose runner has ended, as the watch last showed them: by the benchmark's uid, then by pod name."""
+    cache: Cache
+    clock: Callable[[], datetime]
+    admitter: Admitter = field(init=False)
+    observer: Observer = field(init=False)
 
     def __post_init__(self) -> None:
         self._creator = Creator(self.cluster, self.settings)
+        limits = Limits(self.settings.max_concurrent, self.settings.max_concurrent_per_namespace)
+        self.admitter = Admitter(self.cache, limits)
+        self.observer = Observer(
+            self.cluster, self.runners, self.settings, self.cache, self._creator, self.admitter, self.clock
+        )
 
-    def saw_pod(self, pod: Data) -> None:
-        """Keep the termination message of a pod that may be gone at the next reconcile."""
-        uid = pod["metadata"].get("labels", {}).get(UID_LABEL, "")
-        if pod["metadata"].get("deletionTimestamp") and terminated(pod):
-            self.terminating.setdefault(uid, {})[pod["metadata"]["name"]] = pod
+    def forget(self, gone: str) -> None:
+        """A benchmark is over, or gone: nothing needs to be remembered of it."""
+        self.admitter.forget(gone)
+        self.observer.forget(gone)
 
     async def reconcile(self, name: NamespacedName) -> float | None:
         """Bring one benchmark forward; return after how many seconds to call again, None to wait for a change."""
+        body = self.cache.benchmark(name)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            return None
         try:
-            body = await self.cluster.benchmark(*name)
-        except NotFoundError:
-            return None
-        if body["metadata"].get("deletionTimestamp"):
-            return None
-        if is_final(body):
-            return await self._clean_up(body)
-        await self._advance(body)
-        return self.settings.active_interval_s
+            return await (self._clean_up(body) if is_final(body) else self._advance(body))
+        except ConflictError:
+            await self._refresh(name)
+            raise
 
-    async def _advance(self, body: Resource) -> None:
+    async def _refresh(self, name: NamespacedName) -> None:
+        """The benchmark has changed since it was seen: do not wait for the watch."""
+        with contextlib.suppress(NotFoundError, ApiError):
+            self.cache.put("PerfBenchmark", await self.cluster.benchmark(*name))
+
+    async def _advance(self, body: Resource) -> float | None:
         try:
             benchmark = PerfBenchmark.read(body)
         except SpecError as error:
             await self._write(body, invalid(body, self.clock(), error.problems))
-            return
-        identity = Identity.of(body)
-        observed = await self._observe(benchmark, body, identity)
+            return None
+        try:
+            observed = await self.observer.observe(benchmark, body)
+        except BlockedError as error:  # another object has the name of its Job
+            observed = Observed(body=body, now=self.clock(), blocked=error.trouble)
+        self.cache.put("PerfBenchmark", dict(observed.body))
         status = compute(observed)
-        await self._write(body, status)
-        if observed.job is not None:
-            await self._stop(observed, status)
-        if status.phase in FINAL:
-            self.terminating.pop(identity.uid, None)
+        await self._write(observed.body, status)
+        await self._take_steps(benchmark, observed, status)
+        return None if status.phase in ("Queued", "Suspended") else self.settings.active_interval_s
 
-    # What exists
-
-    async def _observe(self, benchmark: PerfBenchmark, body: Data, identity: Identity) -> Observed:
-        job, blocked = await self._creator.job(benchmark, body)
-        pods = await self._pods(identity) if job else []
-        pod = pods[-1] if pods else None
-        runs = pod is not None and is_running(pod)
-        return Observed(
-            body=body,
-            now=self.clock(),
-            job=job,
-            pods=pods,
-            events=[] if job is None or runs else await self._events(identity, job, pod),
-            progress=await self.cluster.progress(pod) if pod is not None and runs else None,
-            claim=claim_name(benchmark, identity),
-            blocked=blocked,
-            start_timeout_s=self.settings.start_timeout_s,
-        )
-
-    async def _pods(self, identity: Identity) -> list[Data]:
-        found = {pod["metadata"]["name"]: pod for pod in await self.cluster.pods(identity)}
-        return list((self.terminating.get(identity.uid, {}) | found).values())
-
-    async def _events(self, identity: Identity, job: Data, pod: Data | None) -> list[Resource]:
-        newest = pod if pod is not None else job
-        return await self.cluster.events(identity.namespace, [newest["metadata"]["uid"]])
-
-    # Ending
-
-    async def _stop(self, observed: Observed, status: Status) -> None:
-        """Stop a run that was cancelled, or that failed before it began."""
-        job = dict(observed.job or {})
-        gave_up = status.phase == "Failed" and not is_true(job, "Failed")
-        if not (observed.is_cancelled or gave_up) or status.phase == "Succeeded":
-            return
-        running = [dict(pod) for pod in observed.pods if is_running(pod)]
-        for pod in running:
-            if (pod["spec"].get("activeDeadlineSeconds") or 2) > 1:
-                with contextlib.suppress(NotFoundError, ConflictError):
-                    await self.cluster.end_gracefully(pod)
-        finished = any(is_true(job, kind) for kind in ("Complete", "Failed"))
-        # A runner that ended by its own decision ends its Job; after one that was lost the Job would start another pod.
-        finished = finished or any(outcome_of(pod) for pod in observed.pods)
-        if not running and not finished and not job["spec"].get("suspend"):
+    async def _take_steps(self, benchmark: PerfBenchmark | None, observed: Observed, status: Status) -> None:
+        todo = steps(observed, status)
+        for pod in todo.end:
             with contextlib.suppress(NotFoundError, ConflictError):
-                await self.cluster.suspend(job)
+                await self.cluster.end_gracefully(pod)
+        if todo.suspend and observed.job is not None:
+            with contextlib.suppress(NotFoundError, ConflictError):
+                await self.cluster.suspend(observed.job)
+        if todo.recover and benchmark is not None:
+            await self._recover(benchmark, observed)
+
+    async def _recover(self, benchmark: PerfBenchmark, observed: Observed) -> None:
+        identity = Identity.of(observed.body)
+        try:
+            self.cache.put("Job", await self._creator.recovery(benchmark, identity))
+        except BlockedError as error:
+            logger.warning("%s/%s: cannot look for results: %s", identity.namespace, identity.name, error)
+            self.observer.unrecoverable.add(identity.uid)
 
     async def _clean_up(self, body: Resource) -> float | None:
         """After the end: make sure that nothing keeps running, and delete the benchmark when its TTL is over."""
         if body["status"]["phase"] != "Succeeded":
-            await self._stop_leftover(body)
+            # The process that wrote the final status may have died before it stopped the Job.
+            await self._take_steps(None, self.observer.seen(body), previous_status(body))
+        self.forget(uid(body))
         ttl_s = body["spec"].get("ttlSecondsAfterFinished")
-        ended = body["status"].get("completionTime")
-        if ttl_s is None or not ended:
+        ended = moment(body["status"].get("completionTime"))
+        if ttl_s is None or ended is None:
             return None
-        left = datetime.fromisoformat(ended) + timedelta(seconds=ttl_s) - self.clock()
-        if left.total_seconds() > 0:
-            return left.total_seconds() + 0.5
+        left_s = float(ttl_s) - (self.clock() - ended).total_seconds()
+        if left_s > 0:
+            return min(left_s + 0.5, LONGEST_WAIT_S)
         with contextlib.suppress(NotFoundError, ConflictError):
             await self.cluster.delete_benchmark(body)
         return None
 
-    async def _stop_leftover(self, body: Data) -> None:
-        """The process that wrote the final status may have died before it stopped the Job."""
-        identity = Identity.of(body)
-        with contextlib.suppress(NotFoundError, BlockedError):
-            job = await self._creator.existing_job(identity)
-            pods = await self._pods(identity)
-            observed = Observed(body=body, now=self.clock(), job=job, pods=pods)
-            await self._stop(observed, previous_status(body))
-
     # The status
 
-    async def _write(self, body: Resource, status: Status) -> None:
+    async def _write(self, body: Data, status: Status) -> None:
         old = body.get("status") or {}
-        new = status.dump()
+        new = with_other_conditions(old, status.dump())
         patch = merge_patch(old, new)
-        if not patch:
+        if not is_worth_writing(old, patch, self.clock()):
             return
-        await self.cluster.patch_status(body, patch)
+        self.cache.put("PerfBenchmark", await self.cluster.patch_status(body, patch))
         event = phase_event(body, old, new, self.clock())
         if event:
             logger.info("%s/%s: %s: %s", *namespaced_name(body), event["reason"], event["message"])
             # The Event exists already, or the namespace is being deleted.
             with contextlib.suppress(ConflictError, RefusedError):
                 await self.cluster.create(event)
+        if status.phase in FINAL:
+            self.forget(uid(body))
+            self.cache.forget_pods(body)

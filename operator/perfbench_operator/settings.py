@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from socket import gethostname
 from typing import Any
 
 from perfbench_api.values import parse_duration
@@ -38,14 +39,28 @@ class Settings:
     """PERFBENCH_RUNNER_LINGER: how long runners stay for a last scrape, unless the benchmark says."""
     namespaces: tuple[str, ...] = ()
     """PERFBENCH_NAMESPACES: the namespaces to serve, separated by commas; all if empty."""
+    max_concurrent: int = 0
+    """PERFBENCH_MAX_CONCURRENT: how many benchmarks run at the same time; 0 for any number. The others are Queued."""
+    max_concurrent_per_namespace: int = 0
+    """PERFBENCH_MAX_CONCURRENT_PER_NAMESPACE: how many of them in one namespace."""
     start_timeout_s: float = 600.0
     """PERFBENCH_START_TIMEOUT: a runner that has not started after this time has failed; new nodes may take minutes."""
+    lost_timeout_s: float = 300.0
+    """PERFBENCH_LOST_TIMEOUT: a runner on a lost node that has not answered for so long has failed."""
     active_interval_s: float = 3.0
     """PERFBENCH_ACTIVE_INTERVAL: how often a benchmark under way is reconciled, whether or not anything has changed."""
-    relist_interval_s: float = 30.0
+    relist_interval_s: float = 60.0
     """PERFBENCH_RELIST_INTERVAL: how often all benchmarks are listed, to find what the watch has missed."""
     metrics_port: int = 9090
     """PERFBENCH_METRICS_PORT: port of the operator's own metrics; 0 for none."""
+    health_port: int = 8080
+    """PERFBENCH_HEALTH_PORT: port of /healthz."""
+    log_format: str = "text"
+    """PERFBENCH_LOG_FORMAT: json or text."""
+    lease_namespace: str = "default"
+    """PERFBENCH_LEASE_NAMESPACE: where the Lease of an operator for all namespaces is; the same for all releases."""
+    identity: str = field(default_factory=gethostname)
+    """PERFBENCH_IDENTITY: who holds a Lease, such as the pod's name."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -60,6 +75,12 @@ class Settings:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError("must be a number, 0 for any number")
+    return int(text)
 
 
 def _object(text: str) -> Mapping[str, Any]:
@@ -88,9 +109,17 @@ PARSERS: dict[str, Any] = {
     "START_TIMEOUT": parse_duration,
     "ACTIVE_INTERVAL": parse_duration,
     "RELIST_INTERVAL": parse_duration,
+    "LOST_TIMEOUT": parse_duration,
+    "MAX_CONCURRENT": _count,
+    "MAX_CONCURRENT_PER_NAMESPACE": _count,
     "METRICS_PORT": int,
+    "HEALTH_PORT": int,
+    "LOG_FORMAT": str,
+    "LEASE_NAMESPACE": str,
+    "IDENTITY": str,
 }
-_FIELDS = {name: f"{name}_s" for name in ("runner_linger", "start_timeout", "active_interval", "relist_interval")}
+_SECONDS = ("runner_linger", "start_timeout", "lost_timeout", "active_interval", "relist_interval")
+_FIELDS = {name: f"{name}_s" for name in _SECONDS}
 
 
 def _parse(name: str, text: str, parse: Any) -> Any:

@@ -27,8 +27,9 @@ class Release:
 
     @property
     def demo(self) -> dict[str, Any]:
-        """The demo endpoint as a target."""
-        return {"service": {"name": "perfbench-demo", "namespace": self.namespace.name, "port": 8000}, "model": "mock"}
+        """The demo endpoint as a target, which the tests share."""
+        service = {"name": "perfbench-demo", "namespace": self.namespace.name, "port": 8000}
+        return {"service": service, "model": "mock", "exclusive": False}
 
     def scale(self, replicas: int) -> None:
         """Have the operator gone (0), at once, or back (1)."""

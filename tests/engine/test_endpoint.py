@@ -109,9 +109,9 @@ class Metrics:
         return b"x" * 8_000_000, "text/plain"
 
 
-async def opened(listen: str) -> tuple[Endpoint, int]:
+async def opened(listen: str, handover_s: float = 0.0) -> tuple[Endpoint, int]:
     """An endpoint that serves, and its port."""
-    endpoint = Endpoint(listen, Metrics())  # type: ignore[arg-type]
+    endpoint = Endpoint(listen, Metrics(), handover_s=handover_s)  # type: ignore[arg-type]
     await endpoint.open(SimpleNamespace(interrupted=asyncio.Event()))  # type: ignore[arg-type]
     return endpoint, endpoint._socket.getsockname()[1]
 
@@ -144,6 +144,31 @@ async def test_without_ipv6_all_addresses_are_those_of_ipv4(monkeypatch: pytest.
     endpoint, port = await opened(":0")
     assert await asyncio.to_thread(get, f"127.0.0.1:{port}", "/healthz") == "ok\n"
     await endpoint.close(Outcome(outcome="succeeded"))
+
+
+def outcome_of(stages: int) -> Outcome:
+    counts = {"total": 2000, "succeeded": 1990, "failed": 10}
+    return Outcome(outcome="succeeded", stages=[{"name": f"c{number}", "requests": counts} for number in range(stages)])
+
+
+@pytest.mark.parametrize("stages", [100, 500])
+async def test_an_outcome_that_the_termination_message_cuts_waits_until_it_has_been_asked_for(stages: int) -> None:
+    endpoint, port = await opened("127.0.0.1:0", handover_s=60)
+    address, outcome = f"127.0.0.1:{port}", outcome_of(stages)
+    assert outcome.is_cut
+    assert await asyncio.to_thread(get, address, "/outcome") == "", "the run is not over"
+    closing = asyncio.create_task(endpoint.close(outcome))
+    await asyncio.sleep(0.1)
+    assert not closing.done()
+    told = await asyncio.to_thread(get, address, "/outcome")
+    assert Outcome.model_validate_json(told) == outcome
+    await asyncio.wait_for(closing, 10)
+
+
+@pytest.mark.parametrize(("stages", "handover_s"), [(3, 60.0), (500, 0.0), (500, 0.2)])
+async def test_an_outcome_does_not_wait_where_it_fits_or_nobody_asks(stages: int, handover_s: float) -> None:
+    endpoint, _ = await opened("127.0.0.1:0", handover_s)
+    await asyncio.wait_for(endpoint.close(outcome_of(stages)), 10)
 
 
 async def test_a_client_that_reads_nothing_does_not_hold_the_end() -> None:

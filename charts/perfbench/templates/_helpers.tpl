@@ -60,7 +60,7 @@ capabilities:
 {{- define "perfbench.rules" -}}
 - apiGroups: [perfbench.io]
   resources: [perfbenchmarks]
-  verbs: [delete, get, list, watch]
+  verbs: [delete, get, list, patch, watch]
 - apiGroups: [perfbench.io]
   resources: [perfbenchmarks/status]
   verbs: [patch]
@@ -76,4 +76,14 @@ capabilities:
 - apiGroups: [""]
   resources: [events]
   verbs: [create, list]
+{{- end }}
+
+{{- define "perfbench.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ . }}]
+  verbs: [get, patch]
 {{- end }}

@@ -21,5 +21,7 @@ class Results(Section):
     """Storage class of that claim; the cluster's default if not given."""
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"] = "ReadWriteOnce"
     """Access mode of that claim."""
+    retain: Literal["Keep", "Delete"] = "Keep"
+    """In the cluster: keep the claim that the operator makes, or delete it together with the PerfBenchmark."""
     push: str | None = Field(None, pattern=r"^https?://[^@]+$")
     """Pushgateway that receives the run's metrics at its end, where the runner's pod is not scraped."""

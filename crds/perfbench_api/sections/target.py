@@ -133,6 +133,8 @@ class Target(Endpoint):
     """How long to wait for the target to answer; if not given, 5m in a cluster and no wait on a laptop."""
     connection_test: bool = True
     """Send one short request first, so that a wrong URL, key or model is reported at once."""
+    exclusive: bool = True
+    """In the cluster: run only while no other benchmark loads the same target; false where sharing it is meant."""
     metrics: Literal["auto", "off"] | list[MetricsSource] = Field(
         "auto", json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
     )

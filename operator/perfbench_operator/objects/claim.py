@@ -1,4 +1,7 @@
-"""The PersistentVolumeClaim of the results. It has no owner, so that results outlive their benchmark."""
+"""The PersistentVolumeClaim of the results. It has no owner, so that results outlive their benchmark.
+
+With `results.retain: Delete` it belongs to one benchmark, as its name says, and is deleted with it.
+"""
 
 from perfbench_api.resource import PerfBenchmark
 from perfbench_operator.kube import Data, Resource
@@ -7,8 +10,10 @@ from perfbench_operator.objects.identity import MANAGED_BY, MANAGED_LABEL, NAME_
 
 def claim_name(benchmark: PerfBenchmark, identity: Identity) -> str:
     """Name of the claim that results are written to."""
-    given = benchmark.spec.results.claim
-    return given.name if given else identity.claim
+    results = benchmark.spec.results
+    if results.claim:
+        return results.claim.name
+    return f"{identity.child}-results" if results.retain == "Delete" else identity.claim
 
 
 def build_claim(benchmark: PerfBenchmark, identity: Identity) -> Resource | None:
@@ -16,7 +21,11 @@ def build_claim(benchmark: PerfBenchmark, identity: Identity) -> Resource | None
     results = benchmark.spec.results
     if results.claim:
         return None
-    labels = {key: value for key, value in identity.labels().items() if key != UID_LABEL}
+    is_own = results.retain == "Delete"
+    labels = (
+        identity.labels() if is_own else {key: value for key, value in identity.labels().items() if key != UID_LABEL}
+    )
+    owners = {"ownerReferences": identity.metadata()["ownerReferences"]} if is_own else {}
     spec: Resource = {
         "accessModes": [results.access_mode],
         "resources": {"requests": {"storage": results.storage}},
@@ -27,9 +36,10 @@ def build_claim(benchmark: PerfBenchmark, identity: Identity) -> Resource | None
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {
-            "name": identity.claim,
+            "name": claim_name(benchmark, identity),
             "namespace": identity.namespace,
             "labels": labels | {"app.kubernetes.io/component": "results"},
+            **owners,
         },
         "spec": spec,
     }

@@ -9,6 +9,8 @@ MANAGED_BY = "perfbench-operator"
 MANAGED_LABEL = "app.kubernetes.io/managed-by"
 NAME_LABEL = f"{GROUP}/benchmark"
 UID_LABEL = f"{GROUP}/uid"
+STARTED = f"{GROUP}/started"
+"""Annotation of a benchmark that has been started: its uid at that time. In a copy or a restored one it is another's."""
 SELECTOR = f"{MANAGED_LABEL}={MANAGED_BY}"
 """Label selector of all objects that the operator creates."""
 
@@ -31,6 +33,11 @@ class Identity:
     def child(self) -> str:
         """Name of its Job and ConfigMap."""
         return f"{self.name}-{self.uid[:8]}"
+
+    @property
+    def recovery(self) -> str:
+        """Name of the Job that looks for what a lost runner has stored."""
+        return f"{self.child}-recovery"
 
     @property
     def claim(self) -> str:
@@ -71,4 +78,9 @@ class Identity:
 
     def owns(self, child: Data) -> bool:
         """Whether an object belongs to exactly this benchmark, not to an earlier one of the same name."""
-        return any(owner.get("uid") == self.uid for owner in child["metadata"].get("ownerReferences", []))
+        return is_owned_by(child, self.uid)
+
+
+def is_owned_by(item: Data, uid: str) -> bool:
+    """Whether an object belongs to the one with this uid."""
+    return any(owner.get("uid") == uid for owner in item["metadata"].get("ownerReferences") or [])

@@ -16,8 +16,14 @@ STORING_S = 30
 USER = 65532
 _OWN_EXIT_CODES = (1, 2, 130)
 """Exit codes of a runner that ended by its own decision: starting it again would not help."""
+_NEEDED_VOLUMES = ("results", "tmp")
+"""Volumes of a pod that only looks for what is stored."""
 _DO_NOT_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 """A run whose load generator is moved to another node is lost."""
+
+
+_POD_NAME = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+"""Every attempt is a pod of its own, and has a folder of its own."""
 
 
 def build_job(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
@@ -26,10 +32,12 @@ def build_job(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys,
     template = _pod(benchmark, identity, keys, settings)
     policy = {
         "rules": [
+            # A drain or a preemption is no failure of the run: it begins again in another pod, and folder.
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
             {
                 "action": "FailJob",
                 "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": list(_OWN_EXIT_CODES)},
-            }
+            },
         ]
     }
     spec: Resource = {
@@ -47,6 +55,26 @@ def build_job(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys,
         template["spec"]["activeDeadlineSeconds"] = deadline_s
         spec["activeDeadlineSeconds"] = deadline_s + template["spec"]["terminationGracePeriodSeconds"] + 60
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": identity.metadata(), "spec": spec}
+
+
+def build_recovery(benchmark: PerfBenchmark, identity: Identity, settings: Settings) -> Resource:
+    """A Job that looks on the claim for what a runner has stored that left no termination message, and tells it as its own."""
+    template = _pod(benchmark, identity, {}, settings)
+    spec = template["spec"]
+    folder = f"{RESULTS}/{identity.folder}"
+    container = {
+        key: value
+        for key, value in spec["containers"][0].items()
+        if key in ("name", "image", "imagePullPolicy", "securityContext", "terminationMessagePath", "resources")
+    }
+    container["command"] = ["perfbench", "recover", folder, "--termination-message", TERMINATION_LOG]
+    container["volumeMounts"] = [mount for mount in _mounts(benchmark) if mount["name"] in _NEEDED_VOLUMES]
+    spec["containers"] = [container]
+    spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] in _NEEDED_VOLUMES]
+    template["metadata"]["labels"]["app.kubernetes.io/component"] = "recovery"
+    metadata = identity.metadata() | {"name": identity.recovery}
+    limits = {"backoffLimit": 1, "activeDeadlineSeconds": math.ceil(settings.start_timeout_s)}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {**limits, "template": template}}
 
 
 def _pod(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
@@ -100,7 +128,7 @@ def _container_security() -> Resource:
 def _container(benchmark: PerfBenchmark, identity: Identity, settings: Settings) -> Resource:
     runner = benchmark.spec.runner
     command = [
-        *("perfbench", "run", f"{CONFIG}/manifest.yaml", "--results-dir", f"{RESULTS}/{identity.folder}"),
+        *("perfbench", "run", f"{CONFIG}/manifest.yaml", "--results-dir", f"{RESULTS}/{identity.folder}/$(POD_NAME)"),
         *("--listen", f":{PORT}", "--termination-message", TERMINATION_LOG),
         "--no-fail",  # the verdict is a fact of its own: a Job that fails has not run
     ]
@@ -109,7 +137,7 @@ def _container(benchmark: PerfBenchmark, identity: Identity, settings: Settings)
         "image": runner.image or settings.runner_image,
         "imagePullPolicy": runner.image_pull_policy or settings.runner_pull_policy,
         "command": command,
-        "env": [*_secret_env(benchmark.spec.target), *(runner.env or [])],
+        "env": [_POD_NAME, *_secret_env(benchmark.spec.target), *(runner.env or [])],
         "envFrom": runner.env_from,
         "ports": [{"name": "metrics", "containerPort": PORT}],
         "resources": runner.resources or dict(settings.runner_resources),

@@ -1,29 +1,74 @@
 """A status while it is being computed: phase, message and conditions, starting from the status so far. Pure."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from perfbench_api.status import FINAL, BenchmarkPhase, Condition, ConditionType, Status
-from perfbench_operator.kube import Data, timestamp
-
-_MESSAGE_LENGTH = 2048
-_ORDER: tuple[ConditionType, ...] = ("TargetReady", "Running", "ResultsStored", "Complete", "Failed")
+from perfbench_api.status import (
+    CONDITIONS,
+    FINAL,
+    MAX_CONDITIONS,
+    MESSAGE_LENGTH,
+    REASON,
+    REASON_LENGTH,
+    BenchmarkPhase,
+    Condition,
+    ConditionType,
+    Status,
+)
+from perfbench_operator.kube import Data, Resource, timestamp
 
 
 def previous_status(body: Data) -> Status:
-    """The status so far; an empty one if it cannot be read, such as after an upgrade."""
-    try:
-        return Status.model_validate(body.get("status") or {})
-    except ValidationError:
+    """The status so far. Of one that cannot be read as a whole, such as after an upgrade, what can be read."""
+    given = body.get("status")
+    if not isinstance(given, dict):
         return Status()
+    data = {**given, "conditions": [item for item in _conditions(given) if item.get("type") in CONDITIONS]}
+    try:
+        return Status.model_validate(data)
+    except ValidationError:
+        return _readable(data)
+
+
+def _readable(data: Data) -> Status:
+    """A status from those fields that are valid on their own, and those conditions."""
+    found = Status()
+    for name, info in Status.model_fields.items():
+        values = [[item] for item in data["conditions"]] if name == "conditions" else [data.get(info.alias or name)]
+        for value in values:
+            try:
+                one = getattr(Status.model_validate({name: value}), name)
+            except ValidationError:
+                continue
+            setattr(found, name, [*found.conditions, *one] if name == "conditions" else one)
+    return found
+
+
+def _conditions(status: Data) -> list[Data]:
+    items = status.get("conditions")
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def with_other_conditions(old: Data, new: Resource) -> Resource:
+    """The new status with the conditions that other programs have added to the old one: lists are written whole."""
+    others: list[Any] = [item for item in _conditions(old) if item.get("type") not in CONDITIONS]
+    ours = new.get("conditions", [])
+    return {**new, "conditions": [*ours, *others[: MAX_CONDITIONS - len(ours)]]} if others else new
 
 
 def is_final(body: Data) -> bool:
     """Whether the benchmark is over."""
     return (body.get("status") or {}).get("phase") in FINAL
+
+
+def reason_of(text: str) -> str:
+    """A text as a reason of a condition: what Kubernetes does not allow is left out."""
+    short = re.sub(r"[^A-Za-z0-9_,:]", "", text)[:REASON_LENGTH].rstrip(",:")
+    return short if re.fullmatch(REASON, short) else "Unknown"
 
 
 @dataclass
@@ -35,6 +80,7 @@ class Draft:
     now: str
     old: dict[str, Condition] = field(default_factory=dict)
     """Conditions of the status so far, by type."""
+    has_objectives: bool = False
 
     @classmethod
     def of(cls, body: Data, now: datetime) -> "Draft":
@@ -42,7 +88,8 @@ class Draft:
         status = previous_status(body)
         generation = body["metadata"].get("generation", 0)
         status.observed_generation = generation
-        return cls(status, generation, timestamp(now), {condition.type: condition for condition in status.conditions})
+        old = {condition.type: condition for condition in status.conditions}
+        return cls(status, generation, timestamp(now), old, bool(body["spec"].get("objectives")))
 
     def set_condition(self, kind: ConditionType, state: bool | None, reason: str, message: str = "") -> None:
         """Set a condition; its transition time changes only with its state."""
@@ -52,14 +99,14 @@ class Draft:
         condition = Condition(
             type=kind,
             status=text,
-            reason=reason,
-            message=message[:_MESSAGE_LENGTH],
+            reason=reason_of(reason),
+            message=message[:MESSAGE_LENGTH],
             last_transition_time=since,
             observed_generation=self.generation,
         )
-        others = [other for other in self.status.conditions if other.type != kind]
-        self.status.conditions = sorted([*others, condition], key=lambda condition: _ORDER.index(condition.type))
+        conditions = {**{other.type: other for other in self.status.conditions}, kind: condition}
+        self.status.conditions = [conditions[kind] for kind in CONDITIONS if kind in conditions]
 
     def set_phase(self, phase: BenchmarkPhase, message: str) -> None:
         """Set the phase and the sentence that explains it."""
-        self.status.phase, self.status.message = phase, message[:_MESSAGE_LENGTH]
+        self.status.phase, self.status.message = phase, message[:MESSAGE_LENGTH]

@@ -1,13 +1,17 @@
 """A runner's figures as the status shows them: rounded, and without NaN or infinity, which JSON does not have. Pure."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from perfbench_api.outcome import Progress
+from perfbench_api.outcome import Outcome, Progress
 from perfbench_api.status import LiveFigures, RunProgress
 from perfbench_api.values import format_duration
 from perfbench_operator.kube import Data
+
+SUMMARY_BYTES = 400_000
+"""How long the summary in a status may be: Kubernetes keeps objects of up to 1.5 MB, and every list carries all of them."""
 
 
 def run_progress(progress: Progress) -> RunProgress:
@@ -48,6 +52,17 @@ def final_figures(stage: Data, live: LiveFigures | None) -> LiveFigures:
         ttft_p50=_duration(ttft.get("p50")),
         ttft_p99=_duration(ttft.get("p99")),
     )
+
+
+def stages_of(outcome: Outcome) -> tuple[list[Any] | None, int | None]:
+    """Figures of the stages for the status, as many as there is space for, and how many stages are left out."""
+    stages, size = [], 0
+    for stage in map(cleaned, outcome.stages):
+        size += len(json.dumps(stage))
+        if size > SUMMARY_BYTES:
+            break
+        stages.append(stage)
+    return stages or None, outcome.stages_omitted + len(outcome.stages) - len(stages) or None
 
 
 def cleaned(value: Any) -> Any:

@@ -6,7 +6,9 @@ Kubernetes reports this in many places: conditions, container states, events of 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
+from perfbench_api.values import format_duration
 from perfbench_operator.kube import Data
 from perfbench_operator.status.pods import condition, is_true, terminated, waiting
 
@@ -91,12 +93,26 @@ def forbidden(text: str) -> Trouble:
     )
 
 
-def starting(pod: Data | None, events: Iterable[Data]) -> Trouble | None:
-    """Why a runner has not started yet; None while nothing is wrong. Events are those of pod and Job."""
+def starting(pod: Data | None, events: Iterable[Data], now: datetime) -> Trouble | None:
+    """Why a runner has not started yet; None while nothing is wrong. Events are those of the pod, or of its Job."""
     found = list(events)
     if pod is None:
         return _from_events(found, ("FailedCreate",), _CREATING)
-    return _unscheduled(pod) or _waiting(pod) or _from_events(found, _MOUNT_EVENTS, _MOUNTING)
+    return _unscheduled(pod) or _waiting(pod) or _from_events(_current(found, now), _MOUNT_EVENTS, _MOUNTING)
+
+
+_MOUNTING_S = 300.0
+"""A kubelet that cannot mount tries again every two minutes or so, and says so: older events are overcome."""
+
+
+def _current(events: list[Data], now: datetime) -> list[Data]:
+    """The newest event, if it is a recent one: what a later one follows is overcome."""
+    newest = max(events, key=_event_time, default=None)
+    try:
+        age_s = (now - datetime.fromisoformat(_event_time(newest or {}))).total_seconds()
+    except ValueError:
+        return []
+    return [newest] if newest and age_s < _MOUNTING_S else []
 
 
 _MOUNT_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
@@ -132,7 +148,8 @@ def _from_events(events: list[Data], reasons: tuple[str, ...], table: Patterns) 
 
 
 def _event_time(event: Data) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _matched(table: Patterns, text: str) -> Trouble:
@@ -174,6 +191,13 @@ def _losses(pod: Data) -> Iterator[Trouble]:
             "RunnerFailed", f"exit code {ended.get('exitCode')}{': ' + text if text else ''}; see the pod's log"
         )
     yield _LOST
+
+
+def lost_node(pod: Data, timeout_s: float) -> Trouble:
+    """A runner of which neither it nor its node has said anything for a long time."""
+    node, limit = pod["spec"].get("nodeName"), format_duration(timeout_s)
+    text = f"node {node} is lost: neither it nor the runner has answered for lostTimeout ({limit})"
+    return Trouble("NodeLost", f"{text}; Kubernetes ends the runner when the node is back: run again")
 
 
 def job_failure(job: Data) -> Trouble | None:

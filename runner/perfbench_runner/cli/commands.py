@@ -76,7 +76,7 @@ main.add_command(plugins_command)
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load a plugin of your own first.")
 @click.option("--calibrate", is_flag=True, help="Measure this client's own error first and put it beside the result.")
-@click.option("--listen", metavar="HOST:PORT", help="Serve /healthz, /progress and /metrics while running.")
+@click.option("--listen", metavar="HOST:PORT", help="Serve /healthz, /progress, /outcome and /metrics.")
 @click.option("--no-fail", is_flag=True, help="Exit with 0 whatever the verdict; a run that failed still exits with 1.")
 @click.option("--termination-message", type=PATH, hidden=True)
 @evalscope_flags
@@ -197,15 +197,16 @@ def _monitors(prepared: PreparedRun, listen: str | None, termination_message: Pa
     ]
     if not listen and not push:
         return first
-    from perfbench_runner.observe.endpoint import Endpoint
+    from perfbench_runner.observe.endpoint import HANDOVER_S, Endpoint
     from perfbench_runner.observe.prometheus import Metrics
     from perfbench_runner.observe.push import Push
 
     metrics = Metrics(prepared.benchmark, prepared.arguments.model or "", server.latest)
     found = [*first, metrics, *([Push(push, metrics)] if push else [])]
     linger_s = prepared.benchmark.spec.runner.linger or 0.0
+    handover_s = HANDOVER_S if termination_message else 0.0  # else nobody is expected to ask
     try:
-        return [*found, *([Endpoint(listen, metrics, linger_s)] if listen else [])]
+        return [*found, *([Endpoint(listen, metrics, linger_s, handover_s)] if listen else [])]
     except ValueError as error:
         raise SpecError([str(error)]) from None
 
@@ -274,10 +275,18 @@ def calibrate_command(
 
 @main.command(short_help="Finish the files of a run that was killed.")
 @click.argument("folder", type=PATH)
-def recover(folder: Path) -> None:
+@click.option(
+    "--termination-message", type=PATH, hidden=True, help="Write the outcome there, as JSON for the operator."
+)
+def recover(folder: Path, termination_message: Path | None) -> None:
     """Turn what a killed run had committed into its results file and summary, and print it."""
-    from perfbench_runner.run import conclude
+    from perfbench_runner.run import attempts, conclude
 
+    if termination_message:
+        with termination.told(termination_message, BAD_INPUT):
+            found = attempts.finish(folder)
+        termination_message.write_bytes(found.outcome.message_bytes())
+        return
     finished = conclude.recover(folder)
     _report(finished, as_json=False)
     sys.exit(1 if finished.end.state == "failed" else 0)

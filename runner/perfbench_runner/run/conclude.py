@@ -47,6 +47,7 @@ class Finished:
             reason=self.end.reason,
             message=self.end.message,
             verdict=summary.verdict,
+            verdict_reasons=summary.verdict_reasons[:5],
             client=summary.client.state,
             client_reasons=summary.client.reasons[:5],
             stages=[compact(stage) for stage in summary.stages],
@@ -55,7 +56,8 @@ class Finished:
 
     def _stored(self) -> StoredResults | None:
         with suppress(OSError, sqlite3.Error, StoreError):  # such as of a disk that is full
-            return reading.stored(self.results)
+            found = reading.stored(self.results)
+            return found.model_copy(update={"is_complete": self.results.name == store.FILE})
         return None
 
 

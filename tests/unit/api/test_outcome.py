@@ -20,6 +20,7 @@ def test_a_long_outcome_is_cut_to_valid_json() -> None:
         reason="X",
         message="ü" * 9000,
         client_reasons=["r" * 300] * 40,
+        verdict_reasons=["v" * 5000] * 40,
         stages=stages,
         verdict="Failed",
     )

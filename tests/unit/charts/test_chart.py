@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import jsonschema
 import pytest
 import yaml
 
-from perfbench_operator.cluster import RIGHTS
+from perfbench_operator.cluster import LEASE_RIGHTS, RIGHTS
+from perfbench_operator.lease import NAME, NAME_FOR_ALL
 from perfbench_operator.settings import PARSERS, PREFIX, Settings
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "perfbench"
@@ -57,7 +59,6 @@ def test_every_mode_renders(mode: str, render: Render) -> None:
     assert len(set(names)) == len(names)
     [deployment] = [item for item in kinds(items, "Deployment") if "demo" not in item["metadata"]["name"]]
     assert deployment["spec"]["replicas"] == 1
-    assert deployment["spec"]["strategy"]["type"] == "Recreate"
 
 
 def test_lint_is_clean(run_helm: Helm) -> None:
@@ -67,20 +68,34 @@ def test_lint_is_clean(run_helm: Helm) -> None:
 
 
 def rights(role: dict[str, Any]) -> dict[tuple[str, str], tuple[str, ...]]:
-    return {
-        (group, resource): tuple(sorted(rule["verbs"]))
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                found[group, resource] |= set(rule["verbs"])
+    return {what: tuple(sorted(verbs)) for what, verbs in found.items()}
 
 
 def test_operator_has_exactly_the_rights_that_it_uses(render: Render) -> None:
     """cluster.py names what it does; on a real cluster it is seen to suffice."""
     everywhere = [role for role in kinds(render(), "ClusterRole") if role["metadata"]["name"] == "perfbench-home"]
     somewhere = kinds(render(**MODES["namespaced"]), "Role")
-    assert [rights(role) for role in (*everywhere, *somewhere)] == [dict(RIGHTS)] * 3
+    leases = ("coordination.k8s.io", "leases")
+    assert [rights(role) for role in everywhere] == [RIGHTS | {leases: ("list", "watch")}]
+    assert [rights(role) for role in somewhere] == [RIGHTS | LEASE_RIGHTS] * 2
     assert [role["metadata"]["namespace"] for role in somewhere] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "namespaces", "name"), [("default", ["default"], NAME_FOR_ALL), ("namespaced", ["a", "b"], NAME)]
+)
+def test_operator_may_change_no_lease_but_its_own(render: Render, mode: str, namespaces: list[str], name: str) -> None:
+    roles = kinds(render(**MODES.get(mode, {})), "Role")
+    rules = [
+        rule for role in roles for rule in role["rules"] if "leases" in rule["resources"] and "patch" in rule["verbs"]
+    ]
+    assert [role["metadata"]["namespace"] for role in roles] == namespaces
+    assert [rule["resourceNames"] for rule in rules] == [[name]] * len(namespaces)
 
 
 def test_namespaced_mode_has_no_right_in_the_cluster(render: Render) -> None:
@@ -108,7 +123,6 @@ def test_all_pods_are_restricted(render: Render) -> None:
 def test_operator_is_told_its_namespaces(render: Render) -> None:
     [deployment] = kinds(render(**MODES["namespaced"]), "Deployment")
     [container] = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["args"][-2:] == ["--namespace=a", "--namespace=b"]
     assert {"name": "PERFBENCH_NAMESPACES", "value": "a,b"} in container["env"]
 
 
@@ -116,7 +130,7 @@ def environment(items: list[dict[str, Any]]) -> dict[str, str]:
     """Environment variables of the operator."""
     [deployment] = [item for item in kinds(items, "Deployment") if item["metadata"]["name"] == "perfbench"]
     [container] = deployment["spec"]["template"]["spec"]["containers"]
-    return {one["name"]: one["value"] for one in container["env"]}
+    return {one["name"]: one["value"] for one in container["env"] if "value" in one}
 
 
 def test_operator_reads_all_that_the_chart_tells_it(render: Render) -> None:
@@ -140,7 +154,8 @@ def test_scrape_annotations_reach_runners_and_give_way_to_the_user_s(render: Ren
 @pytest.mark.parametrize(
     "values",
     [
-        {"replicas": 2},
+        {"replicas": "two"},
+        {"maxConcurrent": -1},
         {"namespaces": "a"},
         {"startTimeout": "soon"},
         {"demo": {"on": True}},

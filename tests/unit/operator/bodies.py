@@ -3,9 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from perfbench_operator.status.compute import Observed
+from perfbench_operator.objects.identity import Identity
+from perfbench_operator.status.observed import Observed, Recovery
 
 UID = "0a1b2c3d-0000-4000-8000-000000000000"
+JOB_UID = "j"
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 EARLIER = "2026-11-24T11:59:30Z"
 
@@ -29,12 +31,19 @@ def body(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = Non
     }
 
 
-def job(*conditions: str, suspend: bool = False, reason: str = "") -> dict[str, Any]:
+def job(*conditions: str, suspend: bool = False, reason: str = "", at: str | None = None) -> dict[str, Any]:
     """A Job with conditions that are true."""
+    since = {"lastTransitionTime": at} if at else {}
     return {
-        "metadata": {"name": "chat-0a1b2c3d", "namespace": "models", "uid": "j", "creationTimestamp": EARLIER},
+        "metadata": {
+            "name": "chat-0a1b2c3d",
+            "namespace": "models",
+            "uid": JOB_UID,
+            "creationTimestamp": EARLIER,
+            "ownerReferences": [{"uid": UID}],
+        },
         "spec": {"suspend": suspend},
-        "status": {"conditions": [{"type": kind, "status": "True", "reason": reason} for kind in conditions]},
+        "status": {"conditions": [{"type": kind, "status": "True", "reason": reason, **since} for kind in conditions]},
     }
 
 
@@ -42,24 +51,38 @@ def pod(state: dict[str, Any] | None = None, phase: str = "Pending", **status: A
     """A runner's pod; `state` is that of its container."""
     containers = [{"name": "runner", "state": state}] if state is not None else []
     return {
-        "metadata": {"name": "chat-0a1b2c3d-x", "namespace": "models", "uid": "p", "creationTimestamp": EARLIER},
+        "metadata": {
+            "name": "chat-0a1b2c3d-x",
+            "namespace": "models",
+            "uid": "p",
+            "creationTimestamp": EARLIER,
+            "labels": Identity("models", "chat", UID).labels(),
+            "ownerReferences": [{"uid": JOB_UID, "kind": "Job"}],
+        },
         "spec": {"nodeName": "node", "containers": [{"name": "runner", "image": "perfbench-runner:1"}]},
         "status": {"phase": phase, "podIP": "10.0.0.1", "containerStatuses": containers, **status},
     }
 
 
-def running() -> dict[str, Any]:
+def running(since: str = EARLIER, **status: Any) -> dict[str, Any]:
     """A pod whose runner runs."""
-    return pod({"running": {}}, phase="Running")
+    return pod({"running": {"startedAt": since}}, phase="Running", **status)
 
 
-def ended(text: str = "", code: int = 1, why: str = "Error", **status: Any) -> dict[str, Any]:
+def ended(
+    text: str = "",
+    code: int = 1,
+    why: str = "Error",
+    *,
+    at: str | None = None,
+    began: str | None = None,
+    phase: str = "",
+    **status: Any,
+) -> dict[str, Any]:
     """A pod whose runner has ended."""
-    return pod(
-        {"terminated": {"exitCode": code, "reason": why, "message": text}},
-        phase="Succeeded" if code == 0 else "Failed",
-        **status,
-    )
+    times = {key: time for key, time in (("startedAt", began), ("finishedAt", at)) if time}
+    state = {"exitCode": code, "reason": why, "message": text, **times}
+    return pod({"terminated": state}, phase=phase or ("Succeeded" if code == 0 else "Failed"), **status)
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
@@ -79,6 +102,14 @@ def event(reason: str, message: str, at: str = EARLIER) -> dict[str, Any]:
 
 
 def observed(*, pods: list[dict[str, Any]] | None = None, **given: Any) -> Observed:
-    """An observation of a Job and of whatever is given."""
-    options = {"body": body(), "now": NOW, "job": job(), "claim": "chat-results", "pods": pods or [], **given}
+    """An observation of a Job and of whatever is given; whoever has looked for results has found none."""
+    options = {
+        "body": body(),
+        "now": NOW,
+        "job": job(),
+        "claim": "chat-results",
+        "recovery": Recovery("done"),
+        "pods": pods or [],
+        **given,
+    }
     return Observed(**options)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from perfbench_operator import creator
 from perfbench_operator.metrics import OperatorMetrics
-from perfbench_operator.status import compute, troubles
+from perfbench_operator.status import compute, observed, over, troubles, under_way
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = (ROOT / "docs" / "kubernetes.md").read_text()
@@ -13,7 +13,7 @@ DOCS = (ROOT / "docs" / "kubernetes.md").read_text()
 
 def test_every_reason_is_documented() -> None:
     found: set[str] = set()
-    for module in (troubles, compute, creator):
+    for module in (troubles, compute, observed, over, under_way, creator):
         found |= set(re.findall(r'Trouble\(\s*"([A-Z]\w+)"', Path(module.__file__).read_text()))
     for table in (troubles._SCHEDULING, troubles._MOUNTING, troubles._CREATING, troubles._CONFIG):
         found |= {reason for _, reason, _ in table}

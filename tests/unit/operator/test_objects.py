@@ -7,10 +7,12 @@ import yaml
 from bodies import UID, body
 
 from perfbench_api.resource import PerfBenchmark
+from perfbench_api.sections import Target
+from perfbench_operator.objects.address import address
 from perfbench_operator.objects.claim import build_claim, is_ours
 from perfbench_operator.objects.config_map import ObjectsError, build_config_map
 from perfbench_operator.objects.identity import UID_LABEL, Identity
-from perfbench_operator.objects.job import build_job
+from perfbench_operator.objects.job import build_job, build_recovery
 from perfbench_operator.settings import Settings
 
 NAME = "chat-0a1b2c3d"
@@ -130,7 +132,7 @@ def test_secrets_are_referred_to_and_never_copied() -> None:
         apiKey={"secretKeyRef": {"name": "s", "key": "k"}},
         headers=[{"name": "X-Auth", "secretKeyRef": {"name": "s", "key": "h"}}, {"name": "X-Plain", "value": "p"}],
     )
-    assert container(spec)["env"] == [
+    assert container(spec)["env"][1:] == [
         {"name": "PERFBENCH_API_KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
         {"name": "PERFBENCH_HEADER_X_AUTH", "valueFrom": {"secretKeyRef": {"name": "s", "key": "h"}}},
     ]
@@ -164,7 +166,13 @@ def test_runner_pod_is_restricted_and_has_no_token() -> None:
     assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsUser"] == 65532
     assert container()["securityContext"]["readOnlyRootFilesystem"] is True
     assert container()["command"] == [
-        *("perfbench", "run", "/etc/perfbench/manifest.yaml", "--results-dir", f"/results/models/chat/{UID}"),
+        *(
+            "perfbench",
+            "run",
+            "/etc/perfbench/manifest.yaml",
+            "--results-dir",
+            f"/results/models/chat/{UID}/$(POD_NAME)",
+        ),
         *("--listen", ":9090", "--termination-message", "/dev/termination-log"),
         "--no-fail",
     ]
@@ -222,7 +230,9 @@ def test_deadline_of_the_pod_comes_before_that_of_the_job() -> None:
 def test_runner_that_ended_by_itself_is_not_started_again() -> None:
     found = job({"runner": {"backoffLimit": 3}})
     assert found["backoffLimit"] == 3
-    assert found["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2, 130]
+    disrupted, own = found["podFailurePolicy"]["rules"]
+    assert (disrupted["action"], disrupted["onPodConditions"]) == ("Ignore", [{"type": "DisruptionTarget"}])
+    assert (own["action"], own["onExitCodes"]["values"]) == ("FailJob", [1, 2, 130])
     assert (found["parallelism"], found["podReplacementPolicy"]) == (1, "Failed")
 
 
@@ -267,3 +277,59 @@ def test_given_claim_is_used() -> None:
 def test_names_fit_for_the_longest_benchmark() -> None:
     identity = Identity("n", "a" * 48, UID)
     assert len(identity.child) + len("-abcde") == 63
+
+
+def test_every_attempt_has_a_place_of_its_own() -> None:
+    assert container()["env"][0] == {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+
+
+@pytest.mark.parametrize(
+    ("results", "name", "is_owned"),
+    [
+        ({}, "chat-results", False),
+        ({"retain": "Keep"}, "chat-results", False),
+        ({"retain": "Delete"}, f"{NAME}-results", True),
+    ],
+)
+def test_a_claim_that_is_not_kept_belongs_to_one_benchmark(results: dict[str, Any], name: str, is_owned: bool) -> None:
+    benchmark, identity = read({"results": results})
+    claim = build_claim(benchmark, identity)
+    assert claim is not None
+    assert (claim["metadata"]["name"], identity.owns(claim)) == (name, is_owned)
+    [volume] = [volume for volume in pod({"results": results})["volumes"] if volume["name"] == "results"]
+    assert volume["persistentVolumeClaim"]["claimName"] == name
+
+
+def test_the_job_that_looks_for_results_sees_the_claim_and_no_secret() -> None:
+    spec = target(apiKey={"secretKeyRef": {"name": "s", "key": "k"}}) | {"dataset": {"configMap": {"name": "one"}}}
+    benchmark, identity = read(spec)
+    found = build_recovery(benchmark, identity, SETTINGS)
+    template = found["spec"]["template"]
+    [container] = template["spec"]["containers"]
+    assert container["command"][:3] == ["perfbench", "recover", f"/results/models/chat/{UID}"]
+    assert "env" not in container
+    assert [volume["name"] for volume in template["spec"]["volumes"]] == ["results", "tmp"]
+    assert identity.owns(found)
+    assert template["metadata"]["labels"]["app.kubernetes.io/component"] == "recovery"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"service": {"name": "llama", "port": 8000}}, "llama.models:8000"),
+        ({"service": {"name": "llama", "namespace": "prod", "port": 8000}}, "llama.prod:8000"),
+        ({"url": "http://llama:8000/v1"}, "llama.models:8000"),
+        ({"url": "http://llama.models:8000"}, "llama.models:8000"),
+        ({"url": "http://llama.models.svc:8000/v1/chat/completions"}, "llama.models:8000"),
+        ({"url": "http://LLAMA.models.svc.cluster.local.:8000"}, "llama.models:8000"),
+        ({"url": "https://models.example"}, "models.example:443"),
+        ({"url": "http://models.example"}, "models.example:80"),
+        ({"url": "http://10.0.0.7:8000"}, "10.0.0.7:8000"),
+        ({"url": "http://[fd00::7]:8000"}, "fd00::7:8000"),
+        ({"url": "http://127.0.0.1:8000"}, None),
+        ({"url": "http://localhost:8000"}, None),
+        ({"mock": {}}, None),
+    ],
+)
+def test_a_target_has_one_name_however_it_is_written(given: dict[str, Any], expected: str | None) -> None:
+    assert address(Target.model_validate(given), "models") == expected

@@ -2,20 +2,25 @@
 
 import asyncio
 import subprocess
+import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from bodies import NOW, UID, body
 from prometheus_client import generate_latest
 
+from perfbench_api.outcome import LATENCIES
+from perfbench_operator.api import RefusedError
+from perfbench_operator.cluster import Source
 from perfbench_operator.controller import Controller
 from perfbench_operator.events import phase_event
-from perfbench_operator.handlers import serve_metrics
 from perfbench_operator.health import MISSED_S, STALLED_S, UNREACHABLE_S, Health
+from perfbench_operator.main import serve_metrics
 from perfbench_operator.metrics import OperatorMetrics
 from perfbench_operator.settings import Settings, SettingsError
+from perfbench_operator.watch import follow
 from perfbench_operator.workqueue import WorkQueue
 
 
@@ -152,6 +157,35 @@ def test_metrics_show_the_benchmarks_that_exist() -> None:
     assert "chat" not in generate_latest(metrics.registry).decode()
 
 
+FULL_STAGE = {
+    "requests": {"total": 9, "succeeded": 9, "failed": 0},
+    **dict.fromkeys(("request_throughput_rps", "output_token_throughput_tps", "total_token_throughput_tps"), 1.0),
+    **{f"{name}_s": {"mean": 0.1, "p50": 0.1, "p99": 0.2} for name in LATENCIES},
+}
+
+
+@pytest.mark.parametrize("stages", [1, 3, 16])
+def test_a_thousand_finished_benchmarks_have_a_bounded_page_that_is_made_quickly(stages: int) -> None:
+    metrics = OperatorMetrics()
+    ended = {"phase": "Succeeded", "verdict": "Passed", "client": {"state": "valid"}}
+    summary = [{"name": f"c{number}", **FULL_STAGE} for number in range(stages)]
+    bodies = [
+        body(status={**ended, "summary": summary, "completionTime": f"2026-11-24T{number // 60:02}:{number % 60:02}:00Z"},
+             name=f"b{number}")
+        for number in range(1000)
+    ]  # fmt: skip
+    running = body(status={"phase": "Running"}, name="running")
+    metrics.benchmarks.known = {("models", one["metadata"]["name"]): one for one in (running, *bodies)}
+    began_s = time.thread_time()
+    text = generate_latest(metrics.registry).decode()
+    assert time.thread_time() - began_s < 0.5
+    assert text.count("\n") < 12_000
+    for name, is_shown in (("running", True), ("b999", True), ("b801", True), ("b800", False), ("b0", False)):
+        assert (f'perfbench_benchmark_info{{benchmark="{name}"' in text) == is_shown
+    assert 'perfbench_operator_benchmarks{phase="Succeeded"} 1000.0' in text
+    assert "perfbench_operator_benchmarks_without_series 801.0" in text
+
+
 def test_metrics_show_a_benchmark_without_a_status() -> None:
     metrics = OperatorMetrics()
     metrics.benchmarks.known[UID] = body()
@@ -223,47 +257,92 @@ class ListedLate:
         self.bodies = list(bodies)
         self.meanwhile: Callable[[], None] = lambda: None
 
-    async def benchmarks(self, namespace: str | None) -> list[dict[str, Any]]:
+    async def read_all(self, source: Source) -> tuple[list[dict[str, Any]], str]:
         self.meanwhile()
-        return self.bodies
+        return self.bodies, "9"
+
+
+def controller_of(cluster: Any, **settings: Any) -> Controller:
+    return Controller(Settings(**settings), cluster, cluster)
+
+
+ALL = Source("PerfBenchmark")
 
 
 async def test_a_benchmark_that_is_deleted_while_all_are_listed_does_not_come_back() -> None:
-    cluster = ListedLate(body(), body(uid="other", name="other"))
-    controller = Controller(Settings(), cluster)  # type: ignore[arg-type]
-    controller.saw_benchmark(body(), is_gone=False)
-    cluster.meanwhile = lambda: controller.saw_benchmark(body(), is_gone=True)
-    await controller._list()
-    assert list(controller.metrics.benchmarks.known) == ["other"]
+    cluster = ListedLate(body(uid="other", name="other"))
+    controller = controller_of(cluster)
+    controller.changed(ALL, "ADDED", body())
+    cluster.meanwhile = lambda: controller.changed(ALL, "DELETED", body())
+    await controller.list_all()
+    assert list(controller.metrics.benchmarks.known) == [("models", "other")]
     assert list(controller.health.missed) == ["other"], "what is deleted is not missed"
-    cluster.meanwhile = lambda: None
-    await controller._list()
-    assert set(controller.metrics.benchmarks.known) == {UID, "other"}, (
-        "only what the watch reported since the list began"
-    )
 
 
 async def test_a_benchmark_that_is_created_or_changed_while_all_are_listed_stays_as_the_watch_reported_it() -> None:
     changed, made = body(status={"phase": "Succeeded"}, resourceVersion="8"), body(uid="made", name="made")
     cluster = ListedLate(body())
-    controller = Controller(Settings(), cluster)  # type: ignore[arg-type]
+    controller = controller_of(cluster)
 
     def change() -> None:
-        controller.saw_benchmark(changed, is_gone=False)
-        controller.saw_benchmark(made, is_gone=False)
+        controller.changed(ALL, "MODIFIED", changed)
+        controller.changed(ALL, "ADDED", made)
 
     cluster.meanwhile = change
-    await controller._list()
-    assert controller.metrics.benchmarks.known == {UID: changed, "made": made}
-    assert set(controller.health.watched) == {UID, "made"}
+    await controller.list_all()
+    assert controller.metrics.benchmarks.known == {("models", "chat"): changed, ("models", "made"): made}
 
 
-def test_a_deleted_benchmark_leaves_the_metrics_even_if_it_was_never_known() -> None:
-    controller = Controller(Settings(), ListedLate())  # type: ignore[arg-type]
-    controller.saw_benchmark(body(), is_gone=True)
-    controller.saw_benchmark(body(), is_gone=False)
-    controller.saw_benchmark(body(), is_gone=True)
+async def test_a_benchmark_whose_deletion_the_watch_has_missed_goes_with_the_next_list() -> None:
+    controller = controller_of(ListedLate())
+    controller.changed(ALL, "ADDED", body())
+    await controller.list_all()
     assert controller.metrics.benchmarks.known == {}
+
+
+class Gone:
+    """A cluster in which one of the namespaces is gone, and with it the operator's rights in it."""
+
+    def __init__(self) -> None:
+        self.is_back = False
+
+    async def read_all(self, source: Source) -> tuple[list[dict[str, Any]], str]:
+        if source.namespace == "gone" and not self.is_back:
+            raise RefusedError("forbidden: no role in namespace gone", is_invalid=False)
+        name = {"PerfBenchmark": [body(namespace=source.namespace)]}
+        return name.get(source.kind, []), "9"
+
+    async def watch(self, source: Source, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        await asyncio.Event().wait()
+        yield "BOOKMARK", {}
+
+
+async def test_a_namespace_that_is_gone_does_not_stop_the_others_and_may_come_back() -> None:
+    cluster = Gone()
+    controller = controller_of(cluster, namespaces=("here", "gone"))
+    pauses = asyncio.Queue[float]()
+    freed = asyncio.Event()
+
+    async def sleep(delay_s: float) -> None:
+        pauses.put_nowait(delay_s)
+        await freed.wait()
+
+    tasks = [asyncio.create_task(follow(cluster, source, controller, sleep)) for source in controller.sources]
+    for _ in range(3):  # all collections of the one that is gone
+        await asyncio.wait_for(pauses.get(), 5)
+    await asyncio.sleep(0)
+    assert list(controller.cache.objects["PerfBenchmark"]) == [("here", "chat")]
+    assert "no role" in controller.unreadable[Source("Pod", "gone")]
+    assert controller.metrics.registry.get_sample_value("perfbench_operator_unreadable_collections") == 3
+    cluster.is_back = True
+    freed.set()
+    for _ in range(100):  # turns of the loop
+        await asyncio.sleep(0)
+    assert controller.unreadable == {}
+    assert set(controller.cache.objects["PerfBenchmark"]) == {("here", "chat"), ("gone", "chat")}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
@@ -297,17 +376,26 @@ def test_settings_are_read_from_the_environment() -> None:
             "PERFBENCH_RUNNER_ANNOTATIONS": '{"a": "b"}',
             "PERFBENCH_RUNNER_LINGER": "15s",
             "PERFBENCH_METRICS_PORT": "0",
+            "PERFBENCH_MAX_CONCURRENT": "4",
+            "PERFBENCH_LOST_TIMEOUT": "90s",
         }
     )
     assert (found.runner_image, found.namespaces, found.start_timeout_s) == ("r:1", ("a", "b"), 120.0)
     assert (found.runner_resources, found.metrics_port) == ({"limits": {}}, 0)
     assert (found.runner_annotations, found.runner_labels, found.runner_linger_s) == ({"a": "b"}, {}, 15.0)
+    assert (found.max_concurrent, found.max_concurrent_per_namespace, found.lost_timeout_s) == (4, 0, 90.0)
     assert Settings.read({}) == Settings()
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("START_TIMEOUT", "soon"), ("RUNNER_RESOURCES", "[]"), ("RUNNER_LABELS", '{"a": 1}'), ("METRICS_PORT", "x")],
+    [
+        ("START_TIMEOUT", "soon"),
+        ("RUNNER_RESOURCES", "[]"),
+        ("RUNNER_LABELS", '{"a": 1}'),
+        ("METRICS_PORT", "x"),
+        ("MAX_CONCURRENT", "-1"),
+    ],
 )
 def test_invalid_setting_is_named(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"PERFBENCH_{name}"):

@@ -1,124 +1,20 @@
 """The operator may die after any call: the next process carries on, and nothing is created twice."""
 
-import copy
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from bodies import NOW, body, ended, running
+from memory import NAME, DiedError, Memory, job_of, reason, reconcile, reconciler
 
-from perfbench_api.outcome import Outcome, Progress
-from perfbench_operator.cluster import ConflictError, NotFoundError, RefusedError
-from perfbench_operator.objects.identity import Identity
-from perfbench_operator.reconciler import Reconciler
-from perfbench_operator.settings import Settings
-
-Data = dict[str, Any]
-NAME = ("models", "chat")
-
-
-class DiedError(Exception):
-    """The operator's process has ended."""
-
-
-class Memory:
-    """A cluster in memory that makes the operator die after some number of changes."""
-
-    def __init__(self, benchmark: Data, lives: int = 999) -> None:
-        self.body = benchmark
-        self.objects: dict[tuple[str, str], Data] = {}
-        self.created: list[str] = []
-        self.calls: list[str] = []
-        self.runner: Data | None = None
-        self.lives = lives
-        self.refuses: RefusedError | None = None
-
-    def _changed(self, what: str) -> None:
-        self.calls.append(what)
-        self.lives -= 1
-        if self.lives == 0:
-            raise DiedError
-
-    async def benchmark(self, namespace: str, name: str) -> Data:
-        if not self.body:
-            raise NotFoundError
-        return copy.deepcopy(self.body)
-
-    async def patch_status(self, was: Data, patch: Data) -> Data:
-        if was["metadata"]["resourceVersion"] != self.body["metadata"]["resourceVersion"]:
-            raise ConflictError
-        self.body["status"] = _merged(self.body.get("status", {}), patch)
-        self.body["metadata"]["resourceVersion"] += "0"
-        self._changed("status")
-        return self.body
-
-    async def delete_benchmark(self, was: Data) -> None:
-        self.body = {}
-        self._changed("delete")
-
-    async def create(self, item: Data) -> Data:
-        key = (item["kind"], item["metadata"]["name"])
-        if key in self.objects:
-            raise ConflictError
-        if self.refuses and item["kind"] == "Job":
-            raise self.refuses
-        meta = {**item["metadata"], "uid": item["kind"], "creationTimestamp": "2026-11-24T12:00:00Z"}
-        self.objects[key] = {**item, "metadata": meta}
-        self.created.append(item["kind"])
-        self._changed(f"create {item['kind']}")
-        return self.objects[key]
-
-    async def read(self, kind: str, namespace: str, name: str) -> Data:
-        if (kind, name) not in self.objects:
-            raise NotFoundError
-        return self.objects[kind, name]
-
-    async def pods(self, identity: Identity) -> list[Data]:
-        return [self.runner] if self.runner else []
-
-    async def events(self, namespace: str, uids: list[str]) -> list[Data]:
-        return []
-
-    async def suspend(self, job: Data) -> None:
-        job["spec"]["suspend"] = True
-        self._changed("suspend")
-
-    async def end_gracefully(self, pod: Data) -> None:
-        pod["spec"]["activeDeadlineSeconds"] = 1
-        self._changed("end")
-
-    async def progress(self, pod: Data) -> Progress | None:
-        return Progress(phase="running", stage="c8")
-
-
-def _merged(old: Data, patch: Data) -> Data:
-    new = {key: value for key, value in old.items() if patch.get(key, 0) is not None}
-    for key, value in patch.items():
-        if isinstance(value, dict) and isinstance(new.get(key), dict):
-            new[key] = _merged(new[key], value)
-        elif value is not None:
-            new[key] = value
-    return new
-
-
-def reconciler(cluster: Memory, now: datetime = NOW) -> Reconciler:
-    return Reconciler(cluster, Settings(), clock=lambda: now)  # type: ignore[arg-type]
-
-
-async def reconcile(cluster: Memory, now: datetime = NOW) -> float | None:
-    """One reconcile by a new process."""
-    return await reconciler(cluster, now).reconcile(NAME)
-
-
-def job_of(cluster: Memory) -> Data:
-    [found] = [item for (kind, _), item in cluster.objects.items() if kind == "Job"]
-    return found
-
+from perfbench_api.outcome import Outcome, StoredResults
+from perfbench_operator.api import RefusedError
+from perfbench_operator.objects.identity import STARTED
+from perfbench_operator.reconciler import LONGEST_WAIT_S
 
 TERMINATION_MESSAGE = Outcome(outcome="succeeded").model_dump_json()
 
 
-@pytest.mark.parametrize("lives", range(1, 10))
+@pytest.mark.parametrize("lives", range(1, 14))
 async def test_operator_that_dies_anywhere_creates_everything_once(lives: int) -> None:
     cluster = Memory(body(), lives)
     for step in (None, running(), ended(TERMINATION_MESSAGE, 0)):
@@ -142,9 +38,10 @@ async def test_a_second_reconcile_changes_nothing() -> None:
 
 async def test_objects_of_an_earlier_benchmark_of_the_same_name_are_not_adopted() -> None:
     cluster = Memory(body())
-    cluster.objects["Job", "chat-0a1b2c3d"] = {"metadata": {"ownerReferences": [{"uid": "other"}]}}
+    meta = {"namespace": "models", "name": "chat-0a1b2c3d", "uid": "o", "ownerReferences": [{"uid": "other"}]}
+    cluster.objects["Job", "chat-0a1b2c3d"] = {"metadata": meta}
     await reconcile(cluster)
-    assert cluster.body["status"]["conditions"][0]["reason"] == "NameTaken"
+    assert reason(cluster, "Running") == "NameTaken"
 
 
 async def test_claim_of_an_earlier_benchmark_of_the_same_name_is_reused_but_no_other_claim() -> None:
@@ -159,7 +56,7 @@ async def test_claim_of_an_earlier_benchmark_of_the_same_name_is_reused_but_no_o
     third = Memory(body(uid="eeeeeeee-0000"))
     third.objects["PersistentVolumeClaim", "chat-results"] = claim
     await reconcile(third)
-    assert third.body["status"]["conditions"][0]["reason"] == "ClaimTaken"
+    assert reason(third, "Running") == "ClaimTaken"
 
 
 @pytest.mark.parametrize(
@@ -217,24 +114,212 @@ async def test_deleted_job_is_not_created_again() -> None:
     await reconcile(cluster)
     cluster.objects = {key: item for key, item in cluster.objects.items() if key[0] != "Job"}
     await reconcile(cluster)
-    assert cluster.body["status"]["conditions"][-1]["reason"] == "JobGone"
+    assert reason(cluster, "Failed") == "JobGone"
     assert cluster.created.count("Job") == 1
+
+
+STORED = StoredResults(path="/results/models/chat/u/p/results.sqlite", bytes=1, sha256="a", rows=1)
 
 
 async def test_termination_message_of_a_deleted_pod_is_kept() -> None:
     cluster = Memory(body())
     await reconcile(cluster)
     cluster.runner = running()
-    await reconcile(cluster)
-    job_of(cluster)["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
-    terminating = ended(Outcome(outcome="interrupted").model_dump_json(), 130)
-    terminating["metadata"] |= {"deletionTimestamp": "x", "labels": Identity.of(cluster.body).labels()}
-    cluster.runner = None
     own = reconciler(cluster)
-    own.saw_pod(terminating)
     await own.reconcile(NAME)
-    assert cluster.body["status"]["conditions"][-1]["reason"] == "Interrupted"
-    assert own.terminating == {}
+    gone = ended(Outcome(outcome="interrupted", results=STORED).model_dump_json(), 130)
+    cluster.runner = None
+    job_of(cluster)["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
+    own.cache.changed("Pod", "DELETED", gone)
+    own.cache.put("Job", {**job_of(cluster), "metadata": {**job_of(cluster)["metadata"], "resourceVersion": "9"}})
+    await own.reconcile(NAME)
+    assert reason(cluster, "Failed") == "Interrupted"
+    assert cluster.body["status"]["results"]["rows"] == 1
+    assert own.cache.gone == {}, "nobody needs the pod any more"
+
+
+def recovery_pod(message: str) -> dict[str, object]:
+    found = ended(message, 0)
+    found["metadata"] |= {"name": "r", "uid": "r", "ownerReferences": [{"uid": "chat-0a1b2c3d-recovery"}]}
+    return found
+
+
+FOUND = Outcome(outcome="succeeded", stages=[{"name": "c8"}], results=STORED)
+PARTIAL = FOUND.model_copy(update={"outcome": "interrupted"})
+NOTHING = Outcome(outcome="failed", reason="CannotStore", message="holds no run")
+
+
+@pytest.mark.parametrize(
+    ("condition", "told", "phase", "why", "stored"),
+    [
+        ("Complete", FOUND, "Succeeded", "", "True"),
+        ("Failed", PARTIAL, "Failed", "RunnerLost", "True"),
+        ("Failed", NOTHING, "Failed", "RunnerLost", "False"),
+    ],
+)
+async def test_results_of_a_runner_that_left_no_word_are_looked_for(
+    condition: str, told: Outcome, phase: str, why: str, stored: str
+) -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    cluster.runner = running()
+    await reconcile(cluster)
+    cluster.runner = None  # while nobody watched
+    job_of(cluster)["status"] = {"conditions": [{"type": condition, "status": "True"}]}
+    await reconcile(cluster)
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Running"
+    assert reason(cluster, "Running") == "Recovering"
+    assert cluster.created.count("Job") == 2, "the second one only looks"
+    cluster.others = [recovery_pod(told.model_dump_json())]
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == phase
+    if why:
+        assert reason(cluster, "Failed") == why
+    [results] = [item for item in cluster.body["status"]["conditions"] if item["type"] == "ResultsStored"]
+    assert results["status"] == stored
+
+
+async def test_a_job_that_cannot_look_for_results_is_not_waited_for() -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    cluster.runner = running()
+    await reconcile(cluster)
+    cluster.runner = None
+    job_of(cluster)["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
+    cluster.refuses = RefusedError("exceeded quota", is_invalid=False)
+    own = reconciler(cluster)
+    await own.reconcile(NAME)
+    await own.reconcile(NAME)
+    assert reason(cluster, "Failed") == "RunnerLost"
+    [results] = [item for item in cluster.body["status"]["conditions"] if item["type"] == "ResultsStored"]
+    assert results["status"] == "Unknown"
+
+
+@pytest.mark.parametrize("cascade", ["background", "orphan"])
+async def test_a_run_whose_job_is_deleted_ends_when_its_pod_has_stored_what_it_measured(cascade: str) -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    cluster.runner = running()
+    await reconcile(cluster)
+    del cluster.objects["Job", "chat-0a1b2c3d"]
+    if cascade == "orphan":
+        cluster.runner["metadata"]["ownerReferences"] = []
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Running", "the load goes on"
+    assert cluster.calls.count("end") == 1
+    message = Outcome(outcome="interrupted", results=STORED).model_dump_json()
+    cluster.runner = ended(message, 130)
+    if cascade == "orphan":
+        cluster.runner["metadata"]["ownerReferences"] = []
+    await reconcile(cluster)
+    assert reason(cluster, "Failed") == "JobGone"
+    assert cluster.body["status"]["results"]["rows"] == 1
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"namespace": "elsewhere"},
+        {"ownerReferences": []},
+        {"ownerReferences": [{"uid": "another"}], "creationTimestamp": "2026-11-24T13:00:00Z"},
+    ],
+    ids=["in another namespace", "without an owner", "younger, with another owner"],
+)
+async def test_labels_alone_make_no_runner(forged: dict[str, object]) -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    pod = ended(Outcome(outcome="succeeded", verdict="Passed").model_dump_json(), 0)
+    pod["metadata"] |= {"name": "forged", "uid": "forged", **forged}
+    cluster.others = [pod]
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Pending"
+    cluster.runner = running()
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Running"
+    assert [runner["uid"] for runner in cluster.body["status"]["runners"]] == ["p"]
+
+
+async def test_a_drained_runner_begins_again_and_the_whole_run_counts() -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    drained = ended(
+        Outcome(outcome="interrupted").model_dump_json(),
+        130,
+        conditions=[{"type": "DisruptionTarget", "status": "True"}],
+    )
+    cluster.others = [drained]
+    await reconcile(cluster)
+    assert (cluster.body["status"]["phase"], reason(cluster, "Running")) == ("Pending", "RunnerDisrupted")
+    again = running()
+    again["metadata"] |= {"name": "again", "uid": "again", "creationTimestamp": "2026-11-24T11:59:40Z"}
+    cluster.runner = again
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Running"
+    cluster.runner = ended(Outcome(outcome="succeeded", results=STORED).model_dump_json(), 0)
+    cluster.runner["metadata"] |= again["metadata"]
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Succeeded"
+    assert [runner["uid"] for runner in cluster.body["status"]["runners"]] == ["p", "again"]
+
+
+async def test_a_node_that_drains_for_ever_is_given_up() -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    for number in range(6):
+        disrupted = ended(code=137, conditions=[{"type": "DisruptionTarget", "status": "True"}])
+        disrupted["metadata"] |= {"name": f"p{number}", "uid": f"p{number}"}
+        disrupted["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = Outcome(
+            outcome="interrupted"
+        ).model_dump_json()
+        cluster.others.append(disrupted)
+    await reconcile(cluster)
+    assert reason(cluster, "Failed") == "RunnerDisrupted"
+    assert cluster.body["status"]["phase"] == "Failed"
+
+
+async def test_a_restored_benchmark_does_not_start_by_itself() -> None:
+    copied = body()
+    copied["metadata"]["annotations"] = {STARTED: "the uid of the one in the backup"}
+    cluster = Memory(copied)
+    assert await reconcile(cluster) is None
+    assert (cluster.body["status"]["phase"], reason(cluster, "Queued")) == ("Suspended", "Restored")
+    assert cluster.created == ["Event"]
+    del cluster.body["metadata"]["annotations"]
+    await reconcile(cluster)
+    assert "Job" in cluster.created
+
+
+async def test_what_was_started_is_marked_before_there_is_a_job() -> None:
+    cluster = Memory(body(), lives=1)
+    with pytest.raises(DiedError):
+        await reconcile(cluster)
+    assert cluster.body["metadata"]["annotations"][STARTED] == cluster.body["metadata"]["uid"]
+    await reconcile(cluster)
+    assert cluster.created.count("Job") == 1
+    assert cluster.calls.count("mark") == 1
+
+
+async def test_a_suspended_benchmark_starts_when_it_is_let_go() -> None:
+    cluster = Memory(body({"suspend": True}))
+    assert await reconcile(cluster) is None
+    assert (cluster.body["status"]["phase"], cluster.created) == ("Suspended", ["Event"])
+    cluster.body["spec"]["suspend"] = False
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Pending"
+    assert "Job" in cluster.created
+
+
+async def test_the_whole_outcome_is_asked_for_before_the_pod_goes() -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    cluster.runner = running()
+    cluster.outcome_asked = Outcome(outcome="succeeded", stages=[{"name": f"c{number}"} for number in range(64)])
+    await reconcile(cluster)
+    cluster.runner = ended(Outcome(outcome="succeeded", stages_omitted=64).model_dump_json(), 0)
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Succeeded"
+    assert len(cluster.body["status"]["summary"]) == 64
 
 
 async def test_ttl_counts_from_the_end() -> None:
@@ -244,6 +329,24 @@ async def test_ttl_counts_from_the_end() -> None:
     assert cluster.body
     assert await reconcile(cluster, datetime(2026, 11, 24, 12, 1, 1, tzinfo=UTC)) is None
     assert not cluster.body
+
+
+@pytest.mark.parametrize("ttl_s", [10**8, 99999999999999, 2**63 - 1])
+async def test_a_ttl_of_any_length_waits(ttl_s: int) -> None:
+    status = {"phase": "Succeeded", "completionTime": "2026-11-24T12:00:00Z"}
+    cluster = Memory(body({"ttlSecondsAfterFinished": ttl_s}, status))
+    assert await reconcile(cluster) == LONGEST_WAIT_S
+    assert cluster.body
+
+
+async def test_a_damaged_status_does_not_make_a_second_job() -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    cluster.body["status"] |= {"phase": "Unheard", "live": {"requests": "many"}}
+    cluster.objects = {key: item for key, item in cluster.objects.items() if key[0] != "Job"}
+    for _ in range(3):
+        await reconcile(cluster)
+    assert cluster.created.count("Job") == 1
 
 
 async def test_benchmark_that_is_gone_needs_nothing() -> None:

@@ -1,6 +1,7 @@
 """The status of a benchmark, as a table of observations and what follows from them."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,10 +9,17 @@ from bodies import EARLIER, NOW, body, ended, event, job, observed, pod, running
 
 from perfbench_api.outcome import Outcome, Progress, StoredResults
 from perfbench_api.status import Status
+from perfbench_operator.admission import Place
+from perfbench_operator.events import phase_event
 from perfbench_operator.kube import merge_patch, timestamp
-from perfbench_operator.status.compute import Observed, compute, invalid
-from perfbench_operator.status.draft import previous_status
+from perfbench_operator.objects.identity import STARTED as MARK
+from perfbench_operator.status.compute import compute, invalid
+from perfbench_operator.status.draft import previous_status, with_other_conditions
+from perfbench_operator.status.figures import stages_of
+from perfbench_operator.status.observed import Observed, Recovery
+from perfbench_operator.status.steps import Steps, steps
 from perfbench_operator.status.troubles import Trouble
+from perfbench_operator.status.writing import is_worth_writing
 
 STORED = StoredResults(path="/results/models/chat/0a1b/benchmark.db", bytes=4096, sha256="ab", rows=80)
 STAGE = {
@@ -33,7 +41,7 @@ def conditions(status: Status) -> dict[str, tuple[str, str]]:
 
 
 CANCELLED = body({"cancel": True})
-STARTED = body(status={"phase": "Running", "startTime": EARLIER, "job": "chat-0a1b2c3d"})
+UNDER_WAY_BODY = body(status={"phase": "Running", "startTime": EARLIER, "job": "chat-0a1b2c3d"})
 LATE = {"now": NOW.replace(hour=13)}
 
 UNDER_WAY: list[tuple[str, Observed, str, tuple[str, str]]] = [
@@ -107,8 +115,8 @@ UNDER_WAY: list[tuple[str, Observed, str, tuple[str, str]]] = [
         "Running",
         ("True", "Running"),
     ),
-    ("busy for a moment", observed(body=STARTED, pods=[running()]), "Running", ("", "")),
-    ("termination message not read yet", observed(body=STARTED, pods=[ended(code=137)]), "Running", ("", "")),
+    ("busy for a moment", observed(body=UNDER_WAY_BODY, pods=[running()]), "Running", ("", "")),
+    ("termination message not read yet", observed(body=UNDER_WAY_BODY, pods=[ended(code=137)]), "Running", ("", "")),
 ]
 
 
@@ -154,7 +162,7 @@ OVER: list[tuple[str, Observed, str, str]] = [
     ),
     ("cancelled before the runner ran", observed(body=CANCELLED, job=job(suspend=True)), "Cancelled", "Cancelled"),
     ("cancelled before anything", observed(body=CANCELLED, job=None), "Cancelled", "Cancelled"),
-    ("Job deleted by someone", observed(body=STARTED, job=None), "Failed", "JobGone"),
+    ("Job deleted by someone", observed(body=UNDER_WAY_BODY, job=None), "Failed", "JobGone"),
     ("image for too long", observed(pods=[waiting("ImagePullBackOff")], **LATE), "Failed", "ImageCannotBePulled"),
     ("impossible image name", observed(pods=[waiting("InvalidImageName")]), "Failed", "ImageCannotBePulled"),
     ("no node for too long", observed(pods=[unscheduled("Insufficient cpu")], **LATE), "Failed", "Unschedulable"),
@@ -180,6 +188,7 @@ def test_over(observation: Observed, phase: str, reason: str) -> None:
     facts = conditions(status)
     assert facts["Complete"] == ("True" if phase == "Succeeded" else "False", reason)
     assert facts["Failed"][0] == ("True" if phase == "Failed" else "False")
+    assert facts["Finished"] == ("True", reason)
     assert facts["Running"] == ("False", reason)
     assert status.completion_time == timestamp(observation.now)
 
@@ -225,6 +234,7 @@ def test_final_figures_are_rounded_and_readable() -> None:
         "bytes": 4096,
         "sha256": "ab",
         "rows": 80,
+        "complete": True,
     }
 
 
@@ -235,6 +245,32 @@ def test_stages_that_the_termination_message_leaves_out_are_counted(kind: str, o
     status = compute(observed(body=spec, pods=[ended(message(kind, stages_omitted=omitted))]))
     assert status.dump()["stagesOmitted"] == omitted
     assert f"{text} in summary.json" in status.message
+
+
+@pytest.mark.parametrize("count", [1, 8, 64])
+def test_the_whole_summary_is_kept_when_the_termination_message_has_only_a_part(count: int) -> None:
+    whole = Outcome(outcome="succeeded", stages=[{**STAGE, "name": f"c{number}"} for number in range(count)])
+    done = Progress(phase="done", stage=f"c{count - 1}")
+    before = compute(observed(pods=[running()], progress=done, outcome=whole)).dump()
+    assert before["phase"] == "Running", "its pod has not ended"
+    found = compute(observed(body=body(status=before), pods=[ended(message(stages_omitted=count - 1), 0)])).dump()
+    assert [stage["name"] for stage in found["summary"]] == [f"c{number}" for number in range(count)]
+    assert "stagesOmitted" not in found
+    assert found["progress"]["stage"] == f"c{count - 1}"
+    assert found["results"]["rows"] == 80
+
+
+def test_the_summary_of_an_attempt_before_is_not_that_of_the_next() -> None:
+    before = body(status={"phase": "Running", "startTime": EARLIER, "summary": [STAGE], "stagesOmitted": 3})
+    found = compute(observed(body=before, pods=[running()], progress=Progress(phase="warmup"))).dump()
+    assert not {"summary", "stagesOmitted"} & found.keys()
+
+
+def test_a_summary_that_is_too_long_for_kubernetes_is_cut_and_counted() -> None:
+    stages, omitted = stages_of(Outcome(outcome="succeeded", stages=[STAGE] * 5000, stages_omitted=2))
+    assert stages is not None
+    assert len(json.dumps(stages)) < 500_000
+    assert len(stages) + (omitted or 0) == 5002
 
 
 def test_nothing_omitted_is_not_mentioned() -> None:
@@ -326,8 +362,105 @@ def test_log_of_a_crash_gives_one_line_at_most() -> None:
     assert len(status.message) < 600
 
 
-def test_a_status_that_cannot_be_read_starts_empty() -> None:
-    assert previous_status(body(status={"phase": "Unheard", "old": 1})) == Status()
+READY = {"type": "TargetReady", "status": "True", "reason": "TargetAnswers", "lastTransitionTime": EARLIER}
+
+
+def test_of_a_status_that_cannot_be_read_what_can_be_read_is_kept() -> None:
+    conditions = [READY, {"type": "Running", "status": "Perhaps"}, "Complete"]
+    damaged = {"phase": "Unheard", "old": 1, "startTime": EARLIER, "job": "chat-0a1b2c3d", "conditions": conditions}
+    found = previous_status(body(status=damaged))
+    assert (found.phase, found.start_time, found.job) == ("Pending", EARLIER, "chat-0a1b2c3d")
+    assert [condition.type for condition in found.conditions] == ["TargetReady"]
+
+
+@pytest.mark.parametrize("status", ["Succeeded", [1], {"conditions": {"a": 1}}, {"conditions": None}])
+def test_nothing_in_a_status_stops_the_operator(status: Any) -> None:
+    assert previous_status({**body(), "status": status}).phase == "Pending"
+
+
+def test_conditions_of_others_are_kept() -> None:
+    theirs = {"type": "example.com/Approved", "status": "True", "reason": "", "x": 1}
+    old = body(status={"conditions": [theirs, READY]})
+    new = with_other_conditions(old["status"], compute(observed(body=old, pods=[running()])).dump())
+    assert theirs in new["conditions"]
+    assert [item["type"] for item in new["conditions"]].count("TargetReady") == 1
+    many = {"conditions": [{**theirs, "type": f"T{number}"} for number in range(64)]}
+    assert len(with_other_conditions(many, new)["conditions"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [("x" * 200, "x" * 128), ("Too many: failures", "Toomany:failures"), ("429", "Unknown"), ("ü", "Unknown")],
+)
+def test_a_reason_is_one_that_kubernetes_takes(given: str, reason: str) -> None:
+    status = compute(observed(pods=[ended(message("failed", reason=given))]))
+    assert conditions(status)["Failed"] == ("True", reason)
+
+
+MISSED = "ttft p99 is 0.61 in stage c8, not <= 0.5"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "condition"),
+    [
+        ("Passed", ("True", "ObjectivesMet")),
+        ("Failed", ("False", "ObjectiveMissed")),
+        ("Inconclusive", ("Unknown", "Inconclusive")),
+        (None, ("Unknown", "NoObjectives")),
+    ],
+)
+def test_the_verdict_and_its_reason_are_told(verdict: str | None, condition: tuple[str, str]) -> None:
+    is_open = verdict in ("Failed", "Inconclusive")
+    text = message(verdict=verdict, verdict_reasons=[MISSED, "and another"] if is_open else [])
+    found = compute(observed(pods=[ended(text, 0)]))
+    assert conditions(found)["ObjectivesMet"] == condition
+    assert found.verdict == verdict
+    assert (MISSED in found.message) == is_open
+    assert found.verdict_reason == (f"{MISSED}; and another" if is_open else None)
+    told = phase_event(body(), {}, found.dump(), NOW)
+    assert told is not None
+    assert (MISSED in told["message"]) == is_open
+
+
+def test_objectives_of_a_run_that_failed_are_not_known() -> None:
+    spec = body({"objectives": [{"metric": "ttft"}]})
+    found = compute(observed(body=spec, job=FAILED, pods=[ended(code=137)]))
+    assert conditions(found)["ObjectivesMet"] == ("Unknown", "RunnerKilled")
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "ended_at"),
+    [
+        (job("Complete"), [ended(message(), 0, at="2026-11-24T11:59:50Z")], "2026-11-24T11:59:50Z"),
+        (job("Failed", at="2026-11-24T11:58:00Z"), [], "2026-11-24T11:58:00Z"),
+        (job("Failed"), [ended(code=137)], "2026-11-24T12:00:00Z"),
+    ],
+    ids=["when the container ended", "when the Job ended", "now, as nothing says when"],
+)
+def test_the_completion_time_is_when_the_run_ended(job: Any, pods: list[Any], ended_at: str) -> None:
+    assert compute(observed(job=job, pods=pods)).completion_time == ended_at
+
+
+@pytest.mark.parametrize(
+    ("pods", "phase"),
+    [
+        ([ended(message(), 0, phase="Running")], "Succeeded"),
+        ([ended(code=137, phase="Running")], "Failed"),
+        ([], "Unknown"),
+    ],
+)
+def test_no_runner_of_a_finished_run_is_shown_as_running(pods: list[Any], phase: str) -> None:
+    known = {"runners": [{"name": "chat-0a1b2c3d-x", "phase": "Running"}]}
+    status = compute(observed(body=body(status=known), job=job("Failed"), pods=pods))
+    assert [runner.phase for runner in status.runners or []] == [phase]
+
+
+@pytest.mark.parametrize(
+    ("target", "model"),
+    [({"url": "http://a", "model": "llama"}, "llama"), ({"mock": {}}, "mock"), ({"url": "http://a"}, None)],
+)
+def test_the_model_is_shown(target: dict[str, Any], model: str | None) -> None:
+    assert compute(observed(body=body({"target": target}))).model == model
 
 
 @pytest.mark.parametrize(
@@ -344,7 +477,182 @@ def test_patch_contains_only_what_changed(old: dict[str, Any], new: dict[str, An
     assert merge_patch(old, new) == patch
 
 
+NOT_READY = {"conditions": [{"type": "Ready", "status": "False"}]}
+DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}
+
+
+def silent(seconds: int, cancel: bool = False, **status: Any) -> Observed:
+    """A runner that answered so long ago."""
+    told = timestamp(NOW - timedelta(seconds=seconds))
+    since = timestamp(NOW - timedelta(hours=2))
+    before = {"phase": "Running", "startTime": since, "lastContact": told}
+    spec = body({"cancel": cancel} if cancel else {}, before)
+    return observed(body=spec, pods=[running(since, **status)])
+
+
+SILENCES: list[tuple[str, Observed, str, str]] = [
+    ("a moment", silent(10, **NOT_READY), "Running", ""),
+    ("a while, not ready", silent(100, **NOT_READY), "Running", "RunnerSilent"),
+    ("a while, ready: the network may be closed", silent(3000), "Running", "RunnerSilent"),
+    ("for long, not ready", silent(301, **NOT_READY), "Failed", "NodeLost"),
+    ("for long, taken from its node", silent(301, **DISRUPTED), "Failed", "NodeLost"),
+    ("for long, cancelled", silent(301, cancel=True, **NOT_READY), "Cancelled", "Cancelled"),
+]
+
+
+@pytest.mark.parametrize(
+    ("observation", "phase", "reason"), [row[1:] for row in SILENCES], ids=[row[0] for row in SILENCES]
+)
+def test_a_lost_node_does_not_leave_a_run_running_for_ever(observation: Observed, phase: str, reason: str) -> None:
+    found = compute(observation)
+    assert found.phase == phase
+    assert conditions(found).get("Running", ("", ""))[1] == reason
+    if phase == "Failed":
+        assert conditions(found)["ResultsStored"][0] == "Unknown"
+        assert "node node is lost" in found.message
+
+
+def minutes_ago(number: float) -> str:
+    return timestamp(NOW - timedelta(minutes=number))
+
+
+ADMITTED = {"type": "Queued", "status": "False", "reason": "Admitted", "lastTransitionTime": minutes_ago(1)}
+OLD = {"creationTimestamp": minutes_ago(600)}
+MOUNT_EVENT = 'MountVolume.SetUp failed: configmap "d" not found'
+
+
+def job_made(ago: float) -> dict[str, Any]:
+    found = job()
+    found["metadata"]["creationTimestamp"] = minutes_ago(ago)
+    return found
+
+
+def drained(began: float, ended_at: float) -> dict[str, Any]:
+    found = ended(message("interrupted"), 130, at=minutes_ago(ended_at), **DISRUPTED)
+    found["metadata"]["creationTimestamp"] = minutes_ago(began)
+    return found
+
+
+def creating(ago: float) -> dict[str, Any]:
+    found = waiting("ContainerCreating")
+    found["metadata"]["creationTimestamp"] = minutes_ago(ago)
+    return found
+
+
+STARTS: list[tuple[str, Observed, str]] = [
+    ("an old benchmark, a new Job", observed(body=body(**OLD), job=job_made(1), pods=[creating(1)]), ""),
+    ("nothing is known, for too long", observed(job=job_made(11), pods=[creating(11)]), "StartTimeout"),
+    ("a new pod after a drain", observed(job=job_made(60), pods=[creating(2)]), ""),
+    ("drained after hours", observed(job=job_made(600), pods=[drained(600, 1)]), ""),
+    ("drained, and no new pod for too long", observed(job=job_made(600), pods=[drained(600, 11)]), "RunnerDisrupted"),
+    ("no pod, for too long", observed(job=job_made(11)), "StartTimeout"),
+    ("a node that is slow to pull", observed(job=job_made(9), pods=[creating(9)]), ""),
+    (
+        "a mount that failed long ago",
+        observed(job=job_made(11), pods=[creating(11)], events=[event("FailedMount", MOUNT_EVENT, minutes_ago(8))]),
+        "StartTimeout",
+    ),
+    (
+        "a mount that failed before the image was pulled",
+        observed(
+            job=job_made(2),
+            pods=[creating(2)],
+            events=[event("FailedMount", MOUNT_EVENT, minutes_ago(2)), event("Pulling", "", minutes_ago(1))],
+        ),
+        "",
+    ),
+    (
+        "a mount that still fails",
+        observed(job=job_made(11), pods=[creating(11)], events=[event("FailedMount", MOUNT_EVENT, minutes_ago(1))]),
+        "ConfigMapMissing",
+    ),
+    (
+        "queued for hours, blocked for a minute",
+        observed(
+            body=body(status={"conditions": [ADMITTED]}, **OLD), job=None, blocked=Trouble("ConfigMapMissing", "x")
+        ),
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(("observation", "failure"), [row[1:] for row in STARTS], ids=[row[0] for row in STARTS])
+def test_the_start_timeout_counts_from_when_it_could_start(observation: Observed, failure: str) -> None:
+    found = compute(observation)
+    assert (found.phase, conditions(found).get("Failed", ("", ""))[1]) == ("Failed" if failure else "Pending", failure)
+
+
+QUEUED = Place(2, 3, (("models", "first"),))
+
+
+@pytest.mark.parametrize(
+    ("observation", "phase", "reason"),
+    [
+        (observed(job=None, place=QUEUED), "Queued", ("True", "Queued")),
+        (observed(job=None, body=body({"suspend": True})), "Suspended", ("True", "Suspended")),
+        (observed(job=None, body=body(annotations={MARK: "other"})), "Suspended", ("True", "Restored")),
+        (observed(job=None), "Pending", ("False", "Admitted")),
+        (observed(body=body({"suspend": True}), pods=[running()]), "Pending", ("False", "Admitted")),
+    ],
+    ids=["queued", "suspended", "restored", "admitted", "suspended too late"],
+)
+def test_what_holds_a_benchmark_back(observation: Observed, phase: str, reason: tuple[str, str]) -> None:
+    found = compute(observation)
+    assert (found.phase, conditions(found)["Queued"]) == (phase, reason)
+
+
+def test_a_file_that_could_not_be_finished_is_not_called_stored() -> None:
+    partial = STORED.model_copy(update={"is_complete": False})
+    found = compute(observed(pods=[ended(message("failed", reason="CannotStore", results=partial))]))
+    assert conditions(found)["ResultsStored"] == ("False", "Unfinished")
+    assert found.results is not None
+    assert not found.results.complete
+
+
+@pytest.mark.parametrize(
+    ("patch", "phase", "age_s", "is_written"),
+    [
+        ({}, "Running", 1000, False),
+        ({"message": "x", "live": {}}, "Running", 1, True),
+        ({"live": {}}, "Running", 9, False),
+        ({"live": {}, "lastContact": "x"}, "Running", 10, True),
+        ({"lastContact": "x"}, "Waiting", 30, False),
+        ({"lastContact": "x"}, "Waiting", 60, True),
+        ({"live": {}}, "Running", -100, True),
+    ],
+)
+def test_figures_are_written_from_time_to_time_and_changes_at_once(
+    patch: dict[str, Any], phase: str, age_s: int, is_written: bool
+) -> None:
+    old = {"phase": phase, "lastContact": timestamp(NOW - timedelta(seconds=age_s))}
+    assert is_worth_writing(old, patch, NOW) == is_written
+
+
 def test_pods_are_named() -> None:
     status = compute(observed(pods=[pod()]))
     assert status.runners is not None
     assert (status.runners[0].name, status.runners[0].node) == ("chat-0a1b2c3d-x", "node")
+
+
+SUSPENDED, PLAIN = Steps(suspend=True), Steps()
+RUNNER, DRAINED = running(), ended(message("interrupted"), 130, **DISRUPTED)
+STEPS: list[tuple[str, Observed, Steps]] = [
+    ("under way", observed(pods=[RUNNER]), PLAIN),
+    ("cancelled", observed(body=CANCELLED, pods=[RUNNER]), Steps(end=(RUNNER,))),
+    ("cancelled, no runner yet", observed(body=CANCELLED, pods=[waiting("ContainerCreating")]), SUSPENDED),
+    ("cancelled, ended", observed(body=CANCELLED, pods=[ended(message("interrupted"), 130)]), PLAIN),
+    ("cancelled, drained", observed(body=CANCELLED, pods=[DRAINED]), SUSPENDED),
+    ("drained: it begins again", observed(pods=[DRAINED]), PLAIN),
+    ("drained too often", observed(pods=[DRAINED] * 6), SUSPENDED),
+    ("never started", observed(pods=[waiting("InvalidImageName")]), SUSPENDED),
+    ("its node is lost", silent(301, **NOT_READY), Steps(end=(silent(301, **NOT_READY).pods[0],), suspend=True)),
+    ("its Job is gone", observed(body=UNDER_WAY_BODY, job=None, pods=[RUNNER]), Steps(end=(RUNNER,))),
+    ("no word", observed(job=FAILED, pods=[ended(code=137, began=EARLIER)], recovery=Recovery()), Steps(recover=True)),
+    ("never ran", observed(job=FAILED, recovery=Recovery()), PLAIN),
+    ("succeeded", observed(job=job("Complete"), pods=[ended(message(), 0)]), PLAIN),
+]
+
+
+@pytest.mark.parametrize(("observation", "expected"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS])
+def test_what_is_done_follows_from_what_is_seen(observation: Observed, expected: Steps) -> None:
+    assert steps(observation, compute(observation)) == expected

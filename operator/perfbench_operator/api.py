@@ -1,0 +1,177 @@
+"""The API server: requests, lists in pages, watches, and its clock.
+
+Every time that Kubernetes writes is the API server's or a node's. So the operator measures by the API server's clock,
+too, which each of its answers tells; an operator whose own clock is wrong ends nobody's run.
+"""
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from perfbench_operator.kube import Resource
+
+REQUEST_S = 15.0
+"""Timeout of a request to the API server."""
+WATCH_S = 270
+"""The API server ends a watch after this time; the next one goes on from the last version."""
+PAGE = 500
+"""Objects in one answer to a list."""
+_CLOCK_TOLERANCE_S = 2.0
+"""The API server tells whole seconds: a smaller difference is none."""
+MERGE = "application/merge-patch+json"
+Query = Sequence[tuple[str, str]]
+
+
+class ApiError(Exception):
+    """The API server failed or cannot be reached; a retry may help."""
+
+
+class GoneError(ApiError):
+    """The version is too old to watch or list from: list anew."""
+
+
+class NotFoundError(Exception):
+    """There is no such object."""
+
+
+class ConflictError(Exception):
+    """The object already exists, or has changed since it was read."""
+
+
+class RefusedError(Exception):
+    """The API server rejects an object (HTTP 400, 403 or 422); the message says why. Only after 403 may a retry help."""
+
+    def __init__(self, message: str, is_invalid: bool) -> None:
+        super().__init__(message)
+        self.is_invalid = is_invalid
+        """The object itself is invalid."""
+
+
+class Api:
+    """A connection to the API server. Belongs to one event loop; close it after use."""
+
+    def __init__(self, connection: client.ApiClient, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._connection, self._clock = connection, clock
+        self._ahead = timedelta()
+        """How far the API server's clock is ahead of ours."""
+
+    @classmethod
+    async def connect(cls) -> "Api":
+        """Connect as the pod's service account, or by KUBECONFIG outside of a cluster."""
+        settings = client.Configuration()
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        settings.connection_pool_maxsize = 0  # no limit: every watch of every namespace holds a connection
+        return cls(client.ApiClient(settings))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._connection.close()  # type: ignore[no-untyped-call]
+
+    def now(self) -> datetime:
+        """The API server's time."""
+        return self._clock() + self._ahead
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, query: Query = (), kind: str = "application/json"
+    ) -> Resource:
+        """One request; raises ApiError, NotFoundError, ConflictError or RefusedError."""
+        response = await self._send(method, path, body, query, kind, REQUEST_S)
+        try:
+            data: bytes = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(f"{method} {path}: {error or type(error).__name__}") from error
+        self._compare_clocks(response.getheader("Date"))
+        if response.status >= 400:
+            _raise(response.status, f"{method} {path}", data)
+        answer: Resource = json.loads(data)
+        return answer
+
+    async def read_all(self, path: str, query: Query = ()) -> tuple[list[Resource], str]:
+        """All objects of a collection, read in pages, and the version to watch from."""
+        items: list[Resource] = []
+        token = ""
+        while True:
+            page = [*query, ("limit", str(PAGE)), *([("continue", token)] if token else [])]
+            answer = await self.call("GET", path, query=page)
+            items += answer["items"]
+            meta = answer.get("metadata") or {}
+            token = meta.get("continue") or ""
+            if not token:
+                return items, str(meta.get("resourceVersion") or "")
+
+    async def watch(self, path: str, query: Query, version: str) -> AsyncIterator[tuple[str, Resource]]:
+        """Changes since a version, each with its type; BOOKMARK only tells a version. Ends after WATCH_S."""
+        given = [("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(WATCH_S))]
+        timeout = aiohttp.ClientTimeout(total=WATCH_S + 30, sock_connect=REQUEST_S)
+        response = await self._send("GET", path, None, [*query, *given, ("resourceVersion", version)], "", timeout)
+        try:
+            if response.status >= 400:
+                _raise(response.status, f"watch {path}", await response.read())
+            async for line in _lines(response.response.content):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    _raise(int(status.get("code") or 500), f"watch {path}", json.dumps(status).encode())
+                yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(f"watch {path}: {error or type(error).__name__}") from error
+        finally:
+            response.response.close()
+
+    async def _send(self, method: str, path: str, body: Any, query: Query, kind: str, limit: Any) -> Any:
+        headers = {"Accept": "application/json", **({"Content-Type": kind} if kind else {})}
+        request = await self._connection.param_serialize(
+            method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            return await self._connection.call_api(*request, _request_timeout=limit)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(f"{method} {path}: {error or type(error).__name__}") from error
+
+    def _compare_clocks(self, date: str | None) -> None:
+        try:
+            ahead = parsedate_to_datetime(date or "") - self._clock()
+        except (ValueError, TypeError):
+            return
+        self._ahead = ahead if abs(ahead.total_seconds()) > _CLOCK_TOLERANCE_S else timedelta()
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length: an object may have more than a megabyte."""
+    parts: list[bytes] = []
+    async for part in content.iter_any():
+        head, *rest = part.split(b"\n")
+        parts.append(head)
+        for begun in rest:
+            if line := b"".join(parts):
+                yield line
+            parts = [begun]
+
+
+def _raise(status: int, what: str, data: bytes) -> None:
+    message = f"{what}: HTTP {status}: {_message(data)}"
+    if status == 404:
+        raise NotFoundError(message)
+    if status == 409:
+        raise ConflictError(message)
+    if status == 410:
+        raise GoneError(message)
+    if status in (400, 403, 422):
+        raise RefusedError(_message(data), is_invalid=status != 403)
+    raise ApiError(message)
+
+
+def _message(data: bytes) -> str:
+    try:
+        return str(json.loads(data).get("message", ""))
+    except ValueError:
+        return data[:200].decode(errors="replace")

@@ -1,0 +1,217 @@
+"""The fault matrix: whatever happens to operator, runner, objects, API server or node, a benchmark ends as it should.
+
+Each case is one fault, in a namespace and with an operator of its own, and all of them run at the same time. Operators are
+processes on this machine, behind a proxy that kills them before and after every kind of request they make. What is seen
+is the table in docs/reliability.md: PERFBENCH_WRITE_RELIABILITY=1 writes it, otherwise the tests compare it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from benchmarks import CRD, REPOSITORY, has_crd
+from faults import (
+    TIMEOUT_S,
+    Bench,
+    End,
+    Place,
+    be_away,
+    cancel,
+    delete,
+    delete_namespace,
+    end_runner,
+    expire,
+    fail,
+    kill_pod,
+    lose_api_server,
+    lose_node,
+    queue,
+    retry,
+    succeed,
+)
+from kube import Cluster, wait_for
+from proxy import Killer, Proxy, Rest, kubectl_proxy
+
+PAGE = REPOSITORY / "docs" / "reliability.md"
+BEGIN, END = "<!-- matrix: written by tests/cluster/test_faults.py -->\n", "<!-- end of matrix -->\n"
+HEAD = "| what happens | when | how the benchmark ends | runs | results | left over |\n| --- | --- | --- | --- | --- | --- |"
+WORKERS = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row: what happens, when, and how the benchmark ends."""
+
+    fault: str
+    when: str
+    way: Callable[[Place], End]
+    expected: tuple[End, ...]
+    kills: bool = False
+    """The operator is killed before and after each kind of request, each once."""
+    leftovers: tuple[str, ...] = ("jobs", "pods", "configmaps")
+    settings: tuple[tuple[str, str], ...] = ()
+    in_ci: bool = True
+    """The others only with PERFBENCH_ALL_FAULTS=1."""
+
+
+def ends(*names: str, runs: int = 1, results: str = "stored") -> tuple[End, ...]:
+    return tuple(End(name, runs, results) for name in names)
+
+
+KILLED = "operator killed before and after each of its requests"
+INTERRUPTED = (*ends("Failed Interrupted"), *ends("Failed Interrupted", results="none"))
+EARLY = (*INTERRUPTED, *ends("Failed RunnerKilled", "Failed RunnerLost", "Failed RunnerFailed", results="none"))
+MOMENTS_S = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
+CASES: dict[str, Case] = {
+    "killed-success": Case(KILLED, "a run that succeeds", succeed, ends("Succeeded"), kills=True),
+    "killed-failure": Case(KILLED, "a target that is down", fail, ends("Failed TargetUnreachable"), kills=True),
+    "killed-cancel": Case(KILLED, "a run that is cancelled", cancel, ends("Cancelled"), kills=True),
+    "killed-ttl": Case(KILLED, "a run with a ttl", expire, ends("deleted by its ttl", results="kept"), kills=True),
+    "killed-queue": Case(KILLED, "two at the same target", queue, ends("Succeeded"), kills=True),
+    "killed-retry": Case(KILLED, "a runner that is evicted", retry, ends("Succeeded", runs=2), kills=True),
+    "job": Case("Job deleted", "mid-run", delete("jobs"), ends("Failed JobGone")),
+    "job-orphan": Case(
+        "Job deleted, `--cascade=orphan`", "mid-run", delete("jobs", propagation="Orphan"), ends("Failed JobGone"),
+        leftovers=("jobs", "configmaps"),
+    ),
+    "pod": Case("pod deleted", "mid-run", delete("pods"), ends("Failed Interrupted")),
+    "pod-forced": Case("pod deleted by force", "mid-run", kill_pod, ends("Failed RunnerLost", "Failed RunnerKilled")),
+    "claim": Case("claim deleted", "mid-run", delete("persistentvolumeclaims", "app.kubernetes.io/component=results"),
+                  ends("Succeeded")),
+    "configmap": Case("ConfigMap deleted, then cancelled", "mid-run", delete("configmaps"), ends("Cancelled")),
+    "namespace": Case("namespace deleted", "mid-run", delete_namespace, ends("deleted with its namespace", results="none"),
+                      leftovers=()),
+    "api": Case("API server away for 60 s", "the run ends meanwhile", lose_api_server, ends("Succeeded")),
+    "away": Case("operator away, pod gone", "the run ends meanwhile", be_away, ends("Succeeded")),
+    "node": Case("node lost", "mid-run", lose_node, ends("Failed NodeLost", results="unknown"), leftovers=("configmaps",),
+                 settings=(("PERFBENCH_LOST_TIMEOUT", "15s"),)),
+    **{
+        f"runner-{after_s:g}s": Case("runner ended", f"{after_s:g} s after its start", end_runner(after_s), EARLY,
+                                     in_ci=after_s in (0.0, 0.4, 1.5, 5.0))
+        for after_s in MOMENTS_S
+    },
+}  # fmt: skip
+CHOSEN = [name for name, case in CASES.items() if case.in_ci or os.environ.get("PERFBENCH_ALL_FAULTS")]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen in a case."""
+
+    end: End
+    kills: int
+    kinds: int
+    leftovers: list[str]
+    requests_per_second: float
+
+
+def play(bench: Bench, case: Case) -> Seen:
+    name = f"fault-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    bench.rest("POST", "/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    proxy = Proxy(bench.rest.url)
+    place = Place(bench, name, proxy, settings=dict(case.settings))
+    killer = Killer(place.kill)
+    if case.kills:
+        proxy.on_moment = killer
+    with proxy.served():
+        try:
+            wait_for(lambda: _exists(bench.rest, place.path("serviceaccounts", "default")), 60, "service account")
+            place.start()
+            began_s = time.monotonic()
+            end = case.way(place)
+            rate = len(proxy.counts) / (time.monotonic() - began_s)
+            leftovers = _leftovers(place, case) if case.leftovers else []
+            kinds = {kind for _, kind in proxy.counts}
+            return Seen(end, len(killer.seen), len(kinds), leftovers, rate)
+        finally:
+            place.kill()
+            with suppress(KeyError, RuntimeError):
+                bench.rest("DELETE", f"/api/v1/namespaces/{name}", {})
+
+
+def _exists(rest: Rest, path: str) -> bool:
+    try:
+        return bool(rest("GET", path))
+    except KeyError:
+        return False
+
+
+def _leftovers(place: Place, case: Case) -> list[str]:
+    """What is left of the benchmarks' objects when they have been deleted."""
+    for item in place.bench.rest("GET", place.path("perfbenchmarks"))["items"]:
+        place.bench.rest("DELETE", place.path("perfbenchmarks", item["metadata"]["name"]), {})
+
+    def left() -> list[str]:
+        found = [item for plural in case.leftovers for item in place.items(plural)]
+        return [f"{item['metadata']['name']}" for item in found]
+
+    deadline_s = time.monotonic() + 60
+    while (found := left()) and time.monotonic() < deadline_s:
+        time.sleep(0.5)
+    return found
+
+
+@pytest.fixture(scope="module")
+def seen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Seen]]]:
+    """All cases, under way at the same time."""
+    had_crd = has_crd(cluster)
+    if not had_crd:
+        cluster.kubectl("apply", "-f", str(REPOSITORY / "crds"))
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
+    with ExitStack() as stack:
+        rest = Rest(stack.enter_context(kubectl_proxy(cluster)))
+        command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
+        nursery = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        bench = Bench(cluster, rest, nursery, tmp_path_factory.mktemp("faults"))
+        pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
+        try:
+            yield {name: pool.submit(play, bench, CASES[name]) for name in CHOSEN}
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            nursery.kill()
+            nursery.wait()
+            if not had_crd:
+                cluster.kubectl("delete", "crd", CRD)
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_benchmark_ends_as_it_should_whatever_happens(seen: dict[str, Future[Seen]], name: str) -> None:
+    case, found = CASES[name], seen[name].result(2 * TIMEOUT_S)
+    assert found.end in case.expected
+    assert found.leftovers == []
+    if case.kills:
+        assert found.kills >= 2 * found.kinds - 4, (
+            "each kind of request is made again after a kill, but for the last ones"
+        )
+        assert found.kills > 20
+
+
+def test_the_table_in_the_docs_is_what_was_seen(seen: dict[str, Future[Seen]]) -> None:
+    rows = {name: row(CASES[name], seen[name].result(2 * TIMEOUT_S)) for name in CHOSEN}
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    body, _, tail = rest.partition(END)
+    if os.environ.get("PERFBENCH_WRITE_RELIABILITY"):
+        PAGE.write_text(head + BEGIN + "\n".join([HEAD, *rows.values()]) + "\n" + END + tail)
+        return
+    written = {tuple(line.split("|")[1:3]): line for line in body.splitlines()}
+    for name, line in rows.items():
+        assert tuple(line.split("|")[1:3]) in written, f"no row for {name}: write the table anew"
+        if len(CASES[name].expected) == 1:
+            assert line == written[tuple(line.split("|")[1:3])]
+
+
+def row(case: Case, found: Seen) -> str:
+    end = found.end
+    left = ", ".join(found.leftovers) or "nothing"
+    return f"| {case.fault} | {case.when} | {end.end} | {end.runs} | {end.results} | {left} |"
