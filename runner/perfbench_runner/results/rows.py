@@ -37,6 +37,8 @@ class Rows:
     """Failed requests by kind."""
     token_sources: Counter[str]
     """Succeeded requests by who counted their tokens."""
+    status_codes: Counter[int]
+    """Requests by the HTTP status of their answer."""
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]
@@ -55,7 +57,7 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
     """All requests of a stage; `tell` is called with the number of rows read since the last time."""
     names = ", ".join(NUMBERS)
     cursor = db.execute(
-        f"SELECT {names}, {UNFINISHED}, coalesce(prompt_id, 0), failure, token_source FROM requests WHERE stage = ?",  # noqa: S608
+        f"SELECT {names}, {UNFINISHED}, coalesce(prompt_id, 0), failure, token_source, status_code FROM requests WHERE stage = ?",  # noqa: S608
         (stage,),
     )
     parts: list[list[Array]] = [[] for _ in NUMBERS]
@@ -63,8 +65,9 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
     prompts: list[Ints] = []
     errors: Counter[str] = Counter()
     sources: Counter[str] = Counter()
+    codes: Counter[int] = Counter()
     while chunk := cursor.fetchmany(AT_ONCE):
-        *numbers, cut, prompt_ids, failures, who = zip(*chunk, strict=True)
+        *numbers, cut, prompt_ids, failures, who, statuses = zip(*chunk, strict=True)
         for part, column in zip(parts, numbers, strict=True):
             part.append(np.array(column, dtype=np.float64))
         unfinished.append(np.array(cut, dtype=np.bool_))
@@ -72,6 +75,7 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
         ok = numbers[NUMBERS.index("success")]
         errors.update(kind for kind, good, late in zip(failures, ok, cut, strict=True) if kind and not (good or late))
         sources.update(source for source, good in zip(who, ok, strict=True) if source and good)
+        codes.update(filter(None, statuses))
         tell(len(chunk))
     columns = {}
     for name in NUMBERS:
@@ -82,6 +86,7 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
         np.concatenate([np.empty(0, dtype=np.int64), *prompts]),
         errors,
         sources,
+        codes,
     )
 
 
