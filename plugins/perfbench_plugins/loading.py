@@ -15,6 +15,8 @@ from pathlib import Path
 from perfbench_plugins.blame import blame, line_of
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError
 
+OF_FILE = "perfbench_plugin_"
+"""Modules of plugin files have names that begin so."""
 GROUPS = {"perfbench.apis": ApiRegistry, "perfbench.datasets": DatasetRegistry}
 
 
@@ -32,7 +34,7 @@ def load_file(path: Path) -> None:
     if not path.is_file():
         raise PluginError(f"plugin file {path} does not exist")
     resolved = path.resolve()
-    name = f"perfbench_plugin_{path.stem}_{hashlib.sha1(str(resolved).encode(), usedforsecurity=False).hexdigest()[:8]}"
+    name = f"{OF_FILE}{path.stem}_{hashlib.sha1(str(resolved).encode(), usedforsecurity=False).hexdigest()[:8]}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, resolved)
@@ -51,6 +53,12 @@ def load_file(path: Path) -> None:
         raise PluginError(f"plugin file {blame(str(resolved), error)}") from error
     finally:
         sys.path.remove(str(resolved.parent))
+
+
+def loaded_files() -> list[str]:
+    """The plugin files that were loaded so far, as absolute paths."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith(OF_FILE)]
+    return [file for module in modules if (file := getattr(module, "__file__", None))]
 
 
 def load_module(name: str) -> None:

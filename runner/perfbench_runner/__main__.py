@@ -1,8 +1,16 @@
 """`python -m perfbench_runner`, which is the command `perfbench`; of a FILE.py, a program that may import evalscope's names."""
 
-import runpy
 import sys
-from pathlib import Path
+
+from perfbench_runner import signals
+
+signals.exit_at_once()  # before anything else is loaded, which takes a while
+if sys.platform == "win32":
+    sys.stderr.write("error: perfbench runs on Linux and macOS; on Windows use WSL (wsl --install)\n")
+    sys.exit(2)
+
+import runpy  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 
 def main() -> None:
@@ -11,9 +19,19 @@ def main() -> None:
     if arguments and arguments[0].endswith(".py"):
         run_program(*arguments)
     else:
-        from perfbench_runner.cli.commands import main as command
+        run_command()
 
+
+def run_command() -> None:
+    """Run the command `perfbench`."""
+    from perfbench_runner.cli.commands import main as command
+
+    signals.raise_interrupted()
+    try:
         command(prog_name="perfbench")
+    except signals.Interrupted as interrupted:
+        print(f"stopped by {interrupted.name}", file=sys.stderr)  # noqa: T201
+        raise
 
 
 def run_program(file: str, *arguments: str) -> None:
@@ -26,7 +44,10 @@ def run_program(file: str, *arguments: str) -> None:
     sys.argv = [file, *arguments]
     sys.path.insert(0, str(Path(file).resolve().parent))
     try:
+        signals.as_usual()
         runpy.run_path(file, run_name="__main__")
+    except KeyboardInterrupt:
+        sys.exit(signals.EXIT_CODE)
     except BAD_INPUT as error:
         from perfbench_api.redaction import KNOWN, without_keys
 

@@ -81,7 +81,7 @@ from perfbench_runner.run import execute
 def fork(count, wiring, places):
     print(sorted({{"numpy", "aiohttp", "kopf", "tokenizers"}} & sys.modules.keys()))
     sys.exit(0)
-execute.fork_shards = fork
+execute.start_shards = fork
 cli.main(["run", "--url", {mock().base_url!r}, "--model", "m", "-o", {str(tmp_path)!r}])
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)

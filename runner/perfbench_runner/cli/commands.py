@@ -18,6 +18,7 @@ from perfbench_plugins.datasets.base import DatasetError
 from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
+from perfbench_runner import signals
 from perfbench_runner.cli import manifest
 from perfbench_runner.cli.flags import FlagsCommand, arguments_of, evalscope_flags
 from perfbench_runner.cli.plugins import plugins as plugins_command
@@ -119,8 +120,10 @@ def run(
         if calibrate:
             prepared.calibration = _calibration(benchmark)
         finished = _watch(prepared, folder, quiet, monitors)
+    code = 0 if no_fail and finished.end.state == "complete" else finished.exit_code
+    signals.exit_with(code)  # all is stored
     _report(finished, as_json)
-    sys.exit(0 if no_fail and finished.end.state == "complete" else finished.exit_code)
+    sys.exit(code)
 
 
 class _Formatter(logging.Formatter):

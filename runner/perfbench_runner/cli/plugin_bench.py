@@ -14,6 +14,7 @@ from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.result import Result
 from perfbench_runner.run.execute import execute
 from perfbench_runner.run.prepare import prepare
+from perfbench_runner.signals import Interrupted, kept
 
 REQUESTS, TOKENS = 4, 16
 
@@ -83,6 +84,8 @@ class Bench:
             self.mock.reset()
         collector = Collector()
         prepared = prepare(PerfBenchmark.read({"metadata": {"name": "check"}, "spec": spec}), {})
-        with TemporaryDirectory() as folder:
-            finished = execute(prepared, Path(folder), [collector])
+        with TemporaryDirectory() as folder, kept() as interrupts:
+            finished = execute(prepared, Path(folder), [collector], interrupts=interrupts)
+        if interrupts.names:
+            raise Interrupted(interrupts.names[0])
         return collector.results, finished.end.message, self.mock.stats() if self.mock else {}

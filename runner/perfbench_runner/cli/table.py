@@ -1,15 +1,21 @@
 """What a person sees when a run is over: tables, client health, verdict."""
 
+from collections.abc import Callable, Iterable
+
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from perfbench_runner.results.summary import Distribution, StageSummary, Summary
+from perfbench_runner.cli.grid import Column, show_grid
+from perfbench_runner.results.objectives import MINIMUM_SAMPLES, with_unit
+from perfbench_runner.results.summary import Distribution, ObjectiveResult, StageSummary, Summary
+from perfbench_runner.results.written import number, time, time_in, unit_of
 from perfbench_runner.run.calibrate import Calibration
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
 RARE = ("unfinished", "unsent", "no_content", "resent")
 """Counts that are shown where there are any."""
+MOST_LINES = 20
+"""So many notes, failures or objectives are shown, those that matter first; summary.json has them all."""
 COLOURS = {
     "valid": "green",
     "degraded": "yellow",
@@ -22,49 +28,62 @@ COLOURS = {
 
 def show_summary(console: Console, summary: Summary) -> None:
     """Print the tables of a run that is over."""
-    console.print(_load_table(summary))
+    stages = Column("stage", [stage.name for stage in summary.stages])
+    show_grid(console, summary.name, stages, _load_columns(summary.stages))
     for stage in summary.stages:
-        console.print(_latency_table(stage))
+        _show_latencies(console, stage)
+    _say_which_are_rare(console, summary.stages)
     if any(stage.server for stage in summary.stages):
-        console.print(_server_table(summary))
-    for stage in summary.stages:
-        if stage.errors:
-            kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
-            console.print(f"{stage.name}: {stage.requests.failed} failed: {kinds}", style="red", soft_wrap=True)
-        for note in stage.notes:
-            console.print(f"{stage.name}: {note}", style="yellow", soft_wrap=True)
+        show_grid(console, "what the server says", stages, _server_columns(summary.stages))
+    _show_lines(console, _failures(summary.stages), "red")
+    _show_lines(console, _notes(summary.stages), "yellow")
     _show_client(console, summary)
+    if summary.objectives:
+        _show_objectives(console, summary.objectives)
     _show_verdict(console, summary)
 
 
-def _load_table(summary: Summary) -> Table:
-    table = Table(title=summary.name, title_justify="left")
-    table.add_column("stage")
-    counts = ["failed", *(name for name in RARE if any(getattr(stage.requests, name) for stage in summary.stages))]
-    is_cache_known = any(_cached(stage) != "-" for stage in summary.stages)
-    cached = ["cached"] if is_cache_known else []
-    for column in (
-        "requests",
-        *(name.replace("_", " ") for name in counts),
-        "window s",
-        "req/s",
-        "output tok/s",
-        "input tok/s",
-        *cached,
-    ):
-        table.add_column(column, justify="right")
-    for stage in summary.stages:
-        table.add_row(
-            stage.name,
-            str(stage.requests.total),
-            *(str(getattr(stage.requests, name)) for name in counts),
-            f"{stage.window.duration_s:.2f}" if stage.window else "-",
-            _number(stage.request_throughput_rps),
-            _number(stage.output_token_throughput_tps) + _mark(stage),
-            _number(stage.input_token_throughput_tps),
-            *([_cached(stage)] if is_cache_known else []),
+def _load_columns(stages: list[StageSummary]) -> list[Column]:
+    def column(heading: str, cell: Callable[[StageSummary], str]) -> Column:
+        return Column(heading, [cell(stage) for stage in stages])
+
+    counts = [name for name in RARE if any(getattr(stage.requests, name) for stage in stages)]
+    return [
+        column("requests", lambda stage: str(stage.requests.total)),
+        column("failed", lambda stage: str(stage.requests.failed)),
+        *(Column(name.replace("_", " "), [str(getattr(stage.requests, name)) for stage in stages]) for name in counts),
+        column("window", lambda stage: time(stage.window.duration_s) if stage.window else "-"),
+        column("offered\nreq/s", lambda stage: number(stage.offered_rate_rps)),
+        column("sent\nreq/s", lambda stage: number(stage.sent_rate_rps)),
+        column("req/s", lambda stage: number(stage.request_throughput_rps)),
+        column("output\ntok/s", lambda stage: number(stage.output_token_throughput_tps) + _mark(stage)),
+        column("input\ntok/s", lambda stage: number(stage.input_token_throughput_tps)),
+        *([column("cached", _cached)] if any(_cached(stage) != "-" for stage in stages) else []),
+        column("tok/s\nper user", lambda stage: number(_per_user(stage))),
+        column("output\ntok/req", lambda stage: number(stage.output_tokens.mean)),
+        column("input\ntok/req", lambda stage: number(stage.prompt_tokens.mean)),
+    ]
+
+
+def _per_user(stage: StageSummary) -> float | None:
+    """Tokens per second that the median user sees once an answer has begun: 1 / TPOT."""
+    return 1 / stage.tpot_s.p50 if stage.tpot_s.p50 else None
+
+
+def _show_latencies(console: Console, stage: StageSummary) -> None:
+    rows = _latencies(stage)
+    if not rows:
+        return
+    units = [unit_of(getattr(figures, name) for name in STATISTICS) for _, figures in rows]
+    first = Column("", [f"{name}, {unit}" for (name, _), unit in zip(rows, units, strict=True)])
+    columns = [
+        Column(
+            name.replace("_", "."),
+            [_statistic(figures, name, unit) for (_, figures), unit in zip(rows, units, strict=True)],
         )
-    return table
+        for name in STATISTICS
+    ]
+    show_grid(console, f"stage {stage.name}", first, columns)
 
 
 def _cached(stage: StageSummary) -> str:
@@ -80,7 +99,7 @@ def _mark(stage: StageSummary) -> str:
 
 
 def _ttft_rows(stage: StageSummary) -> dict[str, Distribution]:
-    """The time to first token, and of what; of hits and misses apart where there are both, or the cache is measured."""
+    """The time to first token, and of what it is; of hits and misses apart where there are both, or the cache is measured."""
     cache = stage.prompt_cache
     if cache is None or cache.state in ("cold", "unknown"):
         return {"TTFT": stage.ttft_s}
@@ -90,23 +109,85 @@ def _ttft_rows(stage: StageSummary) -> dict[str, Distribution]:
     return rows
 
 
-def _latency_table(stage: StageSummary) -> Table:
-    table = Table(title=f"stage {stage.name}", title_justify="left")
-    table.add_column("ms")
-    for column in ("mean", "p50", "p90", "p95", "p99", "p99.9", "max"):
-        table.add_column(column, justify="right")
+def _latencies(stage: StageSummary) -> list[tuple[str, Distribution]]:
+    """Rows of a stage's table: those that have values."""
     rows = {
         **_ttft_rows(stage),
         "ITL": stage.itl_s,
         "token gap": stage.token_gap_s,
         f"TPOT{_mark(stage)}": stage.tpot_s,
-        "E2E": stage.e2e_latency_s,
-        "E2E from schedule": stage.scheduled_latency_s,
+        "E2E latency": stage.e2e_latency_s,
+        "from schedule": stage.scheduled_latency_s,
     }
-    for name, figures in rows.items():
-        if figures.count:
-            table.add_row(name, *_statistics(figures))
-    return table
+    return [(name, figures) for name, figures in rows.items() if figures.count]
+
+
+def _statistic(figures: Distribution, name: str, unit: str) -> str:
+    """A figure; of what is only known to be longer, at least so many; marked where there are too few values for it."""
+    value, least = getattr(figures, name), figures.lower_bounds.get(name)
+    text = time_in(unit, value) if value is not None or least is None else f"≥{time_in(unit, least)}"
+    return f"{text}*" if text != "-" and _is_rare(figures, name) else text
+
+
+def _is_rare(figures: Distribution, name: str) -> bool:
+    return figures.count + figures.censored < MINIMUM_SAMPLES[name]
+
+
+def _say_which_are_rare(console: Console, stages: list[StageSummary]) -> None:
+    found = {
+        name for stage in stages for _, figures in _latencies(stage) for name in STATISTICS if _is_rare(figures, name)
+    }
+    if found:
+        needs = ", ".join(f"{name.replace('_', '.')} {MINIMUM_SAMPLES[name]:,}" for name in STATISTICS if name in found)
+        console.print(
+            f"* of fewer values than it takes to tell it from the next higher ({needs})", style="dim", soft_wrap=True
+        )
+
+
+def _failures(stages: list[StageSummary]) -> list[str]:
+    """What failed, and the statuses where they are not all 200."""
+    lines = []
+    for stage in stages:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in stage.errors.items())
+        codes = ", ".join(f"{code} {count}" for code, count in stage.status_codes.items())
+        parts = [f"{stage.requests.failed} failed: {kinds}"] if kinds else []
+        parts += [f"HTTP status {codes}"] if set(stage.status_codes) - {"200"} else []
+        lines += [f"{stage.name}: {'; '.join(parts)}"] if parts else []
+    return lines
+
+
+def _notes(stages: list[StageSummary]) -> list[str]:
+    """Notes, each once with the stages that it is about."""
+    about: dict[str, list[str]] = {}
+    for stage in stages:
+        for note in stage.notes:
+            about.setdefault(note, []).append(stage.name)
+    return [f"{', '.join(names)}: {note}" for note, names in about.items()]
+
+
+def _show_lines(console: Console, lines: list[str], style: str) -> None:
+    for line in lines[:MOST_LINES]:
+        console.print(line, style=style, soft_wrap=True)
+    if len(lines) > MOST_LINES:
+        console.print(f"and {len(lines) - MOST_LINES} more: see summary.json", style=style, soft_wrap=True)
+
+
+def _show_objectives(console: Console, results: Iterable[ObjectiveResult]) -> None:
+    """Each with its value; first what was broken, then what cannot be said, then what was kept."""
+    words = {False: "broken", None: "open", True: "kept"}
+    ordered = sorted(results, key=lambda result: list(words).index(result.kept))
+    shown = ordered[:MOST_LINES]
+    names = [f"{result.metric} {(result.statistic or '').replace('_', '.')}".strip() for result in shown]
+    values = ["-" if result.value is None else with_unit(result.metric, result.value) for result in shown]
+    columns = [
+        Column("bound", [result.bound for result in shown]),
+        Column("value", values),
+        Column("", [words[result.kept] for result in shown], is_text=True),
+        Column("stage", [result.stage for result in shown], is_text=True),
+    ]
+    show_grid(console, "objectives", Column("objective", names), columns)
+    if len(ordered) > len(shown):
+        console.print(f"and {len(ordered) - len(shown)} more: see summary.json", soft_wrap=True)
 
 
 SERVER = {
@@ -123,28 +204,12 @@ SERVER = {
 """Figures of the server: heading, which part of the figure, how it is written."""
 
 
-def _server_table(summary: Summary) -> Table:
-    table = Table(title="what the server says", title_justify="left")
-    table.add_column("stage")
-    found = {name: how for name, how in SERVER.items() if any(name in stage.server for stage in summary.stages)}
-    for heading, _, _ in found.values():
-        table.add_column(heading, justify="right")
-    for stage in summary.stages:
-        figures = [(stage.server.get(name, {}).get(part), form) for name, (_, part, form) in found.items()]
-        table.add_row(stage.name, *("-" if value is None else form.format(value) for value, form in figures))
-    return table
+def _server_columns(stages: list[StageSummary]) -> list[Column]:
+    def cells(name: str, part: str, form: str) -> list[str]:
+        values = [stage.server.get(name, {}).get(part) for stage in stages]
+        return ["-" if value is None else form.format(value) for value in values]
 
-
-def _statistics(figures: Distribution) -> list[str]:
-    """Milliseconds; of what is only known to be longer, at least so many."""
-    return [
-        _ms(getattr(figures, name)) if getattr(figures, name) is not None else _at_least(figures.lower_bounds.get(name))
-        for name in STATISTICS
-    ]
-
-
-def _at_least(seconds: float | None) -> str:
-    return "-" if seconds is None else f"≥{_ms(seconds)}"
+    return [Column(heading, cells(name, part, form)) for name, (heading, part, form) in SERVER.items()]
 
 
 def _show_client(console: Console, summary: Summary) -> None:
@@ -162,16 +227,20 @@ def _show_client(console: Console, summary: Summary) -> None:
 
 def show_calibration(console: Console, calibration: Calibration) -> None:
     """Print the client's own error and ceiling."""
-    table = Table(title="this client's error, ms: reported minus true", title_justify="left")
-    for column in ("stage", "requests", "TTFT mean", "p50", "p99", "ITL mean", "p50", "p99", "mock late p99", "client"):
-        table.add_column(column, justify="left" if column in ("stage", "client") else "right")
-    for stage in calibration.stages:
-        errors = [
-            getattr(figures, name) for figures in (stage.ttft_ms, stage.itl_ms) for name in ("mean", "p50", "p99")
-        ]
-        late = f"{stage.mock_lateness_ms['p99']:.2f}"
-        table.add_row(stage.name, str(stage.requests), *(f"{error:+.2f}" for error in errors), late, stage.client)
-    console.print(table)
+    stages = calibration.stages
+    errors = {"TTFT": [stage.ttft_ms for stage in stages], "ITL": [stage.itl_ms for stage in stages]}
+    columns = [
+        Column("requests", [str(stage.requests) for stage in stages]),
+        *(
+            Column(f"{latency}\n{name}", [f"{getattr(error, name):+.2f}" for error in found])
+            for latency, found in errors.items()
+            for name in ("mean", "p50", "p99")
+        ),
+        Column("mock late\np99", [f"{stage.mock_lateness_ms['p99']:.2f}" for stage in stages]),
+        Column("client", [stage.client for stage in stages], is_text=True),
+    ]
+    title = "this client's error, ms: reported minus true"
+    show_grid(console, title, Column("stage", [stage.name for stage in stages]), columns)
     ceiling = calibration.ceiling
     text = (
         f"ceiling{' (at least: the mock was the limit)' if ceiling.is_lower_bound else ''}:"
@@ -188,11 +257,3 @@ def _show_verdict(console: Console, summary: Summary) -> None:
     if summary.verdict_reasons:
         text.append(f" ({'; '.join(summary.verdict_reasons)})")
     console.print(text, soft_wrap=True)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}" if value < 10_000 else f"{value:,.0f}"
-
-
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1e3:,.2f}"

@@ -7,7 +7,6 @@ It never measures. Shards are forked before its event loop starts; it assigns th
 import asyncio
 import gc
 import logging
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -35,6 +34,7 @@ from perfbench_runner.shard.messages import Unsent
 from perfbench_runner.shard.places import Places
 from perfbench_runner.shard.sampler import Sampler
 from perfbench_runner.shard.shard import calm_collector
+from perfbench_runner.signals import Interrupts
 
 LOG = logging.getLogger(__name__)
 COMMIT_S = 0.5
@@ -58,9 +58,11 @@ class Engine:
         store: Store,
         url: str,
         observers: Sequence[Observer] = (),
+        interrupts: Interrupts | None = None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.clock = clock
+        self._interrupts = interrupts or Interrupts()
         self.observers = Observers(observers)
         self.state = RunState(clock)
         self._spec, self._feed, self._store, self._url = spec, feed, store, url
@@ -82,9 +84,7 @@ class Engine:
         thresholds = gc.get_threshold()
         calm_collector()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError, RuntimeError):  # not in the main thread: somebody else handles signals
-                loop.add_signal_handler(number, self.on_signal, signal.Signals(number).name)
+        self._interrupts.listen(partial(self._pass_on, loop))
         ticker = loop.create_task(self._tick_regularly())
         try:
             await self.observers.open(self._view)
@@ -99,7 +99,6 @@ class Engine:
             self._note_unmeasured()
             self._view.close()  # from here on the results file is another thread's
             self.state.is_stopping = True
-            # Signals stay handled until the loop is closed: the files are yet to be written.
             await self._supervisor.dismiss()
             gc.unfreeze()  # the process may be somebody's own program
             gc.set_threshold(*thresholds)
@@ -250,14 +249,20 @@ class Engine:
         self._dispatcher.stop()
         self._supervisor.stop(self._spec.load.grace_period if grace_s is None else grace_s)
 
+    def _pass_on(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+        with suppress(RuntimeError):  # the loop is closed: all is stored
+            loop.call_soon_threadsafe(self.on_signal, name)
+
     def on_signal(self, name: str) -> None:
         """Stop because of a signal; a second one ends the requests under way, too."""
         self.state.interrupted.set()
         if self.state.phase == "storing":  # the load is over; what was asked for was measured
             return
-        is_second = self.state.is_stopping
-        self.state.message = "stopping: requests under way may finish; once more ends them now"
-        self.stop(End("interrupted", "Interrupted", f"stopped by {name}"), grace_s=0 if is_second else None)
+        is_measuring = self.state.phase in ("warmup", "running") and not self.state.is_stopping
+        if is_measuring:
+            self.state.message = "stopping: requests under way may finish; once more ends them now"
+        # What is not measured, such as a test of the connection, is worth no wait.
+        self.stop(End("interrupted", "Interrupted", f"stopped by {name}"), grace_s=None if is_measuring else 0)
 
     async def _tick_regularly(self) -> None:
         committed_s = self.clock()

@@ -1,4 +1,4 @@
-"""The shard processes: forked before there is an event loop, told what to do, ended, and killed where they do not end."""
+"""The shard processes: told what to do, ended, and killed where they do not end. `launch` starts them."""
 
 import asyncio
 import os
@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfbench_runner.engine.state import RunState
-from perfbench_runner.shard import shard
 from perfbench_runner.shard.ipc import Channel
-from perfbench_runner.shard.messages import Assignment, Wiring
-from perfbench_runner.shard.places import Places
+from perfbench_runner.shard.messages import Assignment
 
 TICK_S = 0.25
 """How often it is looked whether a shard is overdue."""
@@ -28,6 +26,8 @@ class ShardProcess:
     number: int
     pid: int
     sock: socket.socket
+    wait: Callable[[], int]
+    """Waits for its end: its exit code, or minus the signal that killed it. Can be called again."""
     channel: Channel | None = None
     lanes: int = 0
     outstanding: int = 0
@@ -44,29 +44,6 @@ class ShardProcess:
         """Send it a message, if it is still there."""
         if self.channel is not None and not self.is_gone:
             self.channel.send(message)
-
-
-def fork_shards(count: int, wiring: Wiring, places: Places) -> list[ShardProcess]:
-    """Start shard processes. Call it before any thread or event loop starts: a fork takes neither along."""
-    shards: list[ShardProcess] = []
-    for number in range(count):
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**21)
-            end.setblocking(False)
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                for end in [ours, *(other.sock for other in shards)]:
-                    end.close()  # else nobody would notice when the control process dies
-                shard.main(number, wiring, places, theirs)
-                code = 0
-            finally:
-                os._exit(code)
-        theirs.close()
-        shards.append(ShardProcess(number, pid, ours))
-    return shards
 
 
 class Supervisor:
@@ -171,8 +148,7 @@ class Supervisor:
         for process in self.shards:
             while not process.is_gone:
                 await self.change(TICK_S)
-            with suppress(ChildProcessError):
-                await asyncio.get_running_loop().run_in_executor(None, os.waitpid, process.pid, 0)
+            await asyncio.get_running_loop().run_in_executor(None, process.wait)
 
     def _kill_overdue(self) -> None:
         """A plugin may block a shard's loop, or swallow being cancelled."""

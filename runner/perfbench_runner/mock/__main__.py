@@ -3,12 +3,16 @@
 The first line of stdin is JSON: {"settings": {…}, "parent": pid}. Not an argument: settings may hold an API key.
 """
 
-import sys
+from perfbench_runner import signals
 
-import orjson
+signals.ignore()  # until it serves; it ends when its parent closes stdin, too
 
-from perfbench_runner.mock.serve import serve_for_parent
-from perfbench_runner.mock.settings import MockSettings
+import sys  # noqa: E402
+
+import orjson  # noqa: E402
+
+from perfbench_runner.mock.serve import serve_for_parent  # noqa: E402
+from perfbench_runner.mock.settings import MockSettings  # noqa: E402
 
 
 def main() -> int:

@@ -42,7 +42,10 @@ class MockProcess:
         argv = [sys.executable, "-P", "-m", "perfbench_runner.mock"]
         order = json.dumps({"settings": self.settings.to_dict(), "parent": os.getpid()}).encode() + b"\n"
         pipe = subprocess.PIPE
-        self._process = process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe)  # noqa: S603
+        # In a group of its own: a terminal's Ctrl-C is for this process, which may still need it.
+        self._process = process = subprocess.Popen(  # noqa: S603
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, process_group=0
+        )
         try:
             with contextlib.suppress(BrokenPipeError):  # it died: its stderr says why
                 _pipe(process.stdin).write(order)

@@ -3,14 +3,15 @@
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 from perfbench_runner.event_loop import run_loop
 from perfbench_runner.mock.server import MockServer
 from perfbench_runner.mock.settings import MockSettings
+from perfbench_runner.signals import Interrupts, kept
 
 _PARENT_CHECK_S = 0.5
 
@@ -22,7 +23,8 @@ def serve(settings: MockSettings, out: TextIO | None = None) -> None:
     def announce(mock: MockServer) -> None:
         print(_banner(mock), file=stream, flush=True)  # this is the command's output
 
-    run_loop(_serve(settings, announce, parent=None))
+    with kept() as interrupts:
+        run_loop(_serve(settings, announce, interrupts, parent=None))
 
 
 def serve_for_parent(settings: MockSettings, parent_pid: int) -> None:
@@ -31,14 +33,22 @@ def serve_for_parent(settings: MockSettings, parent_pid: int) -> None:
     def announce(mock: MockServer) -> None:
         print(mock.port, flush=True)  # noqa: T201  # MockProcess reads it
 
-    run_loop(_serve(settings, announce, parent=parent_pid))
+    with kept() as interrupts:
+        run_loop(_serve(settings, announce, interrupts, parent=parent_pid))
 
 
-async def _serve(settings: MockSettings, announce: Callable[[MockServer], None], parent: int | None) -> None:
+async def _serve(
+    settings: MockSettings, announce: Callable[[MockServer], None], interrupts: Interrupts, parent: int | None
+) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    # A child's Ctrl-C is meant for its parent, which then ends it when it is done with it.
-    loop.add_signal_handler(signal.SIGINT, (lambda: None) if parent else stop.set)
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+
+    def end(name: str) -> None:
+        # A child's Ctrl-C is meant for its parent, which then ends it when it is done with it.
+        if not (parent and name == "SIGINT"):
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(stop.set)
+
+    interrupts.listen(end)
     if parent:
         loop.add_reader(sys.stdin.fileno(), stop.set)
         # Another process may hold a copy of stdin's other end, so that it does not end with the parent.

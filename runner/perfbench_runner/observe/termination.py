@@ -13,6 +13,7 @@ from perfbench_api.outcome import Outcome
 from perfbench_api.redaction import KNOWN, without_keys
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.store import StoreError
+from perfbench_runner.signals import Interrupted
 
 LOG = logging.getLogger(__name__)
 
@@ -45,4 +46,9 @@ def told(file: Path | None, errors: tuple[type[Exception], ...]) -> Iterator[Non
         if file:
             reason = "CannotStore" if isinstance(error, StoreError) else "InvalidSpec"
             _write(file, Outcome(outcome="failed", reason=reason, message=without_keys(KNOWN.text(str(error)))))
+        raise
+    except Interrupted as error:
+        if file:
+            message = f"stopped by {error.name} before anything was sent"
+            _write(file, Outcome(outcome="interrupted", reason="Interrupted", message=message))
         raise

@@ -158,6 +158,7 @@ def _stage_summary(
         output_tokens=distribution(rows["completion_tokens"][ok]),
         prompt_tokens=distribution(rows["prompt_tokens"][ok]),
         errors=dict(rows.errors.most_common()),
+        status_codes={str(code): count for code, count in sorted(rows.status_codes.items())},
         token_sources=dict(rows.token_sources.most_common()),
         offered_rate_rps=_offered_rate(stage, scheduled),
         sent_rate_rps=_rate(sent[_begins(rows)]) if _is_open_loop(stage.plan) else None,

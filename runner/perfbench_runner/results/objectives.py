@@ -2,6 +2,7 @@
 
 from perfbench_api.outcome import Verdict
 from perfbench_api.sections import Objective
+from perfbench_runner.results import written
 from perfbench_runner.results.result import LATENCIES
 from perfbench_runner.results.summary import ObjectiveResult, StageSummary, Summary
 
@@ -68,7 +69,9 @@ def _value(objective: Objective, stage: StageSummary) -> tuple[float | None, int
 
 def _bound(objective: Objective) -> str:
     bounds = {">=": objective.min, "<=": objective.max}
-    return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items() if bound is not None)
+    return " and ".join(
+        f"{sign} {_exactly(objective.metric, value)}" for sign, value in bounds.items() if value is not None
+    )
 
 
 def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
@@ -113,4 +116,25 @@ def _name(result: ObjectiveResult) -> str:
 
 
 def _said(result: ObjectiveResult) -> str:
-    return "larger" if result.value is None else f"{result.value:.4g}"
+    return "larger" if result.value is None else with_unit(result.metric, result.value)
+
+
+def with_unit(metric: str, value: float) -> str:
+    """A figure that an objective is about, for people: 512.3 ms, 1.5 %, 98.77 tokens/s."""
+    if metric in LATENCIES:
+        return written.time(value)
+    if metric == "failed_share":
+        return written.share(value)
+    return f"{written.number(value)} {_per_second(metric)}"
+
+
+def _exactly(metric: str, value: float) -> str:
+    """A bound, with all its digits."""
+    if metric in LATENCIES:
+        unit = written.unit_of([value])
+        return f"{value / written.UNITS[unit]:.12g} {unit}"
+    return f"{value * 100:.12g} %" if metric == "failed_share" else f"{value:.12g} {_per_second(metric)}"
+
+
+def _per_second(metric: str) -> str:
+    return "requests/s" if metric == "request_throughput" else "tokens/s"

@@ -45,6 +45,8 @@ class Rows:
     """Succeeded requests by who counted their tokens."""
     models: Counter[str]
     """Succeeded requests by the model that their answer names."""
+    status_codes: Counter[int]
+    """Requests by the HTTP status of their answer."""
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]
@@ -62,7 +64,7 @@ class Rows:
 def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -> Rows:
     """All requests of a stage; `tell` is called with the number of rows read since the last time."""
     columns_of_numbers = ", ".join(COMPUTED.get(name, name) for name in NUMBERS)
-    texts = "failure, token_source, model"
+    texts = "failure, token_source, model, status_code"
     cursor = db.execute(
         f"SELECT {columns_of_numbers}, {UNFINISHED}, coalesce(prompt_id, 0), {texts} FROM requests WHERE stage = ?",  # noqa: S608
         (stage,),
@@ -73,8 +75,9 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
     errors: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     models: Counter[str] = Counter()
+    codes: Counter[int] = Counter()
     while chunk := cursor.fetchmany(AT_ONCE):
-        *numbers, cut, prompt_ids, failures, who, names = zip(*chunk, strict=True)
+        *numbers, cut, prompt_ids, failures, who, names, statuses = zip(*chunk, strict=True)
         for part, column in zip(parts, numbers, strict=True):
             part.append(np.array(column, dtype=np.float64))
         unfinished.append(np.array(cut, dtype=np.bool_))
@@ -83,6 +86,7 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
         errors.update(kind for kind, good, late in zip(failures, ok, cut, strict=True) if kind and not (good or late))
         sources.update(source for source, good in zip(who, ok, strict=True) if source and good)
         models.update(name for name, good in zip(names, ok, strict=True) if name and good)
+        codes.update(filter(None, statuses))
         tell(len(chunk))
     columns = {}
     for name in NUMBERS:
@@ -94,6 +98,7 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
         errors,
         sources,
         models,
+        codes,
     )
 
 

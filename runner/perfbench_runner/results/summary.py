@@ -201,6 +201,8 @@ class StageSummary(_Model):
     prompt_tokens: Distribution
     errors: dict[str, int]
     """Failed requests by kind."""
+    status_codes: dict[str, int] = {}
+    """Requests by the HTTP status of their answer; those without any answer are in `errors` alone."""
     token_sources: dict[str, int] = {}
     """Who counted the tokens: usage, tokenizer, chunks, plugin or none."""
     offered_rate_rps: float | None = None

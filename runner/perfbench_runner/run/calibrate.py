@@ -17,6 +17,7 @@ from perfbench_api.sections import Load, MockTarget, Request, Results, Stage, Ta
 from perfbench_runner.run.conclude import Finished
 from perfbench_runner.run.execute import execute
 from perfbench_runner.run.prepare import PreparedRun, prepare
+from perfbench_runner.signals import Interrupted, kept
 
 FILE = "calibration.json"
 MOCK_BUSY = 0.9
@@ -119,7 +120,10 @@ def _run(
         prepared = prepare(shaped(benchmark, stage, mock, workers), {})
         truth: dict[str, Any] = {}
         prepared.cleanup.callback(lambda: truth.update(_stats(prepared)))
-        finished = execute(prepared, Path(folder))
+        with kept() as interrupts:
+            finished = execute(prepared, Path(folder), interrupts=interrupts)
+        if interrupts.names:
+            raise Interrupted(interrupts.names[0])
         if finished.end.state != "complete":
             raise RuntimeError(f"calibration failed: {finished.end.message}")
         return finished, truth

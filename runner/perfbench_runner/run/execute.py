@@ -3,15 +3,15 @@
 import asyncio
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 
 from perfbench_runner.engine.engine import Engine
+from perfbench_runner.engine.launch import start_shards
 from perfbench_runner.engine.state import End
-from perfbench_runner.engine.supervisor import fork_shards
 from perfbench_runner.event_loop import run_loop
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results import store
@@ -21,13 +21,30 @@ from perfbench_runner.run.facts import facts
 from perfbench_runner.run.folders import MANIFEST, SUMMARY
 from perfbench_runner.run.prepare import PreparedRun
 from perfbench_runner.shard.places import Places
+from perfbench_runner.signals import Interrupts, kept
 
 WRITER_NICENESS = 10
 """The control process yields the CPU to the shards: what it does can wait, a stamp cannot."""
 
 
-def execute(prepared: PreparedRun, folder: Path, observers: Sequence[Observer] = (), niceness: int = 0) -> Finished:
-    """Make the load and write the files. Whatever happens, what was measured is stored and summarised."""
+def execute(
+    prepared: PreparedRun,
+    folder: Path,
+    observers: Sequence[Observer] = (),
+    niceness: int = 0,
+    interrupts: Interrupts | None = None,
+) -> Finished:
+    """Make the load and write the files. Whatever happens, what was measured is stored and summarised.
+
+    Signals end the load; or `interrupts` do, where the caller handles signals.
+    """
+    with nullcontext(interrupts) if interrupts else kept() as asked:
+        return _execute(prepared, folder, observers, niceness, asked)
+
+
+def _execute(
+    prepared: PreparedRun, folder: Path, observers: Sequence[Observer], niceness: int, interrupts: Interrupts
+) -> Finished:
     benchmark = prepared.benchmark
     with prepared.cleanup:
         started = datetime.now(UTC)
@@ -38,12 +55,14 @@ def execute(prepared: PreparedRun, folder: Path, observers: Sequence[Observer] =
         results.set_run(**facts(prepared, manifest, started))
         results.commit()
         places = Places()
-        shards = fork_shards(prepared.workers, prepared.wiring, places)
+        shards = start_shards(prepared.workers, prepared.wiring, places)
         if niceness and os.nice(0) == 0:
             os.nice(niceness)
 
         async def go() -> Finished:
-            engine = Engine(benchmark.spec, prepared.feed, shards, places, results, prepared.wiring.url, observers)
+            engine = Engine(
+                benchmark.spec, prepared.feed, shards, places, results, prepared.wiring.url, observers, interrupts
+            )
             end = await engine.run()
             # In a thread: it may take minutes, and the endpoint still answers meanwhile.
             in_thread = asyncio.get_running_loop().run_in_executor

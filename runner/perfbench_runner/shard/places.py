@@ -9,6 +9,8 @@ place: both are atomic between processes and wake an event loop, and neither nee
 import mmap
 import os
 import struct
+import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 
 _SLOT = struct.Struct("<d")
@@ -17,11 +19,21 @@ _PIPE_PLACES = 16_384
 
 
 class Places:
-    """Make it before shards are forked: they inherit it. Counts are only set while no shard is at work."""
+    """Make it before shards start: those that are forked inherit it, others get its `descriptors`.
 
-    def __init__(self) -> None:
-        self._pool: _EventPool | _PipePool = _EventPool() if hasattr(os, "eventfd") else _PipePool()
-        self._freed = mmap.mmap(-1, mmap.PAGESIZE)
+    Counts are only set while no shard is at work.
+    """
+
+    def __init__(self, descriptors: Sequence[int] = ()) -> None:
+        """Those of another process, which handed these descriptors over; else new ones."""
+        page, *ends = descriptors or (_page(),)
+        self._pool: _EventPool | _PipePool = (_EventPool if hasattr(os, "eventfd") else _PipePool)(*ends)
+        self._page, self._freed = page, mmap.mmap(page, mmap.PAGESIZE)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What another process needs to share it."""
+        return [self._page, *self._pool.ends]
 
     @property
     def descriptor(self) -> int:
@@ -53,13 +65,27 @@ class Places:
         """Give the descriptors back to the system."""
         self._pool.close()
         self._freed.close()
+        with suppress(OSError):
+            os.close(self._page)
+
+
+def _page() -> int:
+    """A page of memory that processes share, as a descriptor."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("perfbench-places")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, mmap.PAGESIZE)
+    return descriptor
 
 
 class _EventPool:
     """An eventfd as a counting semaphore."""
 
-    def __init__(self) -> None:
-        self.read_end = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+    def __init__(self, *ends: int) -> None:
+        self.ends = ends or (os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC | os.EFD_SEMAPHORE),)
+        (self.read_end,) = self.ends
 
     def take(self) -> bool:
         try:
@@ -80,9 +106,10 @@ class _EventPool:
 class _PipePool:
     """A pipe that holds one byte for each free place."""
 
-    def __init__(self) -> None:
-        self.read_end, self._write_end = os.pipe()
-        for end in (self.read_end, self._write_end):
+    def __init__(self, *ends: int) -> None:
+        self.ends = ends or os.pipe()
+        self.read_end, self._write_end = self.ends
+        for end in self.ends:
             os.set_blocking(end, False)
 
     def take(self) -> bool:
@@ -97,6 +124,6 @@ class _PipePool:
         os.write(self._write_end, b"." * count)
 
     def close(self) -> None:
-        for end in (self.read_end, self._write_end):
+        for end in self.ends:
             with suppress(OSError):
                 os.close(end)

@@ -8,7 +8,6 @@ concurrent request. Open loop: a timer that starts each request at its absolute 
 import asyncio
 import gc
 import resource
-import signal
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import Any
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
+from perfbench_runner import signals
 from perfbench_runner.event_loop import run_loop
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.shard.closed_loop import ClosedLoop
@@ -233,8 +233,7 @@ def calm_collector() -> None:
 
 def main(number: int, wiring: Wiring, places: Places, sock: socket.socket) -> None:
     """A shard process, from fork to end. Signals are the control process's business: it tells us to stop."""
-    for number_of_signal in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number_of_signal, signal.SIG_IGN)
+    signals.ignore()
     raise_file_limit()
 
     async def start() -> None:

@@ -88,7 +88,7 @@ KEPT, BROKEN = {"metric": "ttft", "max": 1}, {"metric": "ttft", "max": 0.01}
     [
         ([], {}, None, ""),
         ([KEPT], {}, "Passed", ""),
-        ([BROKEN], {}, "Failed", "ttft p99 is 0.1 in stage c1, not <= 0.01"),
+        ([BROKEN], {}, "Failed", "ttft p99 is 100.0 ms in stage c1, not <= 10 ms"),
         ([KEPT, BROKEN], {}, "Failed", "ttft p99"),
         ([KEPT], {"state": "interrupted"}, "Inconclusive", "the run is interrupted"),
         ([KEPT], {"state": "failed"}, "Inconclusive", "the run is failed"),
