@@ -84,20 +84,26 @@ class StampingProxy:
         with suppress(OSError):
             while True:
                 client, _ = self._server.accept()
+                # Here and not in a thread yet to be started: what waits in the kernel would be stamped too late.
+                passed, first = Passed(), client.recv(2**16)
+                self._came(first, passed)
                 server = socket.create_connection(("127.0.0.1", self._to))
                 self._sockets += [client, server]
                 for one in (client, server):
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                passed = Passed()
                 self.passed.append(passed)
-                self._begin(self._up, client, server, passed)
                 self._begin(self._down, server, client, passed)
+                server.sendall(first)
+                self._begin(self._up, client, server, passed)
+
+    def _came(self, data: bytes, passed: Passed) -> None:
+        if data.startswith(b"POST "):
+            passed.asked_s.append(perf_counter())
 
     def _up(self, client: socket.socket, server: socket.socket, passed: Passed) -> None:
         with suppress(OSError):
             while data := client.recv(2**16):
-                if data.startswith(b"POST "):
-                    passed.asked_s.append(perf_counter())
+                self._came(data, passed)
                 server.sendall(data)
             server.shutdown(socket.SHUT_WR)
 

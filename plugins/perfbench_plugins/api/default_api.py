@@ -9,7 +9,6 @@ import codecs
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
@@ -18,12 +17,13 @@ from perfbench_api.sections import Request
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.chat import are_token_ids, image_tokens
 from perfbench_plugins.api.said import chunk_tokens, http_error, model_of, words_of
+from perfbench_plugins.api.session import SessionTransport as SessionTransport
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token
 from perfbench_plugins.content import content_text
 from perfbench_plugins.counting import AnswerCounter
 from perfbench_plugins.decoding import decoded
-from perfbench_plugins.exchange import ERROR_BYTES, Exchange, FailureKind, Transport
+from perfbench_plugins.exchange import Exchange, FailureKind, Transport
 from perfbench_plugins.logger import get_logger
 from perfbench_plugins.reading import Messages, Piece, look_at_all, look_at_each, read_in_steps, reported_error
 from perfbench_plugins.reading import error_text as error_text
@@ -294,39 +294,6 @@ def add_extra_args(body: dict[str, Any], extra: Mapping[str, Any] | None) -> dic
         else:
             body["parameters"][name] = value
     return body
-
-
-class SessionTransport:
-    """A Transport over an aiohttp session: for plugins that run outside perfbench's engine, in tests for example."""
-
-    def __init__(self, session: "aiohttp.ClientSession") -> None:
-        self.session = session
-
-    async def post(self, url: str, headers: dict[str, str], body: bytes) -> Exchange:
-        """Send a POST request and read the whole response; failures are in the Exchange, not raised."""
-        import aiohttp
-
-        exchange, parts, length = Exchange(sent_s=perf_counter()), [], 0
-        try:
-            async with self.session.post(url, headers=headers, data=body) as response:
-                exchange.first_byte_s, exchange.status = perf_counter(), response.status
-                exchange.content_type = response.headers.get("Content-Type", "").lower()
-                async for part in response.content.iter_any():
-                    parts.append(part)
-                    length += len(part)
-                    exchange.stamps.append(perf_counter())
-                    exchange.ends.append(length)
-        except TimeoutError as error:
-            exchange.failure, exchange.error = FailureKind.TIMEOUT, str(error) or "timed out"
-        except aiohttp.ClientConnectorError as error:
-            exchange.failure, exchange.error = FailureKind.CONNECT, str(error)
-        except aiohttp.ClientError as error:
-            exchange.failure, exchange.error = FailureKind.DISCONNECTED, str(error) or type(error).__name__
-        exchange.end_s, exchange.body = perf_counter(), b"".join(parts)
-        if exchange.status >= 400 and not exchange.failure:
-            exchange.failure = FailureKind.http(exchange.status)
-            exchange.error = exchange.body[:ERROR_BYTES].decode(errors="replace")
-        return exchange
 
 
 class StreamedResponseHandler:
