@@ -1,6 +1,6 @@
 """Tokens of an answer whose server does not count them, by a tokenizer: chunk by chunk, as they were generated."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from perfbench_plugins.tokens import Tokenizer
 
@@ -26,7 +26,7 @@ class AnswerCounter:
 
     def count(self, chunks: Iterable[str]) -> int:
         """Tokens of an answer, given the text of each of its chunks."""
-        return sum(map(self._tokens, chunks))
+        return sum(map(self._tokens, _with_spaces_before(chunks)))
 
     def _tokens(self, chunk: str) -> int:
         known = self._known.get(chunk)
@@ -47,3 +47,18 @@ class AnswerCounter:
 
     def _plain(self, text: str) -> int:
         return max(1, self._tokenizer.count(ANCHOR + text) - self._anchor)
+
+
+def _with_spaces_before(chunks: Iterable[str]) -> Iterator[str]:
+    """The chunks with each space at the end of one at the start of the next: tokenizers take it for the next word's."""
+    spaces = ""
+    for chunk in chunks:
+        text = chunk.rstrip(" ")
+        if text:
+            yield spaces + text
+            spaces = chunk[len(text) :]
+        elif chunk:  # tokens of their own
+            yield spaces + chunk
+            spaces = ""
+    if spaces:
+        yield spaces

@@ -36,6 +36,9 @@ def of_words() -> Tokenizer:
         (["\ufffd\ufffd"], 2),
         (["Why", "\ufffd", " not"], 3),
         (["W", "h", "y"], 3),  # as one text it is a single token
+        (["Why ", "not ", "now"], 3),  # a server that puts the space behind the word
+        (["Why", " ", "not"], 3),
+        (["Why", " "], 2),
     ],
 )
 def test_each_chunk_counts_by_itself_and_a_broken_character_once(
