@@ -103,6 +103,8 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     @field_validator("number", "parallel", "rate", mode="after")
     @classmethod
     def _scalar_if_one(cls, value: Any) -> Any:
+        if value == []:
+            raise ValueError("is an empty list; give one value or several")
         return value[0] if isinstance(value, list) and len(value) == 1 else value
 
     @model_validator(mode="after")
