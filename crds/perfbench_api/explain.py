@@ -3,6 +3,7 @@
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -65,6 +66,9 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return " required"
     default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, list) and default and isinstance(default[0], BaseModel):
+        items = (item.model_dump(by_alias=True, exclude_unset=True, mode="json") for item in default)
+        return f" = [{', '.join('{' + ', '.join(f'{name}: {value}' for name, value in each.items()) + '}' for each in items)}]"
     if default in (None, PydanticUndefined, [], {}) or section_of(type(default)) or isinstance(default, list):
         return ""
     is_duration = any(isinstance(item, Unit) and item.name == "duration" for item in field.metadata)

@@ -123,9 +123,12 @@ def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _problem(item: Any, model: type[BaseModel]) -> str:
-    loc = tuple(part for part in item["loc"] if not _is_branch(part))
-    path = _path(loc)
     kind, text = item["type"], str(item["msg"])
+    *before, last = item["loc"] or ("",)
+    loc = tuple(part for part in before if not _is_branch(part))
+    if item["loc"] and (kind == "extra_forbidden" or not _is_branch(last)):  # an unknown field may be called anything
+        loc = (*loc, last)
+    path = _path(loc)
     if kind == "extra_forbidden":
         names = list(field_names(model, loc[:-1]))
         near = get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
@@ -145,8 +148,14 @@ def _is_branch(part: Any) -> bool:
 
 
 def _path(loc: tuple[Any, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in loc)
     return text.removeprefix(".") or "manifest"
+
+
+def _name(part: Any) -> str:
+    """A field's name; one that could not be one is quoted, so that it stays in its line."""
+    text = str(part)
+    return text if text and text.isprintable() else repr(text)
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:

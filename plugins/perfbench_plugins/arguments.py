@@ -16,14 +16,12 @@ from pydantic_core import PydanticUndefined
 
 from perfbench_api.resource import PerfBenchmark, SpecError, problems
 from perfbench_api.sections import Dataset, Endpoint, Load, Prompts, Request, Results, Runner, Stage, Warmup
+from perfbench_api.sections.load import USUAL_CONCURRENCY, USUAL_REQUESTS
 from perfbench_api.values import Duration, Free, Section, format_duration
 from perfbench_plugins.as_evalscope import AsEvalScope, several
 from perfbench_plugins.foreign import WITHOUT_EFFECT, take_out
 from perfbench_plugins.logger import get_logger
 from perfbench_plugins.urls import DEFAULT_URL, SUFFIXES, is_for_chat
-
-USUAL_NUMBER = 1000
-"""Requests that plugins are told of where a stage ends by its duration: EvalScope's default."""
 
 
 def same_as(section: type[Section], name: str, **changes: Any) -> Any:
@@ -61,9 +59,10 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     unique: bool = same_as(Dataset, "unique")
     measure_cache: bool = same_as(Dataset, "measure_cache")
 
-    number: int | list[int] = 1000
-    """Requests of each stage; conversations, with multi_turn. Several numbers make several stages."""
-    parallel: int | list[int] = 1
+    number: int | list[int] = USUAL_REQUESTS
+    """Requests of each stage; conversations, with multi_turn. Several numbers make several stages. Without it a stage that
+    has a duration goes on until that is over."""
+    parallel: int | list[int] = USUAL_CONCURRENCY
     """Closed loop: requests under way at a time. Several numbers make several stages."""
     rate: float | list[float] = -1.0
     """Requests per second; -1 for as fast as `parallel` allows. Several numbers make several stages."""
@@ -104,6 +103,8 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     @field_validator("number", "parallel", "rate", mode="after")
     @classmethod
     def _scalar_if_one(cls, value: Any) -> Any:
+        if value == []:
+            raise ValueError("is an empty list; give one value or several")
         return value[0] if isinstance(value, list) and len(value) == 1 else value
 
     @model_validator(mode="after")
@@ -167,7 +168,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
             data_source=spec.dataset.source,
             unique=spec.dataset.unique,
             measure_cache=spec.dataset.measure_cache,
-            number=[stage.requests or USUAL_NUMBER for stage in stages],
+            number=[stage.requests or USUAL_REQUESTS for stage in stages],
             parallel=[stage.concurrency or -1 for stage in stages],
             rate=[stage.rate or -1.0 for stage in stages],
             open_loop=all(stage.rate for stage in stages),
@@ -235,17 +236,31 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
         return bool(self.model_fields_set & {"number", "parallel", "rate", "open_loop", "duration"})
 
     def stages(self) -> list[dict[str, Any]]:
-        """The load levels that number, parallel, rate and open_loop stand for."""
+        """The load levels that number, parallel, rate and open_loop stand for; raises SpecError for what would be ignored."""
+        problems = self._ignored()
+        if problems:
+            raise SpecError(problems)
         rates, parallels, numbers = several(self.rate), several(self.parallel), several(self.number)
         loads = rates if self.open_loop else parallels
         numbers = numbers * len(loads) if len(numbers) == 1 else numbers
         stages = [self._stage(load, number) for load, number in zip(loads, numbers, strict=True)]
         return _told_apart(stages)
 
+    def _ignored(self) -> list[str]:
+        """What was asked for and would make no difference."""
+        rates, found = several(self.rate), []
+        if any(rate <= 0 and rate != -1 for rate in rates):
+            found.append(f"rate: {min(rates):g} starts nothing; give more than 0, or -1 for as fast as parallel allows")
+        if len(rates) > 1 and not self.open_loop:
+            found.append(f"rate: {len(rates)} values make stages with open_loop alone; give one, or open_loop")
+        if "arrival" in self.model_fields_set and not self.open_loop and rates[0] <= 0:
+            found.append(f"arrival: {self.arrival} belongs to rate, or to open_loop; parallel alone is a closed loop")
+        return found
+
     def _stage(self, load: float, number: int) -> dict[str, Any]:
         end: dict[str, Any] = {"requests": number}
-        if self.plays_recorded_times and "number" not in self.model_fields_set:
-            end = {}  # the schedule has an end of its own
+        if "number" not in self.model_fields_set and (self.plays_recorded_times or self.duration is not None):
+            end = {}  # the schedule, or the duration, is the end; a default number must not come before it
         if self.duration is not None:
             end["duration"] = format_duration(self.duration)
         rate = several(self.rate)[0]

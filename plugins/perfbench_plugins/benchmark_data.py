@@ -1,5 +1,6 @@
 """BenchmarkData: one request's flat result, with the fields that EvalScope's plugins fill."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isfinite
@@ -121,20 +122,31 @@ class BenchmarkData:
             type(gap) is float for gap in self.inter_chunk_latency
         ):
             self.inter_chunk_latency = _numbers(self.inter_chunk_latency)
-        self.failure = str(self.failure or "")
+        self.failure, self.token_source = _text(self.failure), _text(self.token_source)
+        self.success = bool(self.success) and not self.failure
+        self.status_code, self.input_num_turns = whole(self.status_code), whole(self.input_num_turns) or 0
+        self.error = None if self.error is None else _text(self.error)
+        self.generated_text, self.reasoning_text = _text(self.generated_text), _text(self.reasoning_text)
+        if type(self.chunk_times) is not list or not all(type(time) is float for time in self.chunk_times):
+            self.chunk_times = _numbers(self.chunk_times)
+        if self.response_messages is None or isinstance(self.response_messages, (str, bytes, dict)):
+            self.response_messages = [self.response_messages] if self.response_messages else []
+        elif not isinstance(self.response_messages, Sequence):
+            self.response_messages = [str(self.response_messages)]
 
     def update_gpu_usage(self) -> None:
         """Kept for EvalScope's plugins; perfbench reads GPU memory from the server's metrics instead."""
 
 
 def number(value: Any) -> float | None:
-    """A float of what is a number, None of what is none."""
-    if value is None or type(value) is float:
-        return value
+    """A float of what is a finite number, None of what is none."""
+    if value is None:
+        return None
     try:
-        return float(value)
+        found = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+    return found if isfinite(found) else None
 
 
 def whole(value: Any) -> int | None:
@@ -142,7 +154,11 @@ def whole(value: Any) -> int | None:
     if value is None:
         return None
     found = value if type(value) is int else number(value)
-    return int(found) if found is not None and isfinite(found) and found >= 0 else None
+    return int(found) if found is not None and found >= 0 else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else repr(value)
 
 
 def _numbers(values: Any) -> list[float]:

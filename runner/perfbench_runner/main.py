@@ -11,6 +11,7 @@ from typing import Any
 
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Stage
+from perfbench_api.sections.load import USUAL_REQUESTS
 from perfbench_plugins.arguments import Arguments
 from perfbench_runner.cli.progress import ProgressLine, console
 from perfbench_runner.cli.stage_results import StageResults
@@ -99,4 +100,6 @@ def stage_keys(stages: Sequence[Stage]) -> list[str]:
 def _stage_key(stage: Stage) -> str:
     limit = stage.concurrency or stage.max_concurrency
     load = f"rate_{stage.rate}" if stage.rate and not limit else f"parallel_{limit}" if limit else "recorded"
-    return f"{load}_number_{stage.requests}" if stage.requests else load
+    # EvalScope's names have its default number, which here does not bind where a duration is given.
+    requests = stage.requests or (None if load == "recorded" else USUAL_REQUESTS)
+    return f"{load}_number_{requests}" if requests else load

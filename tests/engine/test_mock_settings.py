@@ -24,6 +24,7 @@ def test_settings_survive_the_trip_through_plain_data() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"port": 99999}, "port must be from 0 to 65535"),
         ({"ttft": 1}, "unknown setting 'ttft'; there are .*ttft_s"),
         ({"ttft_s": -1}, "ttft_s must not be negative"),
         ({"ttft_s": float("inf")}, "ttft_s must not be .* infinite"),

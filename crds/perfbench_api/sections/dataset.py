@@ -1,8 +1,8 @@
 """`spec.dataset`: what to send."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from perfbench_api.sections.references import NameRef
 from perfbench_api.values import Free, Section, Tokens, Unit
@@ -43,6 +43,16 @@ class Prompts(Section):
     """Images in a generated prompt."""
     image_patch_size: Pixels = 28
     """Pixels of an image patch, to estimate image tokens that the server does not report."""
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> Self:
+        if self.min_prompt_length > self.max_prompt_length:
+            raise ValueError(
+                f"minPromptLength {self.min_prompt_length} is above maxPromptLength {self.max_prompt_length}"
+            )
+        if self.max_turns is not None and self.min_turns > self.max_turns:
+            raise ValueError(f"minTurns {self.min_turns} is above maxTurns {self.max_turns}")
+        return self
 
 
 class Dataset(Prompts):

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from perfbench_api.values import Duration, Section, Unit
 
+USUAL_CONCURRENCY, USUAL_REQUESTS = 1, 1000
+"""The load where none is asked for: that of `evalscope perf`, in a manifest, in flags and in Python alike."""
+
 
 class Warmup(Section):
     """Load before the first stage; it is not counted."""
@@ -36,7 +39,7 @@ class Stage(Section):
 
     @model_validator(mode="after")
     def _one_load(self) -> Self:
-        if self.concurrency is not None and self.arrival == "recorded":
+        if self.concurrency is not None and self.arrival != "poisson":  # the default, which kept manifests have, too
             raise ValueError("concurrency makes a closed loop, which has no arrivals; leave out one of both")
         if self.arrival != "recorded" and (self.concurrency is None) == (self.rate is None):
             raise ValueError("give exactly one of concurrency (closed loop) and rate (open loop)")
@@ -66,8 +69,10 @@ class Load(Section):
 
     warmup: Warmup = Warmup()
     """Load that is not counted, before the first stage."""
-    stages: list[Stage] = Field([Stage(concurrency=8, requests=200)], min_length=1, max_length=64)
-    """Stages of the load, one after the other."""
+    stages: list[Stage] = Field(
+        [Stage(concurrency=USUAL_CONCURRENCY, requests=USUAL_REQUESTS)], min_length=1, max_length=64
+    )
+    """Stages of the load, one after the other; one request at a time, 1000 times, if not given."""
     pause: Duration = 0.0
     """Rest between stages."""
     grace_period: Duration = 30.0

@@ -1,11 +1,15 @@
 """`spec.objectives`: what is good enough."""
 
-from typing import Literal, Self
+import re
+from typing import Any, Literal, Self, get_args
 
 from pydantic import model_validator
 
 from perfbench_api.outcome import Latency
 from perfbench_api.values import Limit, Section
+
+SHARE = "failed_share"
+LATENCIES = get_args(Latency)
 
 
 class Objective(Section):
@@ -28,8 +32,40 @@ class Objective(Section):
     stage: str | None = None
     """Name of the stage it applies to; all if not given."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bounds_have_the_metrics_unit(cls, data: Any) -> Any:
+        """What is read as a number no longer says which unit it had: 1% would be 10 ms of TTFT."""
+        if isinstance(data, dict):
+            for name in ("max", "min"):
+                wrong = _wrong_unit(str(data.get("metric")), data.get(name))
+                if wrong:
+                    raise ValueError(f"{name}: {data[name]} is {wrong}")
+        return data
+
     @model_validator(mode="after")
-    def _one_bound(self) -> Self:
+    def _bounds_make_sense(self) -> Self:
         if self.max is None and self.min is None:
             raise ValueError("bounds nothing; give max or min")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}, so that nothing could meet it")
+        for name, bound in (("max", self.max), ("min", self.min)):
+            if bound is not None and bound < 0:
+                raise ValueError(f"{name}: {bound:g} is negative, which no {self.metric} is")
+            if bound is not None and bound > 1 and self.metric == SHARE:
+                raise ValueError(f"{name}: a share is from 0 to 1, or from 0% to 100%; {bound:g} is more")
         return self
+
+
+def _wrong_unit(metric: str, bound: Any) -> str:
+    """What a bound is, where it has another unit than the metric; else an empty text."""
+    if not isinstance(bound, str) or not bound:
+        return ""
+    is_share, is_duration = bound.endswith("%"), re.search("[a-z]", bound) is not None
+    if metric in LATENCIES:
+        return f"a share, and {metric} is a time; write it as 500ms or 0.5" if is_share else ""
+    if metric == SHARE:
+        return f"a duration, and {metric} is a share; write it as 1% or 0.01" if is_duration else ""
+    if metric.endswith("_throughput") and (is_share or is_duration):
+        return f"no number, and {metric} is one per second; write it as 20"
+    return ""

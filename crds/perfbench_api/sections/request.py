@@ -50,4 +50,7 @@ class Request(Section):
             raise ValueError(f"maxTokens {length} is not a range; write [min, max]")
         if isinstance(length, int) and length < 1:
             raise ValueError("maxTokens must be at least 1")
+        most = length[0] if isinstance(length, list) else length
+        if self.min_tokens is not None and most is not None and self.min_tokens > most:
+            raise ValueError(f"minTokens {self.min_tokens} is above maxTokens {most}; no answer can have both")
         return self

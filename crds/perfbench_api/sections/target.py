@@ -7,6 +7,11 @@ from pydantic import Field, field_validator, model_validator
 from perfbench_api.sections.references import KeyRef, ServiceRef
 from perfbench_api.values import Duration, Free, Section, Tokens
 
+FRAMING = frozenset(
+    "connection content-length expect keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
+)
+"""Headers that belong to the connection and the message, not to the request: another value breaks them."""
+
 
 class ApiKey(Section):
     """Where the API key is. It reaches the runner as an environment variable and is written nowhere."""
@@ -26,6 +31,13 @@ class Header(Section):
     """Its value, if it is no secret."""
     secret_key_ref: KeyRef | None = None
     """The Secret that holds its value. On a laptop the variable PERFBENCH_HEADER_<NAME> is read instead."""
+
+    @field_validator("name", mode="after")
+    @classmethod
+    def _is_not_the_connections_own(cls, name: str) -> str:
+        if name.lower() in FRAMING:
+            raise ValueError(f"{name} says how a request is framed, which perfbench does itself; leave it out")
+        return name
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -74,7 +86,7 @@ class MockTarget(Section):
     """Uniform jitter of ttft, in both directions."""
     itl_jitter: Duration = 0.0
     """Uniform jitter of itl, in both directions."""
-    output_tokens: Tokens = Field(64, ge=0)
+    output_tokens: Tokens = Field(64, ge=1)
     """Length of an answer, unless the request asks for fewer tokens."""
     error_rate: float = Field(0.0, ge=0, le=1)
     """Share of requests answered with HTTP 500."""
@@ -84,6 +96,13 @@ class MockTarget(Section):
     """How long they pause."""
     broken_rate: float = Field(0.0, ge=0, le=1)
     """Share of streams whose connection is cut in the middle."""
+
+    @model_validator(mode="after")
+    def _jitter_is_within(self) -> Self:
+        for name, jitter, mean in (("ttft", self.ttft_jitter, self.ttft), ("itl", self.itl_jitter, self.itl)):
+            if jitter > mean:
+                raise ValueError(f"{name}Jitter is more than {name}, so that a token would come before its cause")
+        return self
 
 
 class MetricsSource(Section):
@@ -102,17 +121,17 @@ class Endpoint(Section):
 
     url: str | None = None
     """Address of the endpoint: http://host:8000/v1/chat/completions; the API's usual path is added to a host or /v1."""
-    model: str | None = None
+    model: str | None = Field(None, min_length=1)
     """Name of the model, as the endpoint serves it."""
     api: str = "openai"
     """API plugin that speaks to the endpoint."""
     api_args: Free | None = None
     """The API plugin's own options; `perfbench plugins` lists them."""
-    connect_timeout: Duration | None = 10.0
+    connect_timeout: Duration | None = Field(10.0, gt=0)
     """Maximum time to connect, TLS included."""
-    read_timeout: Duration | None = 300.0
+    read_timeout: Duration | None = Field(300.0, gt=0)
     """Maximum time without data from the endpoint within a request."""
-    total_timeout: Duration | None = 3600.0
+    total_timeout: Duration | None = Field(3600.0, gt=0)
     """Maximum time of a request."""
 
 
@@ -153,8 +172,17 @@ class Target(Endpoint):
             raise ValueError("nothing to measure; give url, service or mock")
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
-        if self.url is not None and not self.url.lower().startswith(("http://", "https://")):
+        scheme, separator, rest = (self.url or "").partition("://")
+        if self.url is not None and not separator:
             raise ValueError(f"url {self.url!r} has no scheme; write http://{self.url} or https://{self.url}")
+        if separator and scheme.lower() not in ("http", "https"):
+            raise ValueError(
+                f"url {self.url!r} is of scheme {scheme}; only http:// and https:// are spoken: http://{rest}"
+            )
+        names = [header.name.lower() for header in self.headers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"headers: {name} is given twice; each is sent once")
         if self.mock is not None and self.model is None:
             self.model = "mock"
         return self

@@ -244,7 +244,8 @@ class DefaultApiPlugin(ApiPluginBase):
         try:
             tokens = self.parse_responses(data.response_messages, request=data.request)
             data.prompt_tokens, data.completion_tokens = tokens
-            if not all(count is None or type(count) is int for count in tokens):
+            counts = (tokens.prompt, tokens.completion, tokens.cached) if isinstance(tokens, TokenCount) else tokens
+            if not all(count is None or type(count) is int for count in (*tokens, *counts)):
                 raise TypeError(f"{tuple(tokens)!r} are no numbers of tokens")
         except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
             data.success = False

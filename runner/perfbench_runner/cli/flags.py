@@ -10,7 +10,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from perfbench_api.resource import SpecError
-from perfbench_api.values import Unit
+from perfbench_api.values import Unit, format_duration
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.foreign import FOLDED, REFUSED, WITHOUT_EFFECT
 
@@ -54,6 +54,7 @@ def _option(name: str) -> Callable[..., Any]:
     text = (field.description or "").replace("\n", " ")
     unit = _unit(field)
     text = f"{text} [{unit}]" if unit and unit != "duration" else text
+    text += _default(field, unit)
     if bool in kinds:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
     names = [flag, *([SHORT[name]] if name in SHORT else []), name]
@@ -75,6 +76,23 @@ def _unit(field: FieldInfo) -> str | None:
     """The unit of a field, or of the values of an optional one."""
     inner = [item for part in get_args(field.annotation) for item in getattr(part, "__metadata__", ())]
     return next((item.name for item in (*field.metadata, *inner) if isinstance(item, Unit)), None)
+
+
+def _default(field: FieldInfo, unit: str | None) -> str:
+    """What the command does where the flag is not given, for its help."""
+    default = field.default
+    if default is None or default == "" or default == {} or default is False:
+        return ""
+    shown = (
+        format_duration(default)
+        if unit == "duration"
+        else "yes"
+        if default is True
+        else f"{default:g}"
+        if isinstance(default, float)
+        else default
+    )
+    return f"  [default: {shown}]"
 
 
 class Several(click.Option):

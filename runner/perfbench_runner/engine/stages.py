@@ -134,7 +134,7 @@ class Stages:
 
     def _announce(self, number: int, stage: Stage) -> list[ShardProcess]:
         """Tell shards of their part; in a closed loop of fewer lanes than shards some have none and stay out."""
-        lanes, shards = stage.concurrency, self._supervisor.shards
+        lanes, shards = lanes_of(stage), self._supervisor.shards
         active = shards[:lanes] if lanes else shards
         for process in active:
             part = share(lanes, len(active), process.number) if lanes else None
@@ -150,3 +150,10 @@ class Stages:
         self._dispatcher.go(began_s)
         for process in active:
             process.send("go", began_s)
+
+
+def lanes_of(stage: Stage) -> int | None:
+    """Lanes of a closed loop, never more than it has requests: a million idle ones take gigabytes. None: an open loop."""
+    if stage.concurrency is None or stage.requests is None:
+        return stage.concurrency
+    return min(stage.concurrency, stage.requests)

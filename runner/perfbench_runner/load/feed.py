@@ -4,9 +4,10 @@ Runs in the control process, ahead of the load: neither a dataset's work nor a p
 stamp. One seeded sequence of numbered entries serves all shards, so any number of workers sends what one would.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -165,12 +166,20 @@ class Feed:
             seen = 0
             for messages in self._messages():
                 seen += 1
-                yield item_of(messages)
+                yield self._item(messages)
             self.dataset_entries = seen
             if not seen:
                 raise DatasetError(self._nothing(seen))
             if self.has_schedule:
                 return
+
+    def _item(self, messages: Any) -> Item:
+        """The item that the dataset has yielded; raises PluginError when it is none."""
+        try:
+            return checked(item_of(messages))
+        except (TypeError, ValueError, AttributeError) as error:
+            who = f"dataset plugin {type(self.dataset).__name__}"
+            raise PluginError(f"{who}: yielded {str(messages)[:200]!r}: {error}") from error
 
     def _messages(self) -> Iterator[Any]:
         try:
@@ -200,6 +209,22 @@ class Feed:
         chat: list[Message] = [{"role": "user", "content": prompt}]
         while True:
             yield chat if self.arguments.apply_chat_template else prompt
+
+
+def checked(item: Item) -> Item:
+    """The item, if its fields are what they should be; raises TypeError or ValueError."""
+    is_time = item.at_s is None or (isinstance(item.at_s, (int, float)) and 0 <= item.at_s < inf)
+    if not is_time or item.at_s is True:
+        raise ValueError(f"at_s is {item.at_s!r}, no time in seconds")
+    lengths = item.max_tokens if isinstance(item.max_tokens, list) else [item.max_tokens]
+    if item.max_tokens is not None and not all(type(length) is int and length > 0 for length in lengths):
+        raise ValueError(f"max_tokens is {item.max_tokens!r}, no number of tokens")
+    if isinstance(item.max_tokens, list) and (len(lengths) != 2 or lengths[0] > lengths[1]):
+        raise ValueError(f"max_tokens is {item.max_tokens!r}, no range [min, max]")
+    for name, mapping in (("headers", item.headers), ("extra", item.extra)):
+        if mapping is not None and not (isinstance(mapping, Mapping) and all(isinstance(key, str) for key in mapping)):
+            raise TypeError(f"{name} is {mapping!r}, no mapping of names")
+    return item
 
 
 def is_conversation(messages: Any) -> bool:

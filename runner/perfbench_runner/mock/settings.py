@@ -69,6 +69,8 @@ class MockSettings:
                 raise ValueError(f"mock: {jitter} must not exceed {mean}, or a token would come before its cause")
         if not 400 <= self.error_status <= 599:
             raise ValueError(f"mock: error_status must be from 400 to 599, not {self.error_status}")
+        if self.port > 65535:
+            raise ValueError(f"mock: port must be from 0 to 65535, not {self.port}")
         if self.output_tokens == 0 or self.rate_limit == 0:
             raise ValueError("mock: output_tokens and rate_limit must be at least 1 when set")
 

@@ -7,7 +7,7 @@ from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from perfbench_api.resource import PerfBenchmark, SpecError
+from perfbench_api.resource import PerfBenchmark, Spec, SpecError
 from perfbench_api.sections import MockTarget, Stage, Tls
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.default_api import DefaultApiPlugin
@@ -59,14 +59,10 @@ def prepare(
     has cached of the first. Raises SpecError, DatasetError, PluginError or TokenizerError.
     """
     load_entry_points()
-    for index, plugin in enumerate(benchmark.spec.plugins):
-        if plugin.config_map is not None:
-            raise SpecError([f"spec.plugins[{index}].configMap: works in a cluster only; give file or module here"])
+    _refuse_what_needs_a_cluster(benchmark.spec)
     load_plugins(source for plugin in benchmark.spec.plugins if (source := plugin.file or plugin.module))
     benchmark = with_seed(secrets.resolved(benchmark, env), draw)
     target, cleanup = benchmark.spec.target, ExitStack()
-    if target.service is not None:
-        raise SpecError(["spec.target.service: works in a cluster only; give spec.target.url here"])
     key = api_key or secrets.api_key(target, env)
     all_headers = {**secrets.headers(target, env), **(headers or {})}
     secrets.manifest(benchmark, bool(key))  # from here on all secrets are known, whatever goes wrong
@@ -108,6 +104,18 @@ def with_seed(benchmark: PerfBenchmark, draw: Callable[[int], int]) -> PerfBench
     benchmark = benchmark.model_copy(deep=True)
     benchmark.spec.load.random_seed = draw(SEEDS)
     return benchmark
+
+
+def _refuse_what_needs_a_cluster(spec: Spec) -> None:
+    for index, plugin in enumerate(spec.plugins):
+        if plugin.config_map is not None:
+            raise SpecError([f"spec.plugins[{index}].configMap: works in a cluster only; give file or module here"])
+    if spec.target.service is not None:
+        raise SpecError(["spec.target.service: works in a cluster only; give spec.target.url here"])
+    if spec.cancel:
+        raise SpecError(["spec.cancel: ends a run in a cluster, and this one has not begun; leave it out"])
+    if spec.target.tls.ca is not None and spec.target.tls.ca.file is None:
+        raise SpecError(["spec.target.tls.ca: a Secret or ConfigMap works in a cluster only; give file here"])
 
 
 def benchmark_of(arguments: Arguments) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def destination(url: str, headers: dict[str, str]) -> Destination:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no http(s) URL")
     is_tls = parts.scheme == "https"
+    if parts.port == 0:
+        raise ValueError("port 0 is no port to connect to; leave it out for the scheme's own")
     origin = Origin(parts.hostname, parts.port or (443 if is_tls else 80), is_tls)
     if "@" in parts.netloc:
         raise ValueError("holds a user name or password, which would be stored; give a header Authorization instead")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_plugins.benchmark_data import BenchmarkData, whole
 from perfbench_plugins.blame import blame
 from perfbench_plugins.exchange import FailureKind
 from perfbench_runner.shard.messages import Wiring
@@ -47,7 +47,7 @@ class PluginSender:
         data.start_time = data.start_time or began_s
         data.completed_time = data.completed_time or self._clock()
         if not data.success and not data.failure:
-            status = data.status_code or 0
+            status = whole(data.status_code) or 0
             data.failure = FailureKind.http(status) if status >= 400 else FailureKind.PLUGIN
         return data
 

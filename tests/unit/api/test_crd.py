@@ -55,7 +55,7 @@ def test_every_field_is_described(section: str) -> None:
     ("path", "default"),
     [
         (".load.gracePeriod", "30s"),
-        (".load.stages", [{"concurrency": 8, "arrival": "poisson", "requests": 200}]),
+        (".load.stages", [{"concurrency": 1, "arrival": "poisson", "requests": 1000}]),
         (".target.mock.ttft", "50ms"),
         (".request", {}),
         (".request.maxTokens", 2048),

@@ -26,7 +26,7 @@ def stage(**fields: Any) -> dict[str, Any]:
 def test_everything_but_the_target_has_a_default() -> None:
     spec = read().spec
     assert (spec.dataset.name, spec.target.api, spec.request.max_tokens) == ("openqa", "openai", 2048)
-    assert [(each.concurrency, each.requests) for each in spec.load.stages] == [(8, 200)]
+    assert [(each.concurrency, each.requests) for each in spec.load.stages] == [(1, 1000)]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,54 @@ def test_everything_but_the_target_has_a_default() -> None:
         ),
         ({"target": TARGET | {"connectTimeout": "-1s"}}, "spec.target.connectTimeout: '-1s' is not a duration"),
         ({"target": TARGET | {"metrics": "on"}}, "spec.target.metrics: "),
+        (
+            {"objectives": [{"metric": "ttft", "max": "1%"}]},
+            "spec.objectives[0]: max: 1% is a share, and ttft is a time",
+        ),
+        (
+            {"objectives": [{"metric": "failed_share", "max": "5ms"}]},
+            "spec.objectives[0]: max: 5ms is a duration, and failed_share is a share; write it as 1%",
+        ),
+        ({"objectives": [{"metric": "failed_share", "max": 5}]}, "spec.objectives[0]: max: a share is from 0 to 1"),
+        (
+            {"objectives": [{"metric": "failed_share", "max": "500%"}]},
+            "spec.objectives[0]: max: a share is from 0 to 1",
+        ),
+        ({"objectives": [{"metric": "request_throughput", "min": "5s"}]}, "spec.objectives[0]: min: 5s is no number"),
+        (
+            {"objectives": [{"metric": "output_token_throughput", "min": "5%"}]},
+            "spec.objectives[0]: min: 5% is no number",
+        ),
+        ({"objectives": [{"metric": "itl", "min": "2s", "max": "1s"}]}, "spec.objectives[0]: min 2 is above max 1"),
+        ({"objectives": [{"metric": "itl", "max": -1}]}, "spec.objectives[0]: max: -1 is negative"),
+        ({"request": {"minTokens": 9, "maxTokens": 8}}, "spec.request: minTokens 9 is above maxTokens 8"),
+        ({"request": {"minTokens": 9, "maxTokens": [8, 20]}}, "spec.request: minTokens 9 is above maxTokens 8"),
+        ({"dataset": {"minPromptLength": 9, "maxPromptLength": 8}}, "spec.dataset: minPromptLength 9 is above"),
+        ({"dataset": {"minTurns": 9, "maxTurns": 8}}, "spec.dataset: minTurns 9 is above maxTurns 8"),
+        ({"target": TARGET | {"model": ""}}, "spec.target.model: string should have at least 1 character"),
+        *(
+            ({"target": TARGET | {name: 0}}, f"spec.target.{name}: input should be greater than 0")
+            for name in ("connectTimeout", "readTimeout", "totalTimeout")
+        ),
+        *(
+            (
+                {"target": TARGET | {"headers": [{"name": name, "value": "5"}]}},
+                f"spec.target.headers[0].name: {name} says how a request is framed",
+            )
+            for name in ("Content-Length", "transfer-encoding", "Connection", "Expect")
+        ),
+        (
+            {"target": TARGET | {"headers": [{"name": "X-A", "value": "1"}, {"name": "x-a", "value": "2"}]}},
+            "spec.target: headers: x-a is given twice",
+        ),
+        (
+            {"target": {"url": "ftp://x/v1"}},
+            "spec.target: url 'ftp://x/v1' is of scheme ftp; only http:// and https://",
+        ),
+        ({"target": {"mock": {"ttft": "5ms", "ttftJitter": "6ms"}}}, "spec.target.mock: ttftJitter is more than ttft"),
+        ({"target": {"mock": {"outputTokens": 0}}}, "spec.target.mock.outputTokens: "),
+        (stage(concurrency=2, requests=5, arrival="constant"), "spec.load.stages[0]: concurrency makes a closed loop"),
+        ({"target": TARGET | {"apiKey": "sk-abcdefgh1234"}}, "spec.target.apiKey: "),
         ({"target": 5}, "spec.target: "),
         ({"target": None}, "spec.target: "),
     ],
@@ -86,6 +134,29 @@ def test_each_mistake_is_one_line_that_names_the_field(spec: dict[str, Any], lin
     problems = problems_of({"metadata": {"name": "a"}, "spec": {"target": TARGET} | spec})
     assert any(problem.startswith(line) for problem in problems), problems
     assert all("\n" not in problem and "://errors.pydantic" not in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("objective", "bound"),
+    [
+        ({"metric": "ttft", "max": "500ms"}, 0.5),
+        ({"metric": "ttft", "max": 0.5}, 0.5),
+        ({"metric": "ttft", "max": "0.5"}, 0.5),
+        ({"metric": "failed_share", "max": "1%"}, 0.01),
+        ({"metric": "failed_share", "max": 0.01}, 0.01),
+        ({"metric": "failed_share", "max": "0.01"}, 0.01),
+        ({"metric": "failed_share", "max": 0}, 0.0),
+        ({"metric": "request_throughput", "max": "20"}, 20.0),
+    ],
+)
+def test_bounds_in_their_metrics_unit(objective: dict[str, Any], bound: float) -> None:
+    assert read(objectives=[objective]).spec.objectives[0].max == bound
+
+
+def test_a_key_in_the_place_of_its_variable_is_not_shown() -> None:
+    (problem,) = problems_of({"metadata": {"name": "a"}, "spec": {"target": TARGET | {"apiKey": "my-own-key"}}})
+    assert "my-own-key" not in problem
+    assert "{env: VARIABLE}" in problem
 
 
 def test_several_mistakes_are_all_told() -> None:

@@ -353,3 +353,24 @@ def test_an_open_loop_without_a_rate_plays_the_times_that_the_dataset_has(
 ) -> None:
     (made,) = spec_of(**values).load.stages
     assert made.model_dump(exclude_none=True) == stage
+
+
+def test_a_default_number_does_not_end_what_has_a_duration() -> None:
+    """`--duration 20s` alone stopped after 1,000 requests."""
+    assert Arguments(url="http://x", model="m", duration="20s").stages() == [{"concurrency": 1, "duration": "20s"}]
+    given = Arguments(url="http://x", model="m", duration="20s", number=[10, 20], parallel=[1, 2]).stages()
+    assert [(stage["requests"], stage["duration"]) for stage in given] == [(10, "20s"), (20, "20s")]
+    for more in ({"rate": 5}, {"rate": 5, "open_loop": True}):
+        assert "requests" not in Arguments(url="http://x", model="m", duration="20s", **more).stages()[0]
+
+
+def test_flags_and_manifest_ask_for_the_same_where_neither_says_anything() -> None:
+    flags = Arguments(url="http://x", model="m").to_benchmark().spec.load
+    manifest = PerfBenchmark.read({"metadata": {"name": "m"}, "spec": {"target": {"url": "http://x", "model": "m"}}})
+    assert flags == manifest.spec.load
+
+
+def test_open_loop_alone_plays_recorded_times() -> None:
+    for dataset in ("mooncake", "workload_trace", "replay"):
+        asked = Arguments(url="http://x", model="m", dataset=dataset, open_loop=True)
+        assert asked.stages() == [{"arrival": "recorded"}]
