@@ -68,7 +68,8 @@ class Api:
         if "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         else:
-            await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            file = os.environ.get("KUBECONFIG")  # the library reads it when it is imported, which may be too early
+            await config.load_kube_config(file, client_configuration=settings)  # type: ignore[no-untyped-call]
         settings.connection_pool_maxsize = 0  # no limit: every watch of every namespace holds a connection
         return cls(client.ApiClient(settings))
 

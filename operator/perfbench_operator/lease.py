@@ -128,8 +128,7 @@ class Lease:
             self.last = await self.store.patch_lease(lease, spec | ({"acquireTime": now} if step == "take" else {}))
         self.sight = Sight(str(self.last["metadata"].get("resourceVersion")), asked_s)
         self.renewed_s = asked_s
-        if self.held_from_s == float("inf"):
-            self.held_from_s = asked_s + (0.0 if step == "renew" else SETTLE_S)
+        self.held_from_s = min(self.held_from_s, asked_s) if step == "renew" else asked_s + SETTLE_S
 
     async def release(self) -> None:
         """Let the next one have it at once."""

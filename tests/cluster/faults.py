@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,16 +33,16 @@ class Bench:
     rest: Rest
     nursery: subprocess.Popen[str]
     folder: Path
-    pids: set[int] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fork(self, environment: dict[str, str]) -> int:
+        """Start an operator; return its process id."""
         assert self.nursery.stdin is not None
         assert self.nursery.stdout is not None
-        self.nursery.stdin.write(json.dumps(environment) + "\n")
-        self.nursery.stdin.flush()
-        pid = int(self.nursery.stdout.readline())
-        self.pids.add(pid)
-        return pid
+        with self.lock:
+            self.nursery.stdin.write(json.dumps(environment) + "\n")
+            self.nursery.stdin.flush()
+            return int(self.nursery.stdout.readline())
 
 
 @dataclass
@@ -211,7 +212,7 @@ def queue(place: Place) -> End:
 
 def retry(place: Place) -> End:
     """An eviction, as a drain makes it."""
-    place.apply("way", **{**SHORT, "load": {"stages": [{"rate": 10, "duration": "8s"}], "gracePeriod": "2s"}})
+    place.apply("way", **{**SHORT, "load": {"stages": [{"rate": 10, "duration": "25s"}], "gracePeriod": "2s"}})
     place.until_loaded("way")
     [pod] = place.pods("way")
     name = pod["metadata"]["name"]
@@ -333,8 +334,12 @@ def lose_node(place: Place) -> End:
             f"/api/v1/nodes/{node}/status",
             {"status": {"capacity": capacity, "allocatable": capacity, "conditions": ready}},
         )
+        _make_claim(place)
         place.apply(
-            "way", runner={"nodeSelector": {"ghost": place.name}, "tolerations": [{"operator": "Exists"}]}, **LONG
+            "way",
+            results={"claim": {"name": "anywhere"}},
+            runner={"nodeSelector": {"ghost": place.name}, "tolerations": [{"operator": "Exists"}]},
+            **LONG,
         )
         pod = place.until(
             "pod is on the node", lambda: [one for one in place.pods("way") if one["spec"].get("nodeName")]
@@ -347,6 +352,23 @@ def lose_node(place: Place) -> End:
         return End.of(place, "way")
     finally:
         place.bench.rest("DELETE", f"/api/v1/nodes/{node}", {})
+        with suppress(KeyError):
+            place.bench.rest("DELETE", f"/api/v1/persistentvolumes/{place.name}", {})
+
+
+def _make_claim(place: Place) -> None:
+    """A claim whose volume every node has; nobody ever uses it."""
+    size, modes = {"storage": "1Gi"}, ["ReadWriteOnce"]
+    volume = {
+        "capacity": size,
+        "accessModes": modes,
+        "hostPath": {"path": f"/tmp/{place.name}"},
+        "claimRef": {"namespace": place.name, "name": "anywhere"},
+        "persistentVolumeReclaimPolicy": "Retain",
+    }
+    claim = {"accessModes": modes, "resources": {"requests": size}, "storageClassName": "", "volumeName": place.name}
+    place.bench.rest("POST", "/api/v1/persistentvolumes", {"metadata": {"name": place.name}, "spec": volume})
+    place.bench.rest("POST", place.path("persistentvolumeclaims"), {"metadata": {"name": "anywhere"}, "spec": claim})
 
 
 def _now() -> str:

@@ -33,14 +33,13 @@ _PLURALS = (
 def kubectl_proxy(cluster: Cluster) -> Iterator[str]:
     """The address of `kubectl proxy` for a cluster."""
     command = [cluster.programs["kubectl"], "--kubeconfig", str(cluster.kubeconfig), "proxy", "--port=0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        yield f"http://{line.rpartition(' ')[2].strip()}"
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            yield f"http://{line.rpartition(' ')[2].strip()}"
+        finally:
+            process.kill()
 
 
 @dataclass(frozen=True)

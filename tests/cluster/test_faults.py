@@ -172,7 +172,9 @@ def seen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with ExitStack() as stack:
         rest = Rest(stack.enter_context(kubectl_proxy(cluster)))
         command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
-        nursery = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        nursery = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
         bench = Bench(cluster, rest, nursery, tmp_path_factory.mktemp("faults"))
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
         try:
@@ -180,7 +182,6 @@ def seen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             nursery.kill()
-            nursery.wait()
             if not had_crd:
                 cluster.kubectl("delete", "crd", CRD)
 

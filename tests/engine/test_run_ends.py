@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from perfbench_api.outcome import Outcome
+
 Start = Callable[..., Any]
 LONG = {"concurrency": 4, "requests": 100_000}
 
@@ -175,6 +177,18 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_there(
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert db.execute("SELECT count(*) FROM result").fetchone()[0] > 0
     db.close()
+
+
+def test_a_file_that_a_full_disk_left_unfinished_is_not_called_complete(
+    mock: Start, perfbench: Start, spec_for: Start, small_disk: Path, tmp_path: Path
+) -> None:
+    server, word = mock(output_tokens=64, ttft_s=0.05, itl_s=0.0), tmp_path / "word"
+    spec = spec_for(server, LONG, request={"maxTokens": 64})
+    run = perfbench(spec, "--termination-message", str(word), name="disk/run")
+    assert run.wait(60) == 1
+    outcome = Outcome.model_validate_json(word.read_text())
+    assert outcome.reason == "CannotStore"
+    assert outcome.results is None or not outcome.results.is_complete
 
 
 def test_a_disk_that_is_full_from_the_start_is_bad_input(

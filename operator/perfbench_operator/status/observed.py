@@ -149,9 +149,11 @@ class Observed:
             return True
         if self.is_cancelled and (self.pods or self.job["spec"].get("suspend")):
             return True
-        if self.pod is None or outcome_of(self.pod) is None:
+        said = outcome_of(self.pod) if self.pod is not None else None
+        if self.pod is None or said is None:
             return False  # the Job makes a pod, or decides whether to try again
-        return not is_disrupted(self.pod) or self.disruptions > MAX_DISRUPTIONS
+        is_whole = said.outcome == "succeeded"
+        return is_whole or not is_disrupted(self.pod) or self.disruptions > MAX_DISRUPTIONS
 
     # What is left
 
