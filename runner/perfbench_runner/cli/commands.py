@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +109,8 @@ def run(
     env = secrets.environment()
     secrets.learn_environment(env)
     KNOWN.add(given.get("api_key"), secrets.API_KEY)
-    with termination.told(termination_message, BAD_INPUT):
+    alone = stdout_kept_clean() if as_json and not dry_run else nullcontext()
+    with alone, termination.told(termination_message, BAD_INPUT):
         load_plugins(plugins)
         benchmark, key, headers, arguments = _benchmark(file, overrides, given)
         prepared = prepare(benchmark, env, key, headers)
@@ -124,6 +127,26 @@ def run(
     signals.exit_with(code)  # all is stored
     _report(finished, as_json)
     sys.exit(code)
+
+
+@contextmanager
+def stdout_kept_clean() -> Iterator[None]:
+    """What is printed meanwhile, by plugins and their libraries, goes to stderr: stdout is for what was asked for."""
+    try:
+        file, errors = sys.stdout.fileno(), sys.stderr.fileno()
+    except (OSError, AttributeError):  # no real files, as in a test
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(file)
+    os.dup2(errors, file)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, file)
+        os.close(kept)
 
 
 class _Formatter(logging.Formatter):
@@ -223,7 +246,8 @@ def _report(finished: Finished, as_json: bool) -> None:
 
         show_summary(console(), finished.summary)
         click.echo(f"results: {finished.results}")
-        click.echo(f"summary: {finished.folder / 'summary.json'}")
+        if finished.summary_file:
+            click.echo(f"summary: {finished.summary_file}")
     if finished.end.message:
         click.secho(f"{finished.end.state}: {finished.end.message}", fg="red", err=True)
     if finished.summary.client.state == "invalid":

@@ -7,8 +7,7 @@ becomes one file, synced, under its own name. Its tables: `results.schema`.
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -19,6 +18,8 @@ from perfbench_runner.results import client_health as health
 from perfbench_runner.results.encoding import encode, encode_gaps, encode_messages, plain_request
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.schema import NARROW, migrate
+from perfbench_runner.results.writer import BUSY, Writer, in_words, told_in_words
+from perfbench_runner.results.writer import StoreError as StoreError
 
 FILE = "results.sqlite"
 PARTIAL = "results.sqlite.partial"
@@ -29,25 +30,6 @@ READERS_S = 10.0
 """So long others may read the file before it is finished."""
 
 
-class StoreError(Exception):
-    """The results cannot be written: disk full, folder not writable, file taken."""
-
-
-@contextmanager
-def told_in_words(path: Path, *passed: type[Exception]) -> Iterator[None]:
-    """Turn SQLite's and the system's errors, but those to be passed on, into a StoreError that names the file."""
-    try:
-        yield
-    except passed:
-        raise
-    except (sqlite3.Error, OSError) as error:
-        raise _in_words(path, error) from error
-
-
-def _in_words(path: Path, error: Exception) -> StoreError:
-    return StoreError(f"cannot write {path}: {error}; is there room on the disk?")
-
-
 class Store:
     """Writes results; a sink. `messages` says which bodies are kept: all, failed or none."""
 
@@ -55,7 +37,6 @@ class Store:
         self.folder, self.messages = folder, messages
         self.path = folder / PARTIAL
         self.rows = 0
-        self._is_dirty = False
         with told_in_words(self.path):
             # One thread after the other: the summary is made in another one than the rows.
             self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -64,6 +45,8 @@ class Store:
             self.db.execute("PRAGMA synchronous = NORMAL")
             self.db.execute("PRAGMA journal_size_limit = 16777216")
             migrate(self.db)
+            self.db.execute("PRAGMA busy_timeout = 0")  # whoever writes waits without holding up the load
+            self._writer = Writer(self.db, self.path)
             self._last_id = self.db.execute("SELECT coalesce(max(id), 0) FROM requests").fetchone()[0]
 
     def add(self, result: Result) -> None:
@@ -131,42 +114,36 @@ class Store:
 
     def set_summaries(self, summaries: list[dict[str, Any]]) -> None:
         """Record the summaries of all stages, in their order."""
+        self.settle()
         numbers = [row[0] for row in self.db.execute("SELECT stage FROM stage ORDER BY stage")]
         for number, summary in zip(numbers, summaries, strict=True):
             self._execute("UPDATE stage SET summary = ? WHERE stage = ?", (json.dumps(summary), number))
 
     def _add_narrow(self, values: tuple[Any, ...]) -> None:
-        self._begin()
+        if not self._writer.begin():
+            self._execute(REQUEST, (self._last_id, *map(_storable, values, NARROW.values())))
+            return
         try:
             self.db.execute(REQUEST, (self._last_id, *values))
         except (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, UnicodeEncodeError):
             self._execute(REQUEST, (self._last_id, *map(_storable, values, NARROW.values())))
         except sqlite3.Error as error:
-            raise _in_words(self.path, error) from error
+            raise in_words(self.path, error) from error
 
     def _execute(self, sql: str, values: Any) -> None:
-        self._begin()
-        try:
-            self.db.execute(sql, values)
-        except sqlite3.Error as error:
-            raise _in_words(self.path, error) from error
-
-    def _begin(self) -> None:
-        if not self._is_dirty:
-            with told_in_words(self.path):
-                self.db.execute("BEGIN")
-            self._is_dirty = True
+        self._writer.execute(sql, values)
 
     def commit(self) -> None:
-        """Make everything so far survive this process."""
-        if self._is_dirty:
-            with told_in_words(self.path):
-                self.db.execute("COMMIT")
-            self._is_dirty = False
+        """Make everything so far survive this process, but what waits for a lock."""
+        self._writer.commit()
+
+    def settle(self) -> None:
+        """Write all that waits for a lock of another program, and commit; not while there is load. Raises StoreError."""
+        self._writer.settle()
 
     def close(self) -> Path:
         """Turn the file into one file under its own name, on the disk for sure; returns its path."""
-        self.commit()
+        self.settle()
         with told_in_words(self.path):
             until_s = monotonic() + READERS_S
             while not self._is_one_file():
@@ -186,7 +163,7 @@ class Store:
             is_busy = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             return not is_busy and self.db.execute("PRAGMA journal_mode = DELETE").fetchone()[0] == "delete"
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if error.sqlite_errorcode & 0xFF not in BUSY:
                 raise
             return False
 

@@ -16,8 +16,9 @@ from perfbench_runner.engine.state import End
 from perfbench_runner.results import reading, store
 from perfbench_runner.results.result import LATENCIES
 from perfbench_runner.results.store import Store, StoreError
+from perfbench_runner.results.writer import told_in_words
 from perfbench_runner.run.facts import own_version
-from perfbench_runner.run.folders import MANIFEST, SUMMARY
+from perfbench_runner.run.folders import MANIFEST, SUMMARY, held, write_whole
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Finished:
     summary: Any
     end: End
     benchmark: PerfBenchmark
+    summary_file: Path | None = None
+    """summary.json; None where it could not be written."""
 
     @property
     def exit_code(self) -> int:
@@ -95,6 +98,7 @@ def _rounded(value: float | None) -> float | None:
 def conclude(results: Store, benchmark: PerfBenchmark, end: End) -> tuple[Path, Any, End]:
     """Summarise a results file, put the summaries into it and close it: its path, the summary, how the run ended."""
     try:
+        results.settle()
         summary = summarise_run(results.db, benchmark, end)
         results.set_run(state=end.state, reason=end.reason, message=end.message)
         results.set_summaries([stage.model_dump(mode="json") for stage in summary.stages])
@@ -148,15 +152,28 @@ def _summary(stages: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[
     return summary
 
 
+def finished(folder: Path, path: Path, summary: Any, end: End, benchmark: PerfBenchmark) -> Finished:
+    """Write summary.json, whole or not at all: the run as it is over."""
+    file: Path | None = folder / SUMMARY
+    try:
+        write_whole(folder / SUMMARY, summary.model_dump_json(indent=2) + "\n")
+    except StoreError as error:
+        file = None
+        if end.reason != "CannotStore":
+            end = End("failed", "CannotStore", f"{error} Its figures are in {path}, table stage")
+            summary.state, summary.message = end.state, end.message
+    return Finished(folder, path, summary, end, benchmark, file)
+
+
 def recover(folder: Path) -> Finished:
     """Finish the files of a run whose process was killed: what was committed becomes its results and summary."""
     partial, manifest = folder / store.PARTIAL, folder / MANIFEST
     if not partial.exists() or not manifest.exists():
         raise StoreError(f"{folder} holds no unfinished run: no {store.PARTIAL} and {MANIFEST} in it")
     benchmark = PerfBenchmark.read(yaml.safe_load(manifest.read_text()))
-    results = Store(folder, benchmark.spec.results.messages)
-    results.cut_stage_short()
-    end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
-    path, summary, end = conclude(results, benchmark, end)
-    (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
-    return Finished(folder, path, summary, end, benchmark)
+    with told_in_words(folder), held(folder):
+        results = Store(folder, benchmark.spec.results.messages)
+        results.cut_stage_short()
+        end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
+        path, summary, end = conclude(results, benchmark, end)
+    return finished(folder, path, summary, end, benchmark)

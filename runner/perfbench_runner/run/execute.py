@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from perfbench_runner.engine.launch import start_shards
 from perfbench_runner.engine.state import End
 from perfbench_runner.event_loop import run_loop
 from perfbench_runner.observe.observer import Observer
-from perfbench_runner.results import store
 from perfbench_runner.results.store import Store
-from perfbench_runner.run.conclude import Finished, conclude
+from perfbench_runner.results.writer import told_in_words
+from perfbench_runner.run.conclude import Finished, conclude, finished
 from perfbench_runner.run.facts import facts
-from perfbench_runner.run.folders import MANIFEST, SUMMARY
+from perfbench_runner.run.folders import MANIFEST, held
 from perfbench_runner.run.prepare import PreparedRun
 from perfbench_runner.shard.places import Places
 from perfbench_runner.signals import Interrupts, kept
@@ -50,8 +50,9 @@ def _execute(
         started = datetime.now(UTC)
         manifest = yaml.safe_dump(prepared.manifest, sort_keys=False, allow_unicode=True)
         results = Store(folder, benchmark.spec.results.messages)
-        with store.told_in_words(folder / MANIFEST):
+        with told_in_words(folder / MANIFEST):
             (folder / MANIFEST).write_text(manifest)
+        prepared.cleanup.enter_context(held(folder))
         results.set_run(**facts(prepared, manifest, started))
         results.commit()
         places = Places()
@@ -66,9 +67,9 @@ def _execute(
             end = await engine.run()
             # In a thread: it may take minutes, and the endpoint still answers meanwhile.
             in_thread = asyncio.get_running_loop().run_in_executor
-            finished = await in_thread(None, _finish, prepared, folder, results, end)
-            await engine.observers.close(await in_thread(None, getattr, finished, "outcome"))
-            return finished
+            done = await in_thread(None, _finish, prepared, folder, results, end)
+            await engine.observers.close(await in_thread(None, getattr, done, "outcome"))
+            return done
 
         try:
             return run_loop(go())
@@ -79,6 +80,4 @@ def _execute(
 def _finish(prepared: PreparedRun, folder: Path, results: Store, end: End) -> Finished:
     path, summary, end = conclude(results, prepared.benchmark, end)
     summary.calibration = prepared.calibration
-    with suppress(OSError):
-        (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")
-    return Finished(folder, path, summary, end, prepared.benchmark)
+    return finished(folder, path, summary, end, prepared.benchmark)
