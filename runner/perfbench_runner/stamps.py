@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -94,7 +94,7 @@ class KernelClock:
         """A stamp as the kernel would have given it then, in place of one that is missing."""
         return _MARK.pack(*divmod(int(at_s * NS) + self._offset_ns, NS))
 
-    def times(self, marks: list[bytes], read_s: list[float], floor_s: float) -> list[float]:
+    def times(self, marks: list[bytes], read_s: Sequence[float], floor_s: float) -> list[float]:
         """The times of successive stamps of one connection: the data of their control messages, and when each was read.
 
         None can be before `floor_s`, nor after it was read.

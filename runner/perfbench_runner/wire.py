@@ -7,6 +7,7 @@ that it is readable, and written to at once, since a transport may keep bytes un
 import asyncio
 import socket
 import sys
+from array import array
 from collections.abc import Callable
 from operator import itemgetter
 from time import perf_counter
@@ -60,7 +61,7 @@ class Wire:
         self.stamp: Stamp = 0.0
         self.last_s = perf_counter()
         """When something was last read; whoever sends sets it, too."""
-        self._read_s: list[float] = []
+        self._read_s = array("d")
         """When the last reads were, to place their stamps if the wall clock was set meanwhile."""
         self.reads = 0
         """Reads that returned bytes."""
@@ -153,7 +154,7 @@ class Wire:
 
     def forget(self) -> None:
         """Nobody will ask for the times of what was read until now."""
-        self._read_s.clear()
+        del self._read_s[:]
 
     def _end(self, error: Exception | None) -> None:
         if self._fd >= 0:
