@@ -95,9 +95,9 @@ class ServerConnection:
         self.abort()
 
     def _received(self, data: bytes) -> None:
+        (self._arrived_s,) = self._wire.times(self._opened_s)
         if self._deaf:
             return
-        (self._arrived_s,) = self._wire.times([self._wire.stamp], self._opened_s)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
