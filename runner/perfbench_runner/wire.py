@@ -7,6 +7,7 @@ that it is readable, and written to at once, since a transport may keep bytes un
 import asyncio
 import socket
 import sys
+import threading
 from array import array
 from collections.abc import Callable
 from time import perf_counter
@@ -23,6 +24,19 @@ def ignore(*_: object) -> None:
     """Nobody listens."""
 
 
+_buffers = threading.local()
+
+
+def buffer_of_thread() -> tuple[list[memoryview], memoryview]:
+    """The buffer that all wires of a thread read into, as recvmsg_into and as slices want it.
+
+    A buffer for each read would be 64 KiB that are allocated, shrunk and given back for a token of 200 bytes.
+    """
+    if not hasattr(_buffers, "view"):
+        _buffers.view = memoryview(bytearray(READ_BYTES))
+    return [_buffers.view], _buffers.view
+
+
 class Wire:
     """A connected, non-blocking TCP socket in an event loop; owns the socket. `clock` is None where the kernel gives no stamps.
 
@@ -32,18 +46,20 @@ class Wire:
     """
 
     __slots__ = (
-        "_clock", "_fd", "_loop", "_marks", "_read_s", "_receive", "_unsent", "_write_error", "last_s", "look_at", "on_data",
-        "on_end", "on_error", "on_look", "on_read", "on_sent", "reads", "sent_bytes", "sock", "unstamped",
+        "_clock", "_fd", "_into", "_loop", "_marks", "_read_s", "_receive", "_unsent", "_view", "_write_error", "last_s",
+        "look_at", "on_data", "on_end", "on_error", "on_look", "on_read", "on_sent", "reads", "sent_bytes", "sock",
+        "unstamped",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, clock: KernelClock | None) -> None:
         self._loop, self.sock, self._clock = loop, sock, clock
         self._fd = sock.fileno()
-        self._receive = sock.recvmsg
+        self._receive = sock.recvmsg_into
+        self._into, self._view = buffer_of_thread()
         self._unsent = bytearray()
         self._write_error: OSError | None = None
-        self.on_data: Callable[[bytes], object] = ignore
-        """Takes what one read returned."""
+        self.on_data: Callable[[memoryview], object] = ignore
+        """Takes what one read returned; it is overwritten by the next read of any wire."""
         self.on_read: Callable[[None], object] = ignore
         """Called with None after `on_data` has taken what a read returned: whoever keeps a list can mark the read in it."""
         self.on_error: Callable[[Exception, bytes], object] = ignore
@@ -82,13 +98,13 @@ class Wire:
     def _readable(self) -> None:
         receive = self._receive
         try:
-            data, ancillary, _, _ = receive(READ_BYTES, ANCILLARY_BYTES)
+            count, ancillary, _, _ = receive(self._into, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._end(error)
             return
-        if not data:
+        if not count:
             self._end(None)
             return
         self.last_s = now_s = perf_counter()
@@ -96,11 +112,12 @@ class Wire:
         self.reads = reads = self.reads + 1
         marks = self._marks
         marks += ancillary[0][2] if ancillary else self._missing(now_s)
+        data = self._view[:count]
         try:
             on_data = self.on_data
             on_data(data)
         except Exception as error:  # noqa: BLE001  # a parser's refusal, or a bug: `on_error` tells them apart
-            self.on_error(error, data)
+            self.on_error(error, bytes(data))
         on_read = self.on_read
         on_read(None)
         if reads >= self.look_at:
@@ -108,23 +125,24 @@ class Wire:
 
     def _readable_unstamped(self) -> None:
         try:
-            data = self.sock.recv(READ_BYTES)
+            count = self.sock.recv_into(self._view)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._end(error)
             return
-        if not data:
+        if not count:
             self._end(None)
             return
         self.last_s = now_s = perf_counter()
         self._read_s.append(now_s)
         self.reads = reads = self.reads + 1
+        data = self._view[:count]
         try:
             on_data = self.on_data
             on_data(data)
         except Exception as error:  # noqa: BLE001  # as above
-            self.on_error(error, data)
+            self.on_error(error, bytes(data))
         on_read = self.on_read
         on_read(None)
         if reads >= self.look_at:

@@ -151,6 +151,7 @@ class Intake:
             data=data,
             connect_s=wire.connect_s,
             tls_s=wire.tls_s,
+            send_s=wire.body_sent_s - wire.sent_s if wire.body_sent_s else None,
             first_byte_s=first_byte_s,
             response_bytes=len(wire.body),
             entry=prepared.entry if prepared else None,

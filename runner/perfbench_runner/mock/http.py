@@ -94,7 +94,7 @@ class ServerConnection:
         """The client has left."""
         self.abort()
 
-    def _received(self, data: bytes) -> None:
+    def _received(self, data: memoryview) -> None:
         (self._arrived_s,) = self._wire.times(self._opened_s)
         if self._deaf:
             return

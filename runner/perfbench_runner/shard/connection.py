@@ -130,14 +130,14 @@ class Connection:
         if self.exchange is not None:
             self.exchange.body_sent_s = at_s
 
-    def _unasked(self, _: bytes) -> None:
+    def _unasked(self, _: bytes | memoryview) -> None:
         """Bytes that nobody asked for would be taken for the next response."""
         self.close()
 
     def _refused(self, error: Exception, data: bytes) -> None:
         self.fail(FailureKind.PROTOCOL, self._reader.objection(error, data))
 
-    def _take_head(self, data: bytes) -> None:
+    def _take_head(self, data: bytes | memoryview) -> None:
         """Take bytes until the head is complete: llhttp hands over a header when it is, until then it only grows."""
         self._unparsed += len(data)
         self._reader.feed(data)
