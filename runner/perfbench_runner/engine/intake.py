@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import orjson
 
@@ -158,7 +158,7 @@ class Intake:
             # Later turns repeat no prompt.
             prompt_id=prepared.prompt_id if prepared and measurement.turn <= 1 else None,
             stamps=_stamps(what),
-            merged_segments=wire.merged_segments,
+            merged_segments=merged_segments(wire.merged_segments, data.inter_chunk_latency or ()),
             resends=wire.resends,
         )
 
@@ -182,3 +182,12 @@ def _stamps(what: Exchange | BenchmarkData) -> Stamps | None:
     if isinstance(what, BenchmarkData):
         return "program"
     return what.stamps_by if what.first_byte_s else None
+
+
+def merged_segments(read_together: int | None, gaps_s: Iterable[float]) -> int | None:
+    """Segments that got the time of a later one with content in both; None: not known.
+
+    A head and what follows the last content are often read together, and do no harm. A gap of nothing is one between two
+    chunks of one read: of one segment, or of several.
+    """
+    return None if read_together is None else min(read_together, sum(gap_s == 0.0 for gap_s in gaps_s))
