@@ -10,6 +10,7 @@ import sys
 import threading
 from array import array
 from collections.abc import Callable
+from operator import sub
 from time import perf_counter
 
 from perfbench_runner.stamps import ANCILLARY_BYTES, KernelClock
@@ -46,9 +47,9 @@ class Wire:
     """
 
     __slots__ = (
-        "_clock", "_fd", "_into", "_loop", "_marks", "_read_s", "_receive", "_unsent", "_view", "_write_error", "last_s",
-        "look_at", "on_data", "on_end", "on_error", "on_look", "on_read", "on_sent", "reads", "sent_bytes", "sock",
-        "unstamped",
+        "_clock", "_fd", "_into", "_loop", "_marks", "_read_s", "_receive", "_unsent", "_view", "_write_error", "delay_s",
+        "last_s", "look_at", "on_data", "on_end", "on_error", "on_look", "on_read", "on_sent", "reads", "sent_bytes",
+        "sock", "unstamped",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, clock: KernelClock | None) -> None:
@@ -80,6 +81,8 @@ class Wire:
         """Reads that returned bytes."""
         self.unstamped = 0
         """Reads that had no stamp of the kernel's, so that the time is the program's."""
+        self.delay_s = 0.0
+        """How long after its arrival the latest read of those was that `times` told last."""
         self.sent_bytes = 0
         """Bytes that the kernel has taken."""
 
@@ -165,6 +168,7 @@ class Wire:
         else:
             misplaced = self._clock.misplaced
             times = self._clock.times(self._marks, self._read_s, floor_s)
+            self.delay_s = max(map(sub, self._read_s, times))
             self.unstamped += self._clock.misplaced - misplaced
         self.forget()
         return times

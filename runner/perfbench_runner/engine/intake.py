@@ -23,6 +23,8 @@ SLICE_S = 0.01
 """Longest time spent on results before the generation of requests gets its turn."""
 CHECKED = 64
 """Prompts of a stage that are counted here, too, to compare with what the server reports."""
+PROMPT_S = 0.0005
+"""What is read so soon after it arrived has the right time for any purpose, whatever came with it."""
 UNREAD_BYTES = 32 * 2**20
 """Results waiting to be read beyond this: shards are not listened to until it is less."""
 
@@ -158,7 +160,7 @@ class Intake:
             # Later turns repeat no prompt.
             prompt_id=prepared.prompt_id if prepared and measurement.turn <= 1 else None,
             stamps=_stamps(what),
-            merged_segments=merged_segments(wire.merged_segments, data.inter_chunk_latency or ()),
+            merged_segments=merged_segments(wire, data.inter_chunk_latency or ()),
             resends=wire.resends,
         )
 
@@ -184,10 +186,13 @@ def _stamps(what: Exchange | BenchmarkData) -> Stamps | None:
     return what.stamps_by if what.first_byte_s else None
 
 
-def merged_segments(read_together: int | None, gaps_s: Iterable[float]) -> int | None:
-    """Segments that got the time of a later one with content in both; None: not known.
+def merged_segments(wire: Exchange, gaps_s: Iterable[float]) -> int | None:
+    """Segments that got the time of a later one, with content in both, of a response that was read late; None: not known.
 
     A head and what follows the last content are often read together, and do no harm. A gap of nothing is one between two
-    chunks of one read: of one segment, or of several.
+    chunks of one read: of one segment, or of several. Where every read was prompt, these came together.
     """
-    return None if read_together is None else min(read_together, sum(gap_s == 0.0 for gap_s in gaps_s))
+    if wire.merged_segments is None:
+        return None
+    is_prompt = wire.stamps_by == "kernel" and wire.read_delay_s < PROMPT_S
+    return 0 if is_prompt else min(wire.merged_segments, sum(gap_s == 0.0 for gap_s in gaps_s))

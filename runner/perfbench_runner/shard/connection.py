@@ -225,7 +225,7 @@ class Connection:
         exchange.body, exchange.ends, exchange.stamps = body.data, body.ends, body.times
         exchange.end_s = exchange.end_s or body.end_s
         exchange.stamps_by = "kernel" if wire.is_stamped and wire.unstamped == self._unstamped else "program"
-        exchange.merged_segments = self._merged_segments()
+        exchange.merged_segments, exchange.read_delay_s = self._merged_segments(), wire.delay_s
         if exchange.failure and not exchange.error:
             exchange.error = exchange.body[:ERROR_BYTES].decode(errors="replace")
         self.exchange = None
