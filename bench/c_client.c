@@ -1,6 +1,6 @@
 /* The least a client can do: epoll, one read per wake-up, and the clock of the program. bench/compare.py builds and runs it.
  *
- *   c_client PORT STREAMS REQUESTS TOKENS     one line of JSON: ttft_ms and itl_ms, each with mean and p99
+ *   c_client PORT STREAMS REQUESTS TOKENS     one line of JSON: ttft_ms and itl_ms, each with mean, p50 and p99
  *
  * It knows the bundled mock and nothing else: an event is never cut, and "0\r\n\r\n" ends an answer.
  */
@@ -50,7 +50,7 @@ static int take(struct stream *s, const char *data, long length, double at) {
 
 static void keep(const struct stream *s, int tokens) {
     int count = s->count < tokens ? s->count : tokens; /* an event with usage may follow */
-    if (!count) { fprintf(stderr, "an answer without events\n"); exit(1); }
+    if (!count) { fprintf(stderr, "an answer without events, ended by %.5s\n", s->tail); exit(1); }
     ttfts[n_ttfts++] = s->at[0] - s->sent;
     for (int i = 1; i < count; i++) gaps[n_gaps++] = s->at[i] - s->at[i - 1];
 }
@@ -64,7 +64,8 @@ static void tell(const char *name, double *values, long n, const char *end) {
     double sum = 0;
     for (long i = 0; i < n; i++) sum += values[i];
     qsort(values, n, sizeof *values, ascending);
-    printf("\"%s\": {\"mean\": %f, \"p99\": %f}%s", name, n ? sum / n : 0, n ? values[(long)(0.99 * (n - 1))] : 0, end);
+    printf("\"%s\": {\"mean\": %f, \"p50\": %f, \"p99\": %f}%s", name, n ? sum / n : 0, n ? values[(n - 1) / 2] : 0,
+           n ? values[(long)(0.99 * (n - 1))] : 0, end);
 }
 
 int main(int argc, char **argv) {
@@ -96,7 +97,8 @@ int main(int argc, char **argv) {
             struct stream *s = events[i].data.ptr;
             long got = read(s->fd, buffer, sizeof buffer);
             double at = now();
-            if (got <= 0) die("read");
+            if (got < 0) die("read");
+            if (!got) { fprintf(stderr, "the mock closed a connection after %d events\n", s->count); exit(1); }
             if (!take(s, buffer, got, at)) continue;
             keep(s, tokens);
             if (asked < requests) asked++, ask(s, request, length);

@@ -166,14 +166,26 @@ def figures(database: Path) -> dict[str, float]:
     rows = db.execute("SELECT first_chunk_latency, inter_token_latencies FROM result WHERE success = 1").fetchall()
     ttfts = sorted(1e3 * row[0] for row in rows)
     gaps = sorted(1e3 * gap for row in rows for gap in json.loads(row[1]))
-    return {"n": len(rows), "ttft": statistics.fmean(ttfts), "ttft_p99": at(ttfts, 0.99), "itl_p99": at(gaps, 0.99)}
+    return {
+        "n": len(rows),
+        "ttft": statistics.fmean(ttfts),
+        "ttft_p50": at(ttfts, 0.5),
+        "ttft_p99": at(ttfts, 0.99),
+        "itl_p99": at(gaps, 0.99),
+    }
 
 
 def printed_figures(stdout: Path) -> dict[str, float]:
     """The same from what the client in C prints."""
     found = json.loads(stdout.read_text())
     ttft, itl = found["ttft_ms"], found["itl_ms"]
-    return {"n": found["n"], "ttft": ttft["mean"], "ttft_p99": ttft["p99"], "itl_p99": itl["p99"]}
+    return {
+        "n": found["n"],
+        "ttft": ttft["mean"],
+        "ttft_p50": ttft["p50"],
+        "ttft_p99": ttft["p99"],
+        "itl_p99": itl["p99"],
+    }
 
 
 def at(ordered: list[float], q: float) -> float:
@@ -202,6 +214,7 @@ def measure(name: str, make, c: int, work: Path, port: int | None, env: dict[str
         "done": f"{found['n']}/{n}",
         "CPU ms/req": 1e3 * (cpu["long"] - cpu["short"]) / (n_of["long"] - n_of["short"]),
         "TTFT +mean": found["ttft"] - truth["ttft_ms"]["mean"],
+        "+p50": found["ttft_p50"] - truth["ttft_ms"]["p50"],
         "+p99": found["ttft_p99"] - truth["ttft_ms"]["p99"],
         "ITL +p99": found["itl_p99"] - truth["itl_ms"]["p99"],
         "RSS MB": used.rss_mb,

@@ -77,6 +77,8 @@ class Exchange:
     """Who took the times of arrival: `kernel` if it was the kernel for every byte, else `program`."""
     merged_segments: int | None = None
     """TCP segments of the response that were read together with a later one and have its time; None: not known."""
+    read_delay_s: float = 0.0
+    """How long after its arrival, by the kernel's stamp, a part of the response was read at most."""
     resends: int = 0
     """How often it was sent again, its idle connection having been closed before the request could have reached anyone."""
     failure: str = ""

@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -94,14 +94,14 @@ class KernelClock:
         """A stamp as the kernel would have given it then, in place of one that is missing."""
         return _MARK.pack(*divmod(int(at_s * NS) + self._offset_ns, NS))
 
-    def times(self, marks: list[bytes], read_s: list[float], floor_s: float) -> list[float]:
-        """The times of successive stamps of one connection: the data of their control messages, and when each was read.
+    def times(self, marks: bytes | bytearray, read_s: Sequence[float], floor_s: float) -> list[float]:
+        """The times of successive stamps of one connection: the data of their control messages, joined, and when each was read.
 
         None can be before `floor_s`, nor after it was read.
         """
         self.check()
         starts = _Starts(self._offset_ns)
-        times = [starts[seconds] + nanoseconds * 1e-9 for seconds, nanoseconds in _MARK.iter_unpack(b"".join(marks))]
+        times = [starts[seconds] + nanoseconds * 1e-9 for seconds, nanoseconds in _MARK.iter_unpack(marks)]
         past = [offset_ns for offset_ns, noticed_ns in self._past if noticed_ns >= floor_s * NS]
         if not past and floor_s - EARLY_S <= min(times) and max(times) <= read_s[-1] + EARLY_S:
             return times
@@ -172,7 +172,7 @@ def _try() -> str:
                 mark = ancillary[0][2]
                 if len(mark) != MARK_BYTES:
                     return f"the kernel's stamps have {len(mark)} bytes, not {MARK_BYTES}"
-                clock.times([mark], [time.perf_counter()], before_s)
+                clock.times(mark, [time.perf_counter()], before_s)
                 if clock.misplaced:
                     return "the kernel's stamps do not lie between sending and reading"
                 failed.pop_all()

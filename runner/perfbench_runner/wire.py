@@ -7,17 +7,16 @@ that it is readable, and written to at once, since a transport may keep bytes un
 import asyncio
 import socket
 import sys
+import threading
+from array import array
 from collections.abc import Callable
-from operator import itemgetter
+from operator import sub
 from time import perf_counter
 
 from perfbench_runner.stamps import ANCILLARY_BYTES, KernelClock
 
 READ_BYTES = 2**16
 
-_mark = itemgetter(2)
-Stamp = tuple[int, int, bytes] | float
-"""When a read's last byte arrived: a control message of the kernel's, or by time.perf_counter()."""
 OnEnd = Callable[[Exception | None], object]
 """Told once that nothing more will come: None if the peer has closed, else why."""
 
@@ -26,29 +25,44 @@ def ignore(*_: object) -> None:
     """Nobody listens."""
 
 
+_buffers = threading.local()
+
+
+def buffer_of_thread() -> tuple[list[memoryview], memoryview]:
+    """The buffer that all wires of a thread read into, as recvmsg_into and as slices want it.
+
+    A buffer for each read would be 64 KiB that are allocated, shrunk and given back for a token of 200 bytes.
+    """
+    if not hasattr(_buffers, "view"):
+        _buffers.view = memoryview(bytearray(READ_BYTES))
+    return [_buffers.view], _buffers.view
+
+
 class Wire:
     """A connected, non-blocking TCP socket in an event loop; owns the socket. `clock` is None where the kernel gives no stamps.
 
     What it calls are attributes, so that a C function can be called without a frame of ours around it, and all are
-    called from the loop, never from within `send`; after `close` none is. For each read: `on_data`, `on_stamp`. A stamp is
-    not understood while others wait to be read: `times` does that for many.
+    called from the loop, never from within `send`; after `close` none is. For each read: `on_data`, `on_read`. Stamps are
+    kept as they come, 56 bytes each, and not understood while others wait to be read: `times` does that for many.
     """
 
     __slots__ = (
-        "_clock", "_fd", "_loop", "_read_s", "_receive", "_unsent", "_write_error", "last_s", "look_at", "on_data", "on_end",
-        "on_error", "on_look", "on_sent", "on_stamp", "reads", "sent_bytes", "sock", "stamp", "unstamped",
+        "_clock", "_fd", "_into", "_loop", "_marks", "_read_s", "_receive", "_unsent", "_view", "_write_error", "delay_s",
+        "last_s", "look_at", "on_data", "on_end", "on_error", "on_look", "on_read", "on_sent", "reads", "sent_bytes",
+        "sock", "unstamped",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, clock: KernelClock | None) -> None:
         self._loop, self.sock, self._clock = loop, sock, clock
         self._fd = sock.fileno()
-        self._receive = sock.recvmsg
+        self._receive = sock.recvmsg_into
+        self._into, self._view = buffer_of_thread()
         self._unsent = bytearray()
         self._write_error: OSError | None = None
-        self.on_data: Callable[[bytes], object] = ignore
-        """Takes what one read returned."""
-        self.on_stamp: Callable[[Stamp], object] = ignore
-        """Takes when the last byte of that read arrived; while `on_data` runs it is in `stamp`."""
+        self.on_data: Callable[[memoryview], object] = ignore
+        """Takes what one read returned; it is overwritten by the next read of any wire."""
+        self.on_read: Callable[[None], object] = ignore
+        """Called with None after `on_data` has taken what a read returned: whoever keeps a list can mark the read in it."""
         self.on_error: Callable[[Exception, bytes], object] = ignore
         """Takes what `on_data` raised, and what it had been given."""
         self.on_look: Callable[[], object] = ignore
@@ -57,15 +71,18 @@ class Wire:
         self.on_sent: Callable[[float], object] = ignore
         """Called when what `send` could not hand over at once is handed over, with the time just before the last call."""
         self.look_at = sys.maxsize
-        self.stamp: Stamp = 0.0
         self.last_s = perf_counter()
         """When something was last read; whoever sends sets it, too."""
-        self._read_s: list[float] = []
-        """When the last reads were, to place their stamps if the wall clock was set meanwhile."""
+        self._read_s = array("d")
+        """When the reads since `forget` were: their times where the kernel gives no stamps, else what bounds these."""
+        self._marks = bytearray()
+        """The stamps of those reads."""
         self.reads = 0
         """Reads that returned bytes."""
         self.unstamped = 0
         """Reads that had no stamp of the kernel's, so that the time is the program's."""
+        self.delay_s = 0.0
+        """How long after its arrival the latest read of those was that `times` told last."""
         self.sent_bytes = 0
         """Bytes that the kernel has taken."""
 
@@ -84,76 +101,82 @@ class Wire:
     def _readable(self) -> None:
         receive = self._receive
         try:
-            data, ancillary, _, _ = receive(READ_BYTES, ANCILLARY_BYTES)
+            count, ancillary, _, _ = receive(self._into, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._end(error)
             return
-        if not data:
+        if not count:
             self._end(None)
             return
         self.last_s = now_s = perf_counter()
         self._read_s.append(now_s)
         self.reads = reads = self.reads + 1
-        self.stamp = stamp = ancillary[0] if ancillary else self._missing()
+        marks = self._marks
+        marks += ancillary[0][2] if ancillary else self._missing(now_s)
+        data = self._view[:count]
         try:
             on_data = self.on_data
             on_data(data)
         except Exception as error:  # noqa: BLE001  # a parser's refusal, or a bug: `on_error` tells them apart
-            self.on_error(error, data)
-        on_stamp = self.on_stamp
-        on_stamp(stamp)
+            self.on_error(error, bytes(data))
+        on_read = self.on_read
+        on_read(None)
         if reads >= self.look_at:
             self.on_look()
 
     def _readable_unstamped(self) -> None:
         try:
-            data = self.sock.recv(READ_BYTES)
+            count = self.sock.recv_into(self._view)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._end(error)
             return
-        if not data:
+        if not count:
             self._end(None)
             return
-        self.last_s = self.stamp = stamp = perf_counter()
+        self.last_s = now_s = perf_counter()
+        self._read_s.append(now_s)
         self.reads = reads = self.reads + 1
+        data = self._view[:count]
         try:
             on_data = self.on_data
             on_data(data)
         except Exception as error:  # noqa: BLE001  # as above
-            self.on_error(error, data)
-        on_stamp = self.on_stamp
-        on_stamp(stamp)
+            self.on_error(error, bytes(data))
+        on_read = self.on_read
+        on_read(None)
         if reads >= self.look_at:
             self.on_look()
 
-    def _missing(self) -> Stamp:
+    def _missing(self, now_s: float) -> bytes:
         """What stands for a stamp that did not come with the bytes."""
         self.unstamped += 1
-        return self.last_s if self._clock is None else (0, 0, self._clock.mark(self.last_s))
+        return b"" if self._clock is None else self._clock.mark(now_s)
 
     @property
     def is_stamped(self) -> bool:
         """Whether the kernel stamps what comes, but for `unstamped` reads."""
         return self._clock is not None
 
-    def times(self, stamps: list[Stamp], floor_s: float) -> list[float]:
-        """When the last bytes of the last reads arrived, none before `floor_s`, by time.perf_counter(); to be asked once."""
-        if self._clock is None:
-            return stamps  # type: ignore[return-value]  # they are times
-        read_s = self._read_s[-len(stamps) :]
+    def times(self, floor_s: float) -> list[float]:
+        """When the last byte of each read since `forget` arrived, none before `floor_s`, by time.perf_counter(); once."""
+        if self._clock is None or not self._read_s:
+            times = self._read_s.tolist()
+        else:
+            misplaced = self._clock.misplaced
+            times = self._clock.times(self._marks, self._read_s, floor_s)
+            self.delay_s = max(map(sub, self._read_s, times))
+            self.unstamped += self._clock.misplaced - misplaced
         self.forget()
-        misplaced = self._clock.misplaced
-        times = self._clock.times(list(map(_mark, stamps)), read_s, floor_s)  # type: ignore[arg-type]
-        self.unstamped += self._clock.misplaced - misplaced
         return times
 
     def forget(self) -> None:
         """Nobody will ask for the times of what was read until now."""
-        self._read_s.clear()
+        del self._read_s[:]
+        self._marks.clear()
 
     def _end(self, error: Exception | None) -> None:
         if self._fd >= 0:
@@ -226,6 +249,6 @@ class Wire:
         fd, self._fd = self._fd, -1
         self._loop.remove_reader(fd)
         self._loop.remove_writer(fd)
-        self.on_data = self.on_stamp = self.on_error = self.on_end = self.on_look = self.on_sent = ignore
+        self.on_data = self.on_read = self.on_error = self.on_end = self.on_look = self.on_sent = ignore
         self._unsent.clear()
         self.sock.close()

@@ -65,7 +65,8 @@ def test_throughput_does_not_depend_on_the_number_of_workers(
     (latency_s,) = run.query(f"SELECT avg(completed_time - scheduled_time) FROM requests WHERE {within}")[0]
     assert found["output_token_throughput_tps"] / 16 * latency_s == pytest.approx(lanes, rel=0.03)
     busy = mean_in_flight(run, begin_s, end_s)
-    assert busy == pytest.approx(lanes, rel=0.03), "a lane that has nothing to do while requests wait"
+    # By the kernel's stamps a lane is free as soon as its answer is there: on a busy machine the client's lag is not hidden.
+    assert busy == pytest.approx(lanes, rel=0.08), "a lane that has nothing to do while requests wait"
     if "requests" in stage:
         assert found["requests"]["total"] == stage["requests"]
         assert sorted(row[0] for row in run.query("SELECT entry FROM requests")) == list(range(stage["requests"]))

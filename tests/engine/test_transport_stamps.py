@@ -130,6 +130,7 @@ async def test_segments_that_are_read_together_are_counted(by: stamps.Stamps) ->
     assert exchange.body == b"abcd" * 5
     assert exchange.merged_segments is not None
     assert exchange.merged_segments >= 4
+    assert exchange.read_delay_s > 0.05 or by == "program"
     assert len(set(exchange.stamps)) < 5
 
 
@@ -261,6 +262,80 @@ async def test_a_connection_with_more_than_the_answer_is_not_used_again(rest: by
             assert (exchange.failure, exchange.body) == ("", b"{}")
             assert transport.open_connections == 0
         await transport.close()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [CHUNK + END],
+        [CHUNK, END],
+        [CHUNK, b"0", b"\r\n\r\n"],
+        [CHUNK, b"0\r\n", b"\r\n"],
+        [CHUNK, b"0\r\n\r", b"\n"],
+        [CHUNK + b"0\r", b"\n", b"\r", b"\n"],
+        [CHUNK[:5], CHUNK[5:] + b"000", b"\r\n\r\n"],
+        [CHUNK, b"0\r\nTrailer: a\r\n", b"Another: b\r\n\r\n"],
+        [CHUNK, b"0;extension=1\r\n", b"\r\n"],
+    ],
+)
+async def test_the_end_of_a_chunked_answer_is_noticed_however_it_is_cut(parts: list[bytes]) -> None:
+    def talk(server: Server, sock: socket.socket) -> None:
+        while sock.recv(65536):
+            sock.sendall(HEAD)
+            for part in parts:
+                time.sleep(0.005)
+                server.send(sock, part)
+
+    with serving(talk) as server:
+        transport = HttpTransport(Limits(5, 2, 2))
+        for _ in range(2):
+            server.sent.clear()
+            exchange = await transport.post(server.url, {}, b"{}")
+            assert (exchange.failure, exchange.error, exchange.body) == ("", "", b"abcd")
+            assert -0.0001 < exchange.end_s - server.sent[-1] < 0.2
+            assert transport.open_connections == 1
+        await transport.close()
+
+
+@pytest.mark.parametrize("rest", [b"garbage", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
+async def test_more_than_a_chunked_answer_is_none_of_it(rest: bytes) -> None:
+    def talk(server: Server, sock: socket.socket) -> None:
+        sock.recv(65536)
+        sock.sendall(HEAD)
+        time.sleep(0.005)
+        sock.sendall(CHUNK + END + rest)
+        sock.recv(1)
+
+    with serving(talk) as server:
+        transport = HttpTransport(LIMITS)
+        exchange = await transport.post(server.url, {}, b"{}")
+        assert (exchange.failure, exchange.body, transport.open_connections) == ("", b"abcd", 0)
+        await transport.close()
+
+
+@pytest.mark.parametrize(
+    ("parts", "failure", "error"),
+    [
+        ([CHUNK, b"garbage\r\n"], "protocol", "no valid HTTP response"),
+        ([CHUNK, CHUNK[:6]], "disconnected", "within the response"),
+        ([CHUNK, CHUNK, b"0\r\n"], "disconnected", "within the response"),
+    ],
+)
+async def test_what_came_before_a_failure_is_kept(parts: list[bytes], failure: str, error: str) -> None:
+    def talk(server: Server, sock: socket.socket) -> None:
+        sock.recv(65536)
+        sock.sendall(HEAD)
+        for part in parts:
+            time.sleep(0.005)
+            sock.sendall(part)
+
+    with serving(talk) as server:
+        transport = HttpTransport(LIMITS)
+        exchange = await transport.post(server.url, {}, b"{}")
+        await transport.close()
+    assert (exchange.failure, error in exchange.error) == (failure, True)
+    assert exchange.body.startswith(b"abcd")
+    assert len(exchange.stamps) == len(exchange.ends) >= 1
 
 
 @linux

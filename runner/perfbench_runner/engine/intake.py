@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import orjson
 
@@ -23,6 +23,8 @@ SLICE_S = 0.01
 """Longest time spent on results before the generation of requests gets its turn."""
 CHECKED = 64
 """Prompts of a stage that are counted here, too, to compare with what the server reports."""
+PROMPT_S = 0.0005
+"""What is read so soon after it arrived has the right time for any purpose, whatever came with it."""
 UNREAD_BYTES = 32 * 2**20
 """Results waiting to be read beyond this: shards are not listened to until it is less."""
 
@@ -151,13 +153,14 @@ class Intake:
             data=data,
             connect_s=wire.connect_s,
             tls_s=wire.tls_s,
+            send_s=wire.body_sent_s - wire.sent_s if wire.body_sent_s else None,
             first_byte_s=first_byte_s,
             response_bytes=len(wire.body),
             entry=prepared.entry if prepared else None,
             # Later turns repeat no prompt.
             prompt_id=prepared.prompt_id if prepared and measurement.turn <= 1 else None,
             stamps=_stamps(what),
-            merged_segments=wire.merged_segments,
+            merged_segments=merged_segments(wire, data.inter_chunk_latency or ()),
             resends=wire.resends,
         )
 
@@ -181,3 +184,15 @@ def _stamps(what: Exchange | BenchmarkData) -> Stamps | None:
     if isinstance(what, BenchmarkData):
         return "program"
     return what.stamps_by if what.first_byte_s else None
+
+
+def merged_segments(wire: Exchange, gaps_s: Iterable[float]) -> int | None:
+    """Segments that got the time of a later one, with content in both, of a response that was read late; None: not known.
+
+    A head and what follows the last content are often read together, and do no harm. A gap of nothing is one between two
+    chunks of one read: of one segment, or of several. Where every read was prompt, these came together.
+    """
+    if wire.merged_segments is None:
+        return None
+    is_prompt = wire.stamps_by == "kernel" and wire.read_delay_s < PROMPT_S
+    return 0 if is_prompt else min(wire.merged_segments, sum(gap_s == 0.0 for gap_s in gaps_s))

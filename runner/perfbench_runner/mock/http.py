@@ -94,10 +94,10 @@ class ServerConnection:
         """The client has left."""
         self.abort()
 
-    def _received(self, data: bytes) -> None:
+    def _received(self, data: memoryview) -> None:
+        (self._arrived_s,) = self._wire.times(self._opened_s)
         if self._deaf:
             return
-        (self._arrived_s,) = self._wire.times([self._wire.stamp], self._opened_s)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

@@ -111,7 +111,7 @@ BY_PROGRAM = (
 """Of latencies by the program's clock, in which any delay is added to every time."""
 
 LOAD = (
-    Threshold("idle_share", 0.02, 0.10, "lanes were without a request {value:.1f} % of the time", 100, MORE_CPUS),
+    Threshold("idle_share", 0.05, 0.25, "lanes were without a request {value:.1f} % of the time", 100, MORE_CPUS),
     Threshold(
         "dispatch_lag_mean_s", 0.002, 0.020, "requests sent {value:.1f} ms later than scheduled on average", 1e3, MORE_CPUS
     ),

@@ -34,7 +34,9 @@ class Result:
     stamps: Stamps | None = None
     """Who took the times of arrival; None where nothing arrived."""
     merged_segments: int | None = None
-    """TCP segments that were read together with a later one and have its time; None: not known."""
+    """TCP segments with content that were read together with a later one and have its time; None: not known."""
+    send_s: float | None = None
+    """From handing the first byte of the request to the kernel to handing it the last; None: it never took that."""
     resends: int = 0
     """How often it was sent again because its idle connection proved to be closed; it was first sent at start_time."""
 

@@ -51,9 +51,10 @@ NARROW = {
     "model": "TEXT",
     "asked_tokens": "INTEGER",
     "no_content": "INTEGER",
+    "send_time": "REAL",
 }
 """Columns of table `requests`, after its `id`."""
-NEW_IN_6 = ("stamps", "merged_segments", "model", "asked_tokens", "no_content")
+NEW_IN_6 = ("stamps", "merged_segments", "model", "asked_tokens", "no_content", "send_time")
 
 STAGE_TIMES = ("begin_time", "deadline_time", "stop_time")
 FEW = {

@@ -217,6 +217,7 @@ def narrow_row(result: Result, gaps: int) -> tuple[Any, ...]:
         data.model,
         data.asked_tokens,
         int(data.no_content),
+        result.send_s,
     )
 
 

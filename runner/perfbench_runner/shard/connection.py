@@ -13,7 +13,7 @@ from perfbench_runner.shard.destination import Origin
 from perfbench_runner.shard.response import ResponseReader
 from perfbench_runner.shard.tcp_info import TcpInfo, tcp_info
 from perfbench_runner.shard.tls import Tls
-from perfbench_runner.wire import READ_BYTES, Stamp, Wire, ignore
+from perfbench_runner.wire import READ_BYTES, Wire, ignore
 
 ERROR_BYTES = 500
 """How much of an error response is kept as the error's text."""
@@ -56,7 +56,7 @@ class Connection:
     """One keep-alive connection with at most one request under way. Belongs to the shard's loop."""
 
     __slots__ = (
-        "_done", "_first", "_has_begun", "_owner", "_reader", "_reads", "_reads_before", "_segments", "_sent_before", "_sent_s",
+        "_done", "_first", "_has_begun", "_owner", "_reader", "_reads", "_segments", "_sent_before", "_sent_s",
         "_stream", "_unparsed", "_unstamped", "closed", "deadline", "exchange", "is_early", "limits", "origin", "start_s",
         "used", "wire",
     )  # fmt: skip
@@ -99,8 +99,8 @@ class Connection:
         self.is_early = self._has_begun = False
         self._unparsed = 0
         self.exchange, self._done, self.start_s = exchange, done, start_s
-        self._sent_before, self._unstamped, self._reads_before = wire.sent_bytes, wire.unstamped, wire.reads
-        stream.on_data, wire.on_stamp, wire.look_at = self._take_head, reader.log.append, sys.maxsize
+        self._sent_before, self._unstamped = wire.sent_bytes, wire.unstamped
+        stream.on_data, wire.on_read, wire.look_at = self._take_head, reader.log.append, sys.maxsize
         wire.last_s = self._sent_s = sent_s = stream.send(request)
         exchange.sent_s = exchange.sent_s or sent_s  # of a request that is sent again: the first time
         if not wire.has_unsent:
@@ -130,14 +130,14 @@ class Connection:
         if self.exchange is not None:
             self.exchange.body_sent_s = at_s
 
-    def _unasked(self, _: bytes) -> None:
+    def _unasked(self, _: bytes | memoryview) -> None:
         """Bytes that nobody asked for would be taken for the next response."""
         self.close()
 
     def _refused(self, error: Exception, data: bytes) -> None:
         self.fail(FailureKind.PROTOCOL, self._reader.objection(error, data))
 
-    def _take_head(self, data: bytes) -> None:
+    def _take_head(self, data: bytes | memoryview) -> None:
         """Take bytes until the head is complete: llhttp hands over a header when it is, until then it only grows."""
         self._unparsed += len(data)
         self._reader.feed(data)
@@ -216,27 +216,22 @@ class Connection:
         self.close()
 
     def _resolve(self, exchange: Exchange) -> None:
-        wire, log = self.wire, self._reader.log
-        self._stream.on_data, wire.on_stamp = self._unasked, ignore
-        if wire.reads > self._reads_before and not (log and log[-1] is wire.stamp):
-            log.append(wire.stamp)  # of the read that we are called from
-        body = self._reader.body(self._times)
+        wire = self.wire
+        self._stream.on_data, wire.on_read = self._unasked, ignore
+        times = wire.times(self._sent_s)
+        if self._has_begun:
+            exchange.first_byte_s = times[self._first]
+        body = self._reader.body(times)
         exchange.body, exchange.ends, exchange.stamps = body.data, body.ends, body.times
         exchange.end_s = exchange.end_s or body.end_s
         exchange.stamps_by = "kernel" if wire.is_stamped and wire.unstamped == self._unstamped else "program"
-        exchange.merged_segments = self._merged_segments()
+        exchange.merged_segments, exchange.read_delay_s = self._merged_segments(), wire.delay_s
         if exchange.failure and not exchange.error:
             exchange.error = exchange.body[:ERROR_BYTES].decode(errors="replace")
         self.exchange = None
         done, self._done = self._done, None
         if done is not None and not done.done():
             done.set_result(None)
-
-    def _times(self, stamps: list[Stamp]) -> list[float]:
-        times = self.wire.times(stamps, self._sent_s)
-        if self._has_begun and self.exchange is not None:
-            self.exchange.first_byte_s = times[self._first]
-        return times
 
     def _merged_segments(self) -> int | None:
         """How many segments came since the last time that have a later one's stamp: those that were read with it."""

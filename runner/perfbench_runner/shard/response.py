@@ -6,16 +6,16 @@ gets back to reading, the fewer segments are read together. What the pieces mean
 """
 
 from array import array
-from collections.abc import Callable
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 import httptools
 
-from perfbench_runner.wire import Stamp
-
 TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How a server's TLS records (alert, handshake) begin."""
+
+
+Log = list[bytes | None]
 
 
 class Receiver(Protocol):
@@ -51,7 +51,7 @@ class Body(NamedTuple):
 
 
 class ResponseReader:
-    """Reads one response after the other. Its owner feeds it, and adds the stamp of each feed to `log` after it."""
+    """Reads one response after the other. Its owner feeds it, and adds None to `log` after each feed."""
 
     __slots__ = (
         "_content_length", "_head_bytes", "_head_limit", "_parser", "_receiver", "content_encoding", "content_type",
@@ -60,8 +60,8 @@ class ResponseReader:
 
     def __init__(self, receiver: Receiver, head_limit: int) -> None:
         self._receiver, self._head_limit = receiver, head_limit
-        self.log: list[bytes | Stamp] = []
-        """Pieces of the body, and after those of each feed its stamp."""
+        self.log: Log = []
+        """Pieces of the body, and after those of each feed None."""
         self.on_body = self.log.append
         """What llhttp calls with each piece; a method of our own would cost several times as much."""
         self._parser = httptools.HttpResponseParser(self)
@@ -91,11 +91,12 @@ class ResponseReader:
         """Bytes of the body so far."""
         return sum(len(entry) for entry in self.log if isinstance(entry, bytes))
 
-    def body(self, times: Callable[[list[Stamp]], list[float]]) -> Body:
-        """What came. `times` understands stamps. After the last feed's pieces there must be its stamp."""
-        pieces, piece_times, end_s = split(self.log, times)
+    def body(self, times: list[float]) -> Body:
+        """What came, and when: `times` has one for each feed, also for the one that this is called from."""
+        pieces, piece_times = split(self.log, times)
         self.log.clear()
-        return Body(b"".join(pieces), array("Q", accumulate(map(len, pieces))), array("d", piece_times), end_s)
+        ends = array("Q", accumulate(map(len, pieces)))
+        return Body(b"".join(pieces), ends, array("d", piece_times), times[-1] if times else 0.0)
 
     def objection(self, error: Exception, data: bytes) -> str:
         """What is wrong with the bytes that made llhttp raise an error; raises what is no error of llhttp's."""
@@ -134,31 +135,27 @@ class ResponseReader:
             self._receiver.response_complete()
 
 
-def split(
-    log: "list[bytes | Stamp]", times: Callable[[list[Stamp]], list[float]]
-) -> tuple[list[bytes], list[float], float]:
-    """The pieces, when each arrived (with the feed whose stamp follows it), and when the last byte did (0.0: none).
+def split(log: Log, times: list[float]) -> tuple[list[bytes], list[float]]:
+    """The pieces, and when each arrived: with the feed that is marked behind it, or the one under way.
 
     Nearly every stream comes as the head, a piece a read, and whatever its last read holds. Such a log is recognised and
     taken apart without looking at each entry here.
     """
-    if not log:
-        return [], [], 0.0
-    *before, last = log
-    end = len(before)
-    while end and isinstance(before[end - 1], bytes):
+    end = len(log)
+    while end and log[end - 1] is not None:
         end -= 1
-    rest = before[end:]
-    if end % 2 and bytes not in set(map(type, before[0:end:2])) and set(map(type, before[1:end:2])) <= {bytes}:
-        found = times([*before[0:end:2], last])  # type: ignore[list-item]  # no bytes among them
-        return [*before[1:end:2], *rest], found[1:-1] + found[-1:] * len(rest), found[-1]  # type: ignore[list-item]
-    found = times([entry for entry in log if not isinstance(entry, bytes)])
-    pieces: list[bytes] = []
-    piece_times: list[float] = []
-    stamped = iter(found)
+    rest = log[end:]
+    marks, pieces = log[0:end:2], log[1:end:2]
+    if end % 2 and set(marks) == {None} and None not in pieces:
+        after = len(marks)
+        return [*pieces, *rest], times[1:after] + times[after : after + 1] * len(rest)  # type: ignore[list-item]
+    found: list[bytes] = []
+    found_times: list[float] = []
+    feed = 0
     for entry in log:
-        if isinstance(entry, bytes):
-            pieces.append(entry)
+        if entry is None:
+            feed += 1
         else:
-            piece_times += [next(stamped)] * (len(pieces) - len(piece_times))
-    return pieces, piece_times, found[-1]
+            found.append(entry)
+            found_times.append(times[feed])
+    return found, found_times

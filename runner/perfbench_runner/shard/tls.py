@@ -73,7 +73,7 @@ class Tls:
     def _flush(self) -> float:
         return self.wire.send(self._outgoing.read())
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: memoryview) -> None:
         self._incoming.write(data)
         if self._shaken is not None and not self._shaken.done():
             self._shake()

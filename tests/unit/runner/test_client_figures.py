@@ -79,7 +79,7 @@ def test_where_nobody_counts_segments_their_share_is_not_known(tmp_path: Path) -
     assert "merged_share" not in summed(tmp_path, CLOSED, answer(0.0, merged_segments=None)).client.figures
 
 
-@pytest.mark.parametrize(("lag_s", "load"), [(0.1, "valid"), (0.5, "degraded"), (2.0, "invalid")])
+@pytest.mark.parametrize(("lag_s", "load"), [(0.1, "valid"), (1.0, "degraded"), (5.0, "invalid")])
 def test_in_a_closed_loop_lag_is_what_lanes_lost(tmp_path: Path, lag_s: float, load: str) -> None:
     found = summed(tmp_path, CLOSED, *[answer(20.0 * number, lag_s=lag_s) for number in range(10)]).client
     assert found.figures["idle_share"] == pytest.approx(lag_s / (10 + lag_s))

@@ -66,7 +66,7 @@ LATE = {"loop_lag_mean_s": 0.05, "loop_lag_max_s": 0.5, "loop_lag_peak_s": 0.2, 
         ({**LATE, "program_stamps_share": 0.001}, "invalid", "valid"),
         (LATE, "invalid", "valid"),
         ({"program_stamps_share": 0.0, "dispatch_lag_mean_s": 0.05}, "valid", "invalid"),
-        ({"program_stamps_share": 0.0, "idle_share": 0.05}, "valid", "degraded"),
+        ({"program_stamps_share": 0.0, "idle_share": 0.1}, "valid", "degraded"),
         (
             {"program_stamps_share": 0.0, "wait_share": 0.9, "cpu_share": 1.0, "throttled_share": 0.5},
             "valid",

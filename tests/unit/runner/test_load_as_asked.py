@@ -410,7 +410,7 @@ def test_one_slow_shard_of_many_is_not_averaged_away(results: Store) -> None:
         add(
             results,
             answer(number * 1.0),
-            scheduled=number - (5.0 if shard == 3 and number % 32 == 3 else 0.0),
+            scheduled=number - (9.0 if shard == 3 and number % 32 == 3 else 0.0),
             shard=shard,
         )
     values: dict[str, Any] = dict.fromkeys(health.COLUMNS, 0) | {"stage": 0, "interval_s": 0.5}
@@ -419,7 +419,7 @@ def test_one_slow_shard_of_many_is_not_averaged_away(results: Store) -> None:
     (found,) = summed(results)
     assert found.client.state == "invalid"
     assert all(reason.startswith("load: shard 3 of 16: ") for reason in found.client.reasons)
-    assert found.client.figures["idle_share"] == pytest.approx(2.5 / 12.5)
+    assert found.client.figures["idle_share"] == pytest.approx(4.5 / 14.5)
 
 
 def test_progress_is_told_to_the_end(results: Store) -> None:

@@ -48,9 +48,9 @@ def clock(clocks: Clocks) -> KernelClock:
 
 @pytest.mark.parametrize("times", [[5.1], [5.0, 5.000001, 6.123456789], [5.9999999, 86_400.5], [5.5] * 100])
 def test_stamps_are_converted(clocks: Clocks, clock: KernelClock, times: list[float]) -> None:
-    assert clock.times([clocks.mark(at_s) for at_s in times], [at_s + 0.0001 for at_s in times], 5.0) == pytest.approx(
-        times, abs=1e-6
-    )
+    assert clock.times(
+        b"".join(clocks.mark(at_s) for at_s in times), [at_s + 0.0001 for at_s in times], 5.0
+    ) == pytest.approx(times, abs=1e-6)
     assert (clock.steps, clock.misplaced) == (0, 0)
 
 
@@ -70,7 +70,7 @@ def test_a_step_of_the_wall_clock_is_noticed_and_corrected(
         clocks.monotonic_ns = int(at_s * 1e9)
         clock.check()
     read_s = [at_s + 0.00005 for at_s in before + after]
-    assert clock.times(marks, read_s, 5.0) == pytest.approx(before + after, abs=1e-6)
+    assert clock.times(b"".join(marks), read_s, 5.0) == pytest.approx(before + after, abs=1e-6)
     assert (clock.steps, clock.misplaced) == (1, 0)
 
 
@@ -78,12 +78,12 @@ def test_a_step_between_answers_needs_no_placing(clocks: Clocks, clock: KernelCl
     clocks.wall_offset_ns -= 700 * MS
     clock.check()
     clocks.monotonic_ns = 6_000 * MS
-    assert clock.times([clocks.mark(6.0)], [6.1], 5.9) == pytest.approx([6.0], abs=1e-6)
+    assert clock.times(clocks.mark(6.0), [6.1], 5.9) == pytest.approx([6.0], abs=1e-6)
 
 
 def test_a_step_that_nobody_has_noticed_yet_is_noticed_with_the_stamps(clocks: Clocks, clock: KernelClock) -> None:
     clocks.wall_offset_ns -= 700 * MS
-    assert clock.times([clocks.mark(5.02)], [5.03], 5.0) == pytest.approx([5.02], abs=1e-6)
+    assert clock.times(clocks.mark(5.02), [5.03], 5.0) == pytest.approx([5.02], abs=1e-6)
     assert clock.steps == 1
 
 
@@ -93,7 +93,7 @@ def test_steps_there_and_back_are_two(clocks: Clocks, clock: KernelClock) -> Non
         clocks.monotonic_ns += 100 * MS
         clock.check()
     assert clock.steps == 2
-    assert clock.times([clocks.mark(5.5)], [5.6], 5.4) == pytest.approx([5.5], abs=1e-6)
+    assert clock.times(clocks.mark(5.5), [5.6], 5.4) == pytest.approx([5.5], abs=1e-6)
 
 
 def test_an_interrupted_look_at_the_clocks_is_no_step(clocks: Clocks, clock: KernelClock) -> None:
@@ -105,12 +105,12 @@ def test_an_interrupted_look_at_the_clocks_is_no_step(clocks: Clocks, clock: Ker
 
 @pytest.mark.parametrize("at_s", [4.0, 7.0])
 def test_a_stamp_that_fits_nowhere_is_replaced_and_counted(clocks: Clocks, clock: KernelClock, at_s: float) -> None:
-    assert clock.times([clocks.mark(at_s)], [5.1], 5.0) == [5.1]
+    assert clock.times(clocks.mark(at_s), [5.1], 5.0) == [5.1]
     assert clock.misplaced == 1
 
 
 def test_what_stands_for_a_missing_stamp_is_converted_back(clock: KernelClock) -> None:
-    assert clock.times([clock.mark(5.25)], [5.3], 5.0) == pytest.approx([5.25], abs=1e-6)
+    assert clock.times(clock.mark(5.25), [5.3], 5.0) == pytest.approx([5.25], abs=1e-6)
 
 
 @pytest.fixture
