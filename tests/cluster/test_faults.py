@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pytest
 from benchmarks import CRD, REPOSITORY, has_crd
-from faults import (
-    TIMEOUT_S,
-    Bench,
+from faults import TIMEOUT_S, Bench, Place
+from kube import Cluster, wait_for
+from proxy import Killer, Proxy, Rest, kubectl_proxy
+from ways import (
     End,
-    Place,
     be_away,
     cancel,
     delete,
@@ -39,8 +39,6 @@ from faults import (
     retry,
     succeed,
 )
-from kube import Cluster, wait_for
-from proxy import Killer, Proxy, Rest, kubectl_proxy
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
 BEGIN, END = "<!-- matrix: written by tests/cluster/test_faults.py -->\n", "<!-- end of matrix -->\n"
