@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,7 +33,10 @@ class End:
         found = place.until_final(name)
         reason = condition(found, "Failed")[1] if found["phase"] == "Failed" else ""
         runs = sum(_has_run(runner) for runner in found.get("runners") or [])
-        stored = {"True": "stored", "False": "none", "Unknown": "unknown"}[condition(found, "ResultsStored")[0]]
+        state, why = condition(found, "ResultsStored")
+        stored = (
+            why.lower() if why == "Unfinished" else {"True": "stored", "False": "none", "Unknown": "unknown"}[state]
+        )
         return cls(" ".join(filter(None, (found["phase"], reason))), runs, stored)
 
 
@@ -203,7 +207,7 @@ def lose_node(place: Place) -> End:
             f"/api/v1/nodes/{node}/status",
             {"status": {"capacity": capacity, "allocatable": capacity, "conditions": ready}},
         )
-        _make_claim(place)
+        _make_claim(place, Path("/nobody/uses/it"))
         place.apply(
             "way",
             results={"claim": {"name": "anywhere"}},
@@ -221,17 +225,31 @@ def lose_node(place: Place) -> End:
         return End.of(place, "way")
     finally:
         place.bench.rest("DELETE", f"/api/v1/nodes/{node}", {})
-        with suppress(KeyError):
-            place.bench.rest("DELETE", f"/api/v1/persistentvolumes/{place.name}", {})
+        _drop_volume(place)
 
 
-def _make_claim(place: Place) -> None:
-    """A claim whose volume every node has; nobody ever uses it."""
+def fill_claim(place: Place) -> End:
+    """The volume is a small disk in memory: only where the node is this machine."""
+    disk = place.bench.folder / place.name
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=1777", "tmpfs", str(disk)], check=True)
+    try:
+        _make_claim(place, disk)
+        load = {"stages": [{"rate": 60, "duration": "3m"}], "gracePeriod": "2s"}
+        place.apply("way", results={"claim": {"name": "anywhere"}}, request={"maxTokens": 64}, load=load)
+        return End.of(place, "way")
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        _drop_volume(place)
+
+
+def _make_claim(place: Place, folder: Path) -> None:
+    """A claim whose volume is a folder that every node has, as the scheduler sees it."""
     size, modes = {"storage": "1Gi"}, ["ReadWriteOnce"]
     volume = {
         "capacity": size,
         "accessModes": modes,
-        "hostPath": {"path": f"/tmp/{place.name}"},
+        "hostPath": {"path": str(folder)},
         "claimRef": {"namespace": place.name, "name": "anywhere"},
         "persistentVolumeReclaimPolicy": "Retain",
     }
@@ -242,3 +260,8 @@ def _make_claim(place: Place) -> None:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _drop_volume(place: Place) -> None:
+    with suppress(KeyError):
+        place.bench.rest("DELETE", f"/api/v1/persistentvolumes/{place.name}", {})
