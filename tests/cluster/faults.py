@@ -56,8 +56,8 @@ class Place:
     pid: int = 0
     settings: dict[str, str] = field(default_factory=dict)
 
-    def start(self) -> None:
-        """Start the operator, or the next one."""
+    def start(self, identity: str = "") -> None:
+        """Start the operator, or the next one, or one that is another one's rival."""
         self.lives += 1
         config = self.bench.folder / f"{self.name}.kubeconfig"
         config.write_text(_kubeconfig(self.proxy.url))
@@ -66,7 +66,7 @@ class Place:
                 "KUBECONFIG": str(config),
                 "LOG": str(self.bench.folder / f"{self.name}.log"),
                 "PERFBENCH_NAMESPACES": self.name,
-                "PERFBENCH_IDENTITY": self.name,
+                "PERFBENCH_IDENTITY": identity or self.name,
                 "PERFBENCH_RUNNER_IMAGE": self.bench.cluster.images["runner"],
                 "PERFBENCH_RUNNER_RESOURCES": '{"requests": {"cpu": "20m", "memory": "64Mi"}}',
                 "PERFBENCH_METRICS_PORT": "0",

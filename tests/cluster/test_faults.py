@@ -34,6 +34,7 @@ from ways import (
     expire,
     fail,
     fill_claim,
+    follow_leader,
     kill_pod,
     lose_api_server,
     lose_node,
@@ -95,6 +96,7 @@ CASES: dict[str, Case] = {
                       leftovers=()),
     "api": Case("API server away for 60 s", "the run ends meanwhile", lose_api_server, ends("Succeeded")),
     "away": Case("operator away, pod gone", "the run ends meanwhile", be_away, ends("Succeeded")),
+    "leader": Case("one of two operators killed for good", "mid-run", follow_leader, ends("Succeeded")),
     "node": Case("node lost", "mid-run", lose_node, ends("Failed NodeLost", results="unknown"), leftovers=("configmaps",),
                  settings=(("PERFBENCH_LOST_TIMEOUT", "15s"),)),
     "full": Case(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -152,6 +154,17 @@ def delete_namespace(place: Place) -> End:
     time.sleep(2)
     assert Path(f"/proc/{place.pid}").exists(), "the operator waits for its namespace"
     return End("deleted with its namespace", 1, "none")
+
+
+def follow_leader(place: Place) -> End:
+    """Two operators: the one that has the Lease is killed for good, and the other one follows."""
+    place.apply("way", **{**SHORT, "load": {"stages": [{"rate": 10, "duration": "20s"}]}})
+    place.until_loaded("way")
+    leader = place.pid
+    place.start("rival")
+    time.sleep(3)
+    os.kill(leader, signal.SIGKILL)
+    return End.of(place, "way")
 
 
 def lose_api_server(place: Place) -> End:
