@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from perfbench_api.outcome import Outcome, StoredResults
+from perfbench_api.status import Status
 from perfbench_operator.objects.identity import Identity
 from perfbench_operator.status.observed import Observed, Recovery
 
@@ -113,3 +115,33 @@ def observed(*, pods: list[dict[str, Any]] | None = None, **given: Any) -> Obser
         **given,
     }
     return Observed(**options)
+
+
+STORED = StoredResults(path="/results/models/chat/0a1b/benchmark.db", bytes=4096, sha256="ab", rows=80)
+
+
+STAGE = {
+    "name": "c8",
+    "requests": {"total": 80, "succeeded": 79, "failed": 1},
+    "request_throughput_rps": 12.345678,
+    "output_token_throughput_tps": 789.1234,
+    "ttft_s": {"mean": 0.05, "p50": 0.0512345, "p99": 1.2345},
+}
+
+
+def message(kind: str = "succeeded", **given: Any) -> str:
+    """A termination message."""
+    return Outcome.model_validate({"outcome": kind, "stages": [STAGE], "results": STORED, **given}).model_dump_json()
+
+
+def conditions(status: Status) -> dict[str, tuple[str, str]]:
+    return {condition.type: (condition.status, condition.reason) for condition in status.conditions}
+
+
+CANCELLED = body({"cancel": True})
+
+
+UNDER_WAY_BODY = body(status={"phase": "Running", "startTime": EARLIER, "job": "chat-0a1b2c3d"})
+
+
+FAILED = job("Failed")
