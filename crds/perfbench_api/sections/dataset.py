@@ -44,16 +44,6 @@ class Prompts(Section):
     image_patch_size: Pixels = 28
     """Pixels of an image patch, to estimate image tokens that the server does not report."""
 
-    @model_validator(mode="after")
-    def _ranges_are_ranges(self) -> Self:
-        if self.min_prompt_length > self.max_prompt_length:
-            raise ValueError(
-                f"minPromptLength {self.min_prompt_length} is above maxPromptLength {self.max_prompt_length}"
-            )
-        if self.max_turns is not None and self.min_turns > self.max_turns:
-            raise ValueError(f"minTurns {self.min_turns} is above maxTurns {self.max_turns}")
-        return self
-
 
 class Dataset(Prompts):
     """What to send."""
@@ -76,3 +66,13 @@ class Dataset(Prompts):
     """In the cluster: a ConfigMap that holds the file `path`."""
     claim: NameRef | None = None
     """In the cluster: a PersistentVolumeClaim that holds the file `path`."""
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> Self:
+        if self.min_prompt_length > self.max_prompt_length:
+            raise ValueError(
+                f"minPromptLength {self.min_prompt_length} is above maxPromptLength {self.max_prompt_length}"
+            )
+        if self.max_turns is not None and self.min_turns > self.max_turns:
+            raise ValueError(f"minTurns {self.min_turns} is above maxTurns {self.max_turns}")
+        return self

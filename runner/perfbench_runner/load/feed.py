@@ -38,7 +38,7 @@ class Feed:
     def __init__(
         self, arguments: Arguments, make_dataset: Callable[[Arguments], DatasetPluginBase], api: ApiPluginBase
     ) -> None:
-        self._all_arguments, self.api = arguments, api
+        self.all_arguments, self.api = arguments, api
         self.arguments = arguments.for_stage(0)
         """What plugins see of the stage under way."""
         self._make_dataset = make_dataset
@@ -89,7 +89,7 @@ class Feed:
         Entries in between are drawn and left out; for an earlier entry the dataset is begun again.
         """
         if stage is not None:
-            self.arguments = self.dataset.query_parameters = self._all_arguments.for_stage(stage)
+            self.arguments = self.dataset.query_parameters = self.all_arguments.for_stage(stage)
         if number < self._next_number:
             self.dataset = self._make_dataset(self.arguments)
             self._items, self._position, self._ahead = self._all_items(), 0, None
@@ -102,6 +102,12 @@ class Feed:
     def __next__(self) -> PreparedRequest:
         """The next request; raises StopIteration where a schedule ends, and REFUSALS."""
         return self._prepare(*self._draw())
+
+    def skim(self, builds: bool) -> None:
+        """Look at the next entry, and build its request if `builds`; raises as `next` does."""
+        number, item = self._draw()
+        if builds:
+            self._prepare(number, item)
 
     def put_back(self, prepared: PreparedRequest) -> None:
         """Give back the request that was drawn last: it is the next one again."""

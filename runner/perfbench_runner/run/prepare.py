@@ -1,10 +1,12 @@
 """All that a run needs, checked and built: what can go wrong goes wrong here, before anything is sent."""
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import SystemRandom
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from perfbench_api.resource import PerfBenchmark, Spec, SpecError
@@ -14,7 +16,8 @@ from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
 from perfbench_plugins.loading import load_entry_points, load_plugins
-from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
+from perfbench_plugins.registry import BUILTIN, ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
+from perfbench_runner.load.check import LIMIT_S, check, reachable
 from perfbench_runner.load.feed import REFUSALS, Feed
 from perfbench_runner.run import secrets
 from perfbench_runner.run.cpus import available_cpus, default_workers
@@ -24,6 +27,7 @@ from perfbench_runner.shard.transport import Limits, destination, tls_context
 if TYPE_CHECKING:
     from perfbench_runner.mock.process import MockProcess
 
+LOG = logging.getLogger(__name__)
 SEEDS = 2**31
 """A run that is given no seed draws one below this."""
 _any_number = SystemRandom().randrange
@@ -82,6 +86,7 @@ def prepare(
         )
     feed.first()
     benchmark = with_recorded_times(benchmark, feed.has_schedule)
+    _check_rows(benchmark, feed, partial(_made, dataset_class))
     tls = _tls(target.tls)
     mock = None
     try:
@@ -95,6 +100,21 @@ def prepare(
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())
     kept = secrets.manifest(benchmark, bool(key))
     return PreparedRun(benchmark, kept, arguments, feed, wiring, workers, cleanup, mock=mock)
+
+
+def _check_rows(benchmark: PerfBenchmark, feed: Feed, make_dataset: Callable[[Arguments], Any]) -> None:
+    """Look at the rows of the user's own file, which may be broken late. Others' plugins are not run beside the load."""
+    spec, is_ours = benchmark.spec, type(feed.dataset).__module__.startswith(BUILTIN)
+    if not spec.dataset.path or spec.dataset.prompt is not None or not is_ours:
+        return
+    builds = type(feed.api).__module__.startswith(BUILTIN)
+    most = reachable(spec.load, spec.dataset.offset, feed.has_schedule)
+    checked = check(Feed(feed.all_arguments, make_dataset, feed.api), most, builds, monotonic)
+    if not checked.is_complete:
+        LOG.warning(
+            "dataset.path: %s rows were looked at, in %g s; one that is broken later ends the run when it is reached",
+            f"{checked.entries:,}", LIMIT_S,
+        )  # fmt: skip
 
 
 def with_seed(benchmark: PerfBenchmark, draw: Callable[[int], int]) -> PerfBenchmark:
