@@ -133,6 +133,20 @@ class BenchmarkData:
             self.response_messages = [self.response_messages] if self.response_messages else []
         elif not isinstance(self.response_messages, Sequence):
             self.response_messages = [str(self.response_messages)]
+        self._tidy_ours()
+
+    def _tidy_ours(self) -> None:
+        """The same for fields that EvalScope does not have."""
+        self.no_content = self.no_content is True
+        self.model = self.model if isinstance(self.model, str) else None
+        self.asked_tokens = whole(self.asked_tokens)
+        tokens: Any = self.gap_tokens
+        if tokens != [] and not (
+            type(tokens) is list
+            and len(tokens) == len(self.inter_chunk_latency)
+            and all(type(count) is int and 0 <= count < 2**31 for count in tokens)
+        ):
+            self.gap_tokens = []
 
     def update_gpu_usage(self) -> None:
         """Kept for EvalScope's plugins; perfbench reads GPU memory from the server's metrics instead."""
