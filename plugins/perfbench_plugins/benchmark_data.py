@@ -1,5 +1,6 @@
 """BenchmarkData: one request's flat result, with the fields that EvalScope's plugins fill."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -83,10 +84,12 @@ class BenchmarkData:
         if not self.success:
             return
         if self.prompt_tokens is None or self.completion_tokens is None:
-            self.prompt_tokens, self.completion_tokens = api_plugin.parse_responses(
-                self.response_messages, request=self.request
-            )
-            self.token_source = self.token_source or "plugin"
+            messages: Any = self.response_messages
+            if type(api_plugin).parse_responses.__module__.startswith(f"{__package__}."):
+                messages = list(map(_as_object, messages))
+            tokens = api_plugin.parse_responses(messages, request=self.request)
+            self.prompt_tokens, self.completion_tokens = tokens
+            self.token_source = self.token_source or getattr(tokens, "source", "plugin")
         if not self.query_latency:
             self.query_latency = self.completed_time - self.start_time
         if not self.inter_chunk_latency and self.chunk_times:
@@ -150,6 +153,16 @@ class BenchmarkData:
 
     def update_gpu_usage(self) -> None:
         """Kept for EvalScope's plugins; perfbench reads GPU memory from the server's metrics instead."""
+
+
+def _as_object(message: Any) -> Any:
+    """A message as our own `parse_responses` read it: plugins that send by themselves may keep the JSON text of each."""
+    if not isinstance(message, (str, bytes)):
+        return message
+    try:
+        return json.loads(message.removeprefix("data:") if isinstance(message, str) else message)
+    except ValueError:
+        return message
 
 
 def number(value: Any) -> float | None:

@@ -1,6 +1,9 @@
-"""The text of chat messages, whose content is text or a list of parts."""
+"""The text of chat messages, whose content is text or a list of parts; and bodies as JSON."""
 
+import json
 from typing import Any
+
+import orjson
 
 
 def content_text(content: Any) -> str:
@@ -13,3 +16,11 @@ def content_text(content: Any) -> str:
 def message_text(message: Any) -> str:
     """The text of one chat message, or of a bare text."""
     return content_text(message.get("content") if isinstance(message, dict) else message)
+
+
+def json_of(body: Any) -> bytes:
+    """A body as JSON; also one with keys that are no texts, or larger numbers, as Python's own encoder takes them."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        return json.dumps(body, ensure_ascii=False).encode()

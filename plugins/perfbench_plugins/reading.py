@@ -64,6 +64,11 @@ class Messages(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self.raw)))
 
+    def append(self, message: Any) -> None:
+        """One more, by a plugin that wraps `process_request`."""
+        self.raw.append(orjson.dumps(message))
+        self._decoded.append(message)
+
     def __eq__(self, other: object) -> bool:
         return list(self) == other
 
@@ -334,6 +339,11 @@ def _read_body(
         return
     if not messages:
         _fail(data, FailureKind.EMPTY, "a complete answer without content")
+        return
+    if not knows_answers and exchange.content_type.startswith("text/plain"):
+        # No JSON, and the plugin may know what it is: its `parse_responses` gets the text, as EvalScope's do.
+        data.generated_text = exchange.body.decode(errors="replace")
+        data.response_messages = [data.generated_text]
         return
     try:
         (piece,) = checked([look(messages[0])])

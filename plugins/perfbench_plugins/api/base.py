@@ -98,7 +98,8 @@ class ApiPluginBase:
         return {**own, **headers}, request_id
 
     def set_request_max_tokens(self, request: dict[str, Any], max_tokens: int) -> None:
-        """Put a longest answer into a body that is built. perfbench gives it to `build_request` instead, as `param`'s."""
+        """Put a request's own longest answer into a body that is built. `build_request` gets it too, as `param`'s: this is
+        for plugins that have their own way, and for `max_tokens` in bodies of plugins that do not look there."""
         request["max_tokens"] = max_tokens
 
     @staticmethod

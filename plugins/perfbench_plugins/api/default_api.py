@@ -6,7 +6,7 @@ OpenAI's also overrides `read_message`, so that content, errors and the end of a
 """
 
 import codecs
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,8 +19,8 @@ from perfbench_plugins.api.chat import are_token_ids, image_tokens
 from perfbench_plugins.api.said import chunk_tokens, http_error, model_of, words_of
 from perfbench_plugins.api.session import SessionTransport as SessionTransport
 from perfbench_plugins.arguments import Arguments
-from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token
-from perfbench_plugins.content import content_text
+from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token, whole
+from perfbench_plugins.content import content_text, json_of
 from perfbench_plugins.counting import AnswerCounter
 from perfbench_plugins.decoding import decoded
 from perfbench_plugins.exchange import Exchange, FailureKind, Transport
@@ -100,7 +100,7 @@ class DefaultApiPlugin(ApiPluginBase):
     ) -> BenchmarkData:
         """Send the body, read the whole answer, and say what came of it; failures are in the result, not raised."""
         headers, request_id = self.extract_body_meta(body, headers)
-        content = orjson.dumps(body)
+        content = json_of(body)
         transport = self.transport or SessionTransport(client_session)
         exchange = await transport.post(url, {"Content-Type": "application/json", **headers}, content)
         data = self.read(exchange, content.decode())
@@ -242,11 +242,8 @@ class DefaultApiPlugin(ApiPluginBase):
 
     def _count_tokens(self, data: BenchmarkData) -> None:
         try:
-            tokens = self.parse_responses(data.response_messages, request=data.request)
+            tokens = self._tokens(data)
             data.prompt_tokens, data.completion_tokens = tokens
-            counts = (tokens.prompt, tokens.completion, tokens.cached) if isinstance(tokens, TokenCount) else tokens
-            if not all(count is None or type(count) is int for count in (*tokens, *counts)):
-                raise TypeError(f"{tuple(tokens)!r} are no numbers of tokens")
         except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
             data.success = False
             data.prompt_tokens = data.completion_tokens = None
@@ -260,6 +257,31 @@ class DefaultApiPlugin(ApiPluginBase):
             data.query_latency or 0.0, data.first_chunk_latency, data.completion_tokens
         )
 
+    def _tokens(self, data: BenchmarkData) -> tuple[int | None, int | None]:
+        """What `parse_responses` counts; raises what it raises, and TypeError for what are no numbers.
+
+        EvalScope asks it only where the server reports no usage, so that its plugins' ways of counting need not be able
+        to read such an answer: where they fail or find nothing, usage it is.
+        """
+        if self._counts_as_ours:
+            return self.parse_responses(data.response_messages, request=data.request)
+        try:
+            tokens = self.parse_responses(list(data.response_messages), request=data.request)
+        except Exception:
+            usage = reported_usage(data.response_messages)
+            if usage is None:
+                raise
+            return usage
+        if isinstance(tokens, TokenCount):
+            return tokens
+        prompt, completion = tokens
+        if not prompt and not completion and (usage := reported_usage(data.response_messages)):
+            return usage
+        counts = whole(prompt), whole(completion)
+        if any(count is None and given is not None for count, given in zip(counts, (prompt, completion), strict=True)):
+            raise TypeError(f"{(prompt, completion)!r} are no numbers of tokens")
+        return counts
+
     def _uncounted(self, error: Exception) -> tuple[str, str]:
         """Kind and text of the failure to count tokens: the server's, where it is our own code that cannot."""
         if isinstance(error, UsageError):
@@ -267,6 +289,17 @@ class DefaultApiPlugin(ApiPluginBase):
         if self._counts_as_ours and not isinstance(error, (PluginError, TokenizerError)):
             return FailureKind.PROTOCOL, f"the answer's usage has an unexpected shape: {type(error).__name__}: {error}"
         return FailureKind.PLUGIN, f"{type(self).__name__}.parse_responses: {type(error).__name__}: {error}"
+
+
+def reported_usage(messages: Sequence[Any]) -> TokenCount | None:
+    """The last usage in OpenAI's shape that an answer has, if it has both numbers."""
+    for message in reversed(messages):
+        usage = message.get("usage") if isinstance(message, dict) else None
+        if isinstance(usage, dict) and None not in (usage.get("prompt_tokens"), usage.get("completion_tokens")):
+            details = usage.get("prompt_tokens_details")
+            cached = details.get("cached_tokens") if isinstance(details, dict) else None
+            return TokenCount(usage["prompt_tokens"], usage["completion_tokens"], "usage", cached)
+    return None
 
 
 def _note_count(data: BenchmarkData, tokens: TokenCount) -> None:

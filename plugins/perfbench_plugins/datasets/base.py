@@ -179,7 +179,7 @@ class DatasetPluginBase:
 
     def create_message(self, text: str, image_urls: list[str] | str | None = None, role: str = "user") -> Message:
         """One chat message, with images if there are any."""
-        if not image_urls:
+        if image_urls is None:
             return {"role": role, "content": text}
         urls = [image_urls] if isinstance(image_urls, str) else image_urls
         images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]

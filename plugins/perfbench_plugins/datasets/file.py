@@ -128,7 +128,7 @@ class FileDatasetPlugin(TextDataset):
         *before, message = messages
         system = [self.create_message(str(_at(row, args.system)), role="system")] if args.system else []
         images = self._images(_at(row, args.images)) if args.images else []
-        return [*system, *before, self.create_message(message["content"], images)]
+        return [*system, *before, self.create_message(message["content"], images or None)]
 
     def _images(self, value: Any) -> list[str]:
         folder = folder_of(self.query_parameters.dataset_path)

@@ -71,6 +71,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "evalscope.perf.plugin.api": (),
     **{f"evalscope.perf.plugin.api.{module}": (f"{OURS}.api.{module}",) for module in _APIS},
     "evalscope.perf.plugin.api.base": (f"{OURS}.api.base", f"{HERE}.body_meta"),
+    "evalscope.perf.plugin.api.default_api": (f"{OURS}.api.default_api", f"{HERE}.chat_delta"),
     "evalscope.perf.plugin.datasets": (),
     "evalscope.perf.plugin.datasets.dataset_args": (f"{OURS}.datasets.dataset_args", f"{OURS}.datasets.workload_trace"),
     "evalscope.perf.plugin.datasets.utils": (f"{HERE}.dataset_utils",),

@@ -206,7 +206,7 @@ def spread(args: list[str], several: set[str], texts: Collection[str] = ()) -> l
     found: list[str] = []
     flag, count = "", 0
     for arg in args:
-        is_value = re.fullmatch(r"-?\d+(\.\d+)?|[^-=][^=]*=.*", arg) is not None
+        is_value = re.fullmatch(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[^-=][^=]*=.*", arg) is not None
         is_value = is_value or (flag in texts and not arg.startswith("-"))
         if flag and count and is_value:
             found += [flag, arg]

@@ -5,6 +5,7 @@ stamp. One seeded sequence of numbered entries serves all shards, so any number 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
 from math import inf
@@ -19,13 +20,18 @@ from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
 from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn, item_of
+from perfbench_plugins.logger import get_logger
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner.load.heads import NoTextError, own_prompt, with_head
-from perfbench_runner.shard.request import PreparedConversation, PreparedRequest, prepare_request
+from perfbench_runner.shard.request import NothingBuiltError, PreparedConversation, PreparedRequest, prepare_request
 
 REFUSALS = (SpecError, DatasetError, PluginError, TokenizerError)
 """What datasets and plugins raise to say, in one line, what is wrong; anything else that they raise is a bug of theirs."""
+MOST_LEFT_OUT = 10_000
+"""So many entries in a row of which an API plugin builds nothing: it builds none at all."""
+OF_THE_LOAD = ("url", "headers", "api", "number", "parallel", "rate", "open_loop", "duration", "warmup_num")
+"""Arguments that are settled before a dataset is made."""
 
 
 class Feed:
@@ -41,6 +47,10 @@ class Feed:
         self.all_arguments, self.api = arguments, api
         self.arguments = arguments.for_stage(0)
         """What plugins see of the stage under way."""
+        self._as_given = self.arguments.model_copy()
+        """The same, before the dataset's own changes."""
+        self._told: set[str] = set()
+        """What was warned of."""
         self._make_dataset = make_dataset
         self.dataset = make_dataset(self.arguments)
         self.has_schedule = bool(getattr(self.dataset, "provides_arrival_schedule", False))
@@ -54,21 +64,30 @@ class Feed:
 
     def first(self) -> PreparedRequest:
         """The first request, which stays the first: a wrong dataset or plugin shows here, before any load."""
-        number, item = self._peek_first()
-        prepared = self._prepare(number, item)
+        prepared = self._first()
         self.has_schedule = self.has_schedule or prepared.at_s is not None
         self._body_of(prepared)  # of a conversation it is built here for the first time
         return prepared
 
     def first_body(self) -> bytes:
         """The body of the first request, of a conversation's first turn."""
-        return self._body_of(self._prepare(*self._peek_first()))
+        return self._body_of(self._first())
+
+    def _first(self) -> PreparedRequest:
+        """The first request that the API plugin builds."""
+        self._peek_first()
+        try:
+            prepared = next(self)
+        except StopIteration:  # a schedule of which nothing is built
+            raise PluginError(f"API plugin {type(self.api).__name__}: build_request builds nothing") from None
+        self.put_back(prepared)
+        return prepared
 
     def _body_of(self, prepared: PreparedRequest) -> bytes:
         body = prepared.body
         if isinstance(body, bytes):
             return body
-        first_turn = prepare_request(self.api, body.turns[0].messages, body.parameters).body
+        first_turn = prepare_request(self.api, copied(body.turns[0].messages), body.parameters).body
         return first_turn if isinstance(first_turn, bytes) else b"{}"
 
     def test_request(self) -> PreparedRequest:
@@ -76,7 +95,7 @@ class Feed:
 
         Its prompt is its own: a server that caches prefixes would answer the first measured request too soon.
         """
-        _, item = self._peek_first()
+        item = self._first().item or Item("")
         messages = own_prompt(item.messages, Random(f"{self.arguments.random_seed}/test"))
         parameters = item.parameters(self.arguments)
         extra = {name: value for name, value in (parameters.extra_args or {}).items() if name != "min_tokens"}
@@ -89,7 +108,9 @@ class Feed:
         Entries in between are drawn and left out; for an earlier entry the dataset is begun again.
         """
         if stage is not None:
+            self._keep_changes()
             self.arguments = self.dataset.query_parameters = self.all_arguments.for_stage(stage)
+            self._as_given = self.arguments.model_copy()
         if number < self._next_number:
             self.dataset = self._make_dataset(self.arguments)
             self._items, self._position, self._ahead = self._all_items(), 0, None
@@ -99,15 +120,45 @@ class Feed:
                 continue
             self._draw()
 
+    def _keep_changes(self) -> None:
+        """What the dataset changed in its arguments holds for the run, as in EvalScope, where they are everybody's own."""
+        names = type(self.arguments).model_fields
+        changes = {
+            name: now for name in names if (now := getattr(self.arguments, name)) != getattr(self._as_given, name)
+        }
+        for name in changes.keys() & set(OF_THE_LOAD):
+            self._warn_once(f"dataset {self.arguments.dataset} sets {name}: without effect, give it as a flag")
+            del changes[name]
+        if changes:
+            self.all_arguments = self.all_arguments.model_copy(update=changes)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            get_logger().warning("%s", text)
+
     def __next__(self) -> PreparedRequest:
-        """The next request; raises StopIteration where a schedule ends, and REFUSALS."""
-        return self._prepare(*self._draw())
+        """The next request; raises StopIteration where a schedule ends, and REFUSALS.
+
+        Entries of which the API plugin builds nothing are left out, as EvalScope does.
+        """
+        left_out = 0
+        while True:
+            number, item = self._draw()
+            try:
+                return self._prepare(number, item)
+            except NothingBuiltError as error:
+                left_out += 1
+                if left_out >= (self.dataset_entries or MOST_LEFT_OUT):
+                    raise
+                self._warn_once(f"{str(error).partition(' for ')[0]} for some entries: they are left out")
 
     def skim(self, builds: bool) -> None:
         """Look at the next entry, and build its request if `builds`; raises as `next` does."""
         number, item = self._draw()
         if builds:
-            self._prepare(number, item)
+            with suppress(NothingBuiltError):  # left out, as in a run
+                self._prepare(number, item)
 
     def put_back(self, prepared: PreparedRequest) -> None:
         """Give back the request that was drawn last: it is the next one again."""
@@ -147,10 +198,10 @@ class Feed:
             parameters = parameters.model_copy(update={"max_tokens": random.randint(*parameters.max_tokens)})
         if is_conversation(item.messages):
             headers = dict(item.headers) if item.headers else None
-            conversation = PreparedConversation(item.messages, parameters)
+            conversation = PreparedConversation(item.messages[: self.arguments.max_turns], parameters)
             prepared = PreparedRequest(conversation, headers, item.request_id, item.at_s)
         else:
-            prepared = prepare_request(self.api, item.messages, parameters, item)
+            prepared = prepare_request(self.api, copied(item.messages), parameters, item, item.max_tokens)
         return replace(prepared, entry=number, item=drawn, prompt_id=prompt_id(item.messages))
 
     def _with_head(self, number: int, item: Item) -> Item:
@@ -171,6 +222,8 @@ class Feed:
         while True:
             seen = 0
             for messages in self._messages():
+                if messages == [] and self.arguments.multi_turn:
+                    continue  # a conversation without turns
                 seen += 1
                 yield self._item(messages)
             self.dataset_entries = seen
@@ -231,6 +284,13 @@ def checked(item: Item) -> Item:
         if mapping is not None and not (isinstance(mapping, Mapping) and all(isinstance(key, str) for key in mapping)):
             raise TypeError(f"{name} is {mapping!r}, no mapping of names")
     return item
+
+
+def copied(messages: Any) -> Any:
+    """Messages for `build_request` to change: an entry may be built more than once, and EvalScope's plugins put things in."""
+    if isinstance(messages, list) and messages and isinstance(messages[0], dict):
+        return [dict(message) if isinstance(message, dict) else message for message in messages]
+    return dict(messages) if isinstance(messages, dict) else messages
 
 
 def is_conversation(messages: Any) -> bool:

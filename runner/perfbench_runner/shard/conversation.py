@@ -90,7 +90,8 @@ class ConversationPlayer:
             changes["extra_args"] = {"rid": f"{name}_t{number}", **(parameters.extra_args or {})}
         if changes:
             parameters = parameters.model_copy(update=changes)
-        return prepare_request(self._api, list(history), parameters)
+        rid = f"{name}_t{number}" if name else None
+        return prepare_request(self._api, list(history), parameters, max_tokens=turn.max_tokens, rid=rid)
 
     async def _reply(self, measured: Exchange | BenchmarkData) -> str | None:
         """The answer's text, without its reasoning; None when the answer is a failure after all.

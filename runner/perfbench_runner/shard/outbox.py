@@ -5,9 +5,12 @@ answers nor a slow disk holds up the measuring loop, or doubles its memory.
 """
 
 import asyncio
+import pickle
 from collections import deque
+from dataclasses import fields
 from typing import Any
 
+from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
 from perfbench_runner.event_loop import Soon
 from perfbench_runner.shard.ipc import Channel
@@ -56,7 +59,11 @@ class Outbox:
             self._waiting.clear()
             self._bytes = 0
         if self._waiting and not self._channel.is_blocked:
-            self._channel.send(("results", self._frame()))
+            frame = self._frame()
+            try:
+                self._channel.send(("results", frame))
+            except Exception:  # noqa: BLE001  # a plugin may leave anything in its result
+                self._channel.send(("results", list(map(portable, frame))))
         if not self._waiting:
             self._empty.set()
         elif not self._channel.is_blocked:
@@ -79,6 +86,28 @@ class Outbox:
             size += own
         self._bytes -= size
         return measurements
+
+
+def portable(measurement: Measurement) -> Measurement:
+    """The measurement as it can be handed over: of what a plugin left in its result and cannot be, the text, or nothing."""
+    what = measurement.exchange
+    if not isinstance(what, BenchmarkData) or _is_portable(what):
+        return measurement
+    plain = BenchmarkData()
+    for field in fields(BenchmarkData):
+        value = getattr(what, field.name)
+        if isinstance(value, list):
+            value = [item if _is_portable(item) else repr(item) for item in value]
+        setattr(plain, field.name, value if _is_portable(value) else repr(value))
+    return measurement._replace(exchange=plain)
+
+
+def _is_portable(value: Any) -> bool:
+    try:
+        pickle.dumps(value, 5)
+    except Exception:  # noqa: BLE001  # whatever an object of the plugin's raises
+        return False
+    return True
 
 
 def size_of(measurement: Measurement) -> int:

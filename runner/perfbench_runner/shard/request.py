@@ -1,16 +1,18 @@
 """From a dataset's item to the body that is sent: by the feed ahead of time, and by a conversation turn by turn."""
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
-
-import orjson
 
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
 from perfbench_plugins.body_meta import ARRIVAL_OFFSET
+from perfbench_plugins.content import json_of
 from perfbench_plugins.datasets.base import Item, Turn
-from perfbench_plugins.registry import PluginError
+from perfbench_plugins.registry import BUILTIN, PluginError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,34 @@ class PreparedRequest:
     """Sent in its place, but not measured: counted as a request of the warm-up."""
 
 
+class NothingBuiltError(PluginError):
+    """`build_request` returned nothing for a dataset's item: EvalScope's plugins say so that it is to be left out."""
+
+
 def prepare_request(
-    api: ApiPluginBase, messages: Any, parameters: Arguments, item: Item | None = None
+    api: ApiPluginBase,
+    messages: Any,
+    parameters: Arguments,
+    item: Item | None = None,
+    max_tokens: int | None = None,
+    rid: str | None = None,
 ) -> PreparedRequest:
-    """The request for a dataset's item; raises PluginError when the plugin cannot build it."""
+    """The request for a dataset's item, or a turn with its own longest answer and name.
+
+    Raises PluginError when the plugin cannot build it, NothingBuiltError when it does not want to.
+    """
     name = type(api).__name__
     try:
-        body = api.build_request(messages, parameters)
+        body = _built(api, messages, parameters)
         if not body:
-            raise PluginError(f"API plugin {name}: build_request returned nothing for {str(messages)[:200]!r}")
+            raise NothingBuiltError(f"API plugin {name}: build_request returned nothing for {str(messages)[:200]!r}")
+        if max_tokens is not None:
+            _limit(api, body, max_tokens)
+        if rid:
+            body.setdefault("rid", rid)
         at_s = body.get(ARRIVAL_OFFSET)
         headers, request_id = api.extract_body_meta(body, {})
-        content = orjson.dumps(body)
+        content = json_of(body)
     except PluginError:
         raise
     except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
@@ -60,3 +78,35 @@ def prepare_request(
         return PreparedRequest(content, headers or None, request_id, at_s)
     headers, at_s = {**headers, **(item.headers or {})}, at_s if item.at_s is None else item.at_s
     return PreparedRequest(content, headers or None, item.request_id or request_id, at_s, is_warmup=item.is_warmup)
+
+
+def _built(api: ApiPluginBase, messages: Any, parameters: Arguments) -> Any:
+    """What the plugin builds. EvalScope gives it no `param`, so its plugins read `self.param`, or have no such parameter."""
+    before = getattr(api, "param", parameters)  # a plugin may not have called its parent's __init__
+    api.param = parameters
+    try:
+        return (
+            api.build_request(messages, parameters)
+            if _takes_param(type(api).build_request)
+            else api.build_request(messages)
+        )
+    finally:
+        api.param = before
+
+
+@cache
+def _takes_param(build_request: Callable[..., Any]) -> bool:
+    """Whether a plugin's `build_request` has a second parameter."""
+    try:
+        inspect.signature(build_request).bind(None, None, None)
+    except TypeError:
+        return False
+    return True
+
+
+def _limit(api: ApiPluginBase, body: dict[str, Any], max_tokens: int) -> None:
+    """A request's own longest answer, put into its body as a plugin of EvalScope's contract expects it."""
+    plugin = type(api)
+    has_own_way = not plugin.set_request_max_tokens.__module__.startswith(BUILTIN)
+    if has_own_way or ("max_tokens" in body and not plugin.build_request.__module__.startswith(BUILTIN)):
+        api.set_request_max_tokens(body, max_tokens)

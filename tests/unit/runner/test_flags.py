@@ -82,6 +82,7 @@ def test_every_flag_of_evalscope_works_or_says_why_not(flag: str) -> None:
         ("--parallel [1,8]", {"parallel": [1, 8]}),
         ("--parallel 1 --parallel 8", {"parallel": [1, 8]}),
         ("--rate 0.5 2 --open-loop", {"rate": [0.5, 2], "open_loop": True}),
+        ("--rate 1 .5 1e1 --number 4 --open-loop", {"rate": [1, ".5", 10], "number": 4, "open_loop": True}),
         ("--rate -1", {"rate": -1}),
         ("--max-tokens 128", {"max_tokens": 128}),
         ("--max-tokens 16 128", {"max_tokens": [16, 128]}),

@@ -106,3 +106,23 @@ async def test_a_control_process_that_is_gone_holds_nobody_up(pair: Pair) -> Non
 )
 def test_everything_has_a_size(what: Any, at_least: int) -> None:
     assert size_of(Measurement(0, 0.0, what)) >= at_least
+
+
+async def test_what_a_plugin_leaves_in_its_result_and_cannot_be_handed_over_is_left_out(pair: Pair) -> None:
+    class Mine(BenchmarkData):
+        pass
+
+    odd = Mine(success=True, response_messages=["a", lambda: 1], generated_text="b")
+    odd.connection = socket  # type: ignore[attr-defined]  # as plugins do
+    for seq, what in enumerate([BenchmarkData(success=True), odd]):
+        pair.outbox.add(Measurement(seq, 0.0, what))
+    await asyncio.gather(pair.outbox.drain(), pair.until(2))
+    (frame, _) = pair.frames[0]
+    got = frame[1].exchange
+    assert isinstance(got, BenchmarkData)
+    assert (got.success, got.generated_text, got.response_messages[0], len(got.response_messages)) == (
+        True,
+        "b",
+        "a",
+        2,
+    )
