@@ -288,7 +288,8 @@ def calibrate_command(
     mock = PerfBenchmark.read({"metadata": {"name": "calibrate"}, "spec": {"target": target}}).spec.target.mock
     if mock is None:
         raise AssertionError("the target has a mock: it was given two lines above")
-    found = calibrate.calibrate(benchmark, mock, seconds, benchmark.spec.runner.workers)
+    with stdout_kept_clean() if as_json else nullcontext():
+        found = calibrate.calibrate(benchmark, mock, seconds, benchmark.spec.runner.workers)
     path = calibrate.store(found, new_folder(outputs_dir, f"calibration-{benchmark.metadata.name}"))
     if as_json:
         click.echo(found.model_dump_json())
