@@ -18,6 +18,12 @@ class Warmup(Section):
     concurrency: int | None = Field(None, ge=1)
     """How many at a time; as many as in the first stage if not given."""
 
+    @model_validator(mode="after")
+    def _has_requests(self) -> Self:
+        if self.concurrency is not None and not self.requests:
+            raise ValueError("concurrency of no requests; give requests, too")
+        return self
+
 
 class Stage(Section):
     """One stage of the load: a closed loop (concurrency) or an open loop (rate), limited by count, by duration or by both."""

@@ -49,6 +49,8 @@ class Objective(Section):
             raise ValueError("bounds nothing; give max or min")
         if self.max is not None and self.min is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}, so that nothing could meet it")
+        if self.metric not in LATENCIES and self.statistic != "p99":  # the default, which kept manifests have, too
+            raise ValueError(f"statistic: {self.metric} has only one value; leave it out")
         for name, bound in (("max", self.max), ("min", self.min)):
             if bound is not None and bound < 0:
                 raise ValueError(f"{name}: {bound:g} is negative, which no {self.metric} is")

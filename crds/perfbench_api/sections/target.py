@@ -61,6 +61,12 @@ class Authority(Section):
     config_map_key_ref: KeyRef | None = None
     """A key of a ConfigMap."""
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(source is not None for source in (self.file, self.secret_key_ref, self.config_map_key_ref)) != 1:
+            raise ValueError("give exactly one of file, secretKeyRef and configMapKeyRef")
+        return self
+
 
 class Tls(Section):
     """How the target's certificate is verified, and which client certificate is presented."""
@@ -73,6 +79,12 @@ class Tls(Section):
     """Its private key (PEM file); read from certFile if not given."""
     insecure_skip_verify: bool = False
     """Accept any certificate. Only for tests."""
+
+    @model_validator(mode="after")
+    def _a_key_has_its_certificate(self) -> Self:
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("keyFile is the key of a certificate; give certFile, too")
+        return self
 
 
 class MockTarget(Section):

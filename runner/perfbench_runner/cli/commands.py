@@ -2,10 +2,9 @@
 
 import json
 import logging
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from perfbench_runner import signals
 from perfbench_runner.cli import manifest
 from perfbench_runner.cli.flags import FlagsCommand, arguments_of, evalscope_flags
 from perfbench_runner.cli.plugins import plugins as plugins_command
+from perfbench_runner.cli.streams import log_without_secrets, stdout_kept_clean
 from perfbench_runner.observe import termination
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.store import StoreError
@@ -105,7 +105,7 @@ def run(
     4 verdict Inconclusive, 130 interrupted.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    _log_without_secrets(logging.DEBUG if flags.get("debug") else logging.WARNING)
+    log_without_secrets(logging.DEBUG if flags.get("debug") else logging.WARNING)
     env = secrets.environment()
     secrets.learn_environment(env)
     KNOWN.add(given.get("api_key"), secrets.API_KEY)
@@ -127,39 +127,6 @@ def run(
     signals.exit_with(code)  # all is stored
     _report(finished, as_json)
     sys.exit(code)
-
-
-@contextmanager
-def stdout_kept_clean() -> Iterator[None]:
-    """What is printed meanwhile, by plugins and their libraries, goes to stderr: stdout is for what was asked for."""
-    try:
-        file, errors = sys.stdout.fileno(), sys.stderr.fileno()
-    except (OSError, AttributeError):  # no real files, as in a test
-        with redirect_stdout(sys.stderr):
-            yield
-        return
-    sys.stdout.flush()
-    kept = os.dup(file)
-    os.dup2(errors, file)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, file)
-        os.close(kept)
-
-
-class _Formatter(logging.Formatter):
-    """Hides secrets in what is logged, tracebacks included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return KNOWN.text(super().format(record))
-
-
-def _log_without_secrets(level: int) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
 
 
 def _benchmark(
@@ -288,7 +255,8 @@ def calibrate_command(
     mock = PerfBenchmark.read({"metadata": {"name": "calibrate"}, "spec": {"target": target}}).spec.target.mock
     if mock is None:
         raise AssertionError("the target has a mock: it was given two lines above")
-    found = calibrate.calibrate(benchmark, mock, seconds, benchmark.spec.runner.workers)
+    with stdout_kept_clean() if as_json else nullcontext():
+        found = calibrate.calibrate(benchmark, mock, seconds, benchmark.spec.runner.workers)
     path = calibrate.store(found, new_folder(outputs_dir, f"calibration-{benchmark.metadata.name}"))
     if as_json:
         click.echo(found.model_dump_json())

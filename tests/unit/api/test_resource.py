@@ -124,6 +124,13 @@ def test_everything_but_the_target_has_a_default() -> None:
         ),
         ({"target": {"mock": {"ttft": "5ms", "ttftJitter": "6ms"}}}, "spec.target.mock: ttftJitter is more than ttft"),
         ({"target": {"mock": {"outputTokens": 0}}}, "spec.target.mock.outputTokens: "),
+        ({"target": TARGET | {"tls": {"keyFile": "a.pem"}}}, "spec.target.tls: keyFile is the key of a certificate"),
+        ({"target": TARGET | {"tls": {"ca": {}}}}, "spec.target.tls.ca: give exactly one of file, secretKeyRef"),
+        ({"load": {"warmup": {"concurrency": 4}}}, "spec.load.warmup: concurrency of no requests"),
+        (
+            {"objectives": [{"metric": "failed_share", "statistic": "p50", "max": "1%"}]},
+            "spec.objectives[0]: statistic: failed_share has only one value",
+        ),
         (stage(concurrency=2, requests=5, arrival="constant"), "spec.load.stages[0]: concurrency makes a closed loop"),
         ({"target": TARGET | {"apiKey": "sk-abcdefgh1234"}}, "spec.target.apiKey: "),
         ({"target": 5}, "spec.target: "),
