@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from perfbench_api.resource import PerfBenchmark, SpecError, problems
-from perfbench_api.sections import Dataset, Endpoint, Load, Prompts, Request, Results, Runner, Stage, Warmup
+from perfbench_api.sections import Dataset, Endpoint, Load, Prompts, Request, Results, Runner, Stage, Target, Warmup
 from perfbench_api.sections.load import USUAL_CONCURRENCY, USUAL_REQUESTS
 from perfbench_api.values import Duration, Free, Section, format_duration
 from perfbench_plugins.as_evalscope import AsEvalScope, several
@@ -44,6 +44,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     """API key, sent as `Authorization: Bearer`. Never written to a file, a log or the database."""
     headers: dict[str, str] = {}
     """HTTP headers of every request."""
+    keep_alive: bool = same_as(Target, "keep_alive")
     no_test_connection: bool = False
     """Leave out the request that tests the connection first."""
     insecure: bool = False
@@ -183,6 +184,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
         target = _fields_of(self, Endpoint) | {
             "headers": [{"name": name, "value": value} for name, value in self.headers.items()],
             "connectionTest": not self.no_test_connection,
+            "keepAlive": self.keep_alive,
             "tls": {"insecureSkipVerify": self.insecure, "ca": {"file": self.ca_file} if self.ca_file else None},
         }
         chat = self.apply_chat_template if "apply_chat_template" in self.model_fields_set else None

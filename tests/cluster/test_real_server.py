@@ -20,8 +20,6 @@ import llama_build
 import random_models
 
 PORT = 8080
-NO_KEEP_ALIVE = [{"name": "Connection", "value": "close"}]
-"""llama-server ends a connection after a stream although it has announced to keep it; see docs/servers.md."""
 PROMPT_TOKENS, ANSWER_TOKENS, REQUESTS = 60, 16, 30
 
 
@@ -116,7 +114,7 @@ def test_a_real_server_is_measured_with_its_own_tokenizer(release: Release, name
                 "service": {"name": "llama", "port": PORT},
                 "model": "tiny",
                 "connectionTest": False,
-                "headers": NO_KEEP_ALIVE,
+                "keepAlive": False,
             },
             dataset={
                 "name": "random",

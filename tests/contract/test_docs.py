@@ -10,7 +10,10 @@ from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.foreign import FOLDED, REFUSED, WITHOUT_EFFECT
 
 DOCS = (Path(__file__).parents[2] / "docs" / "evalscope.md").read_text(encoding="utf-8")
-OURS = "api_args insecure ca_file arrival grace_period max_failed_share random_seed workers messages unique measure_cache".split()
+OURS = (
+    "api_args insecure ca_file arrival grace_period max_failed_share random_seed workers messages unique measure_cache"
+    " keep_alive"
+).split()
 """Flags that EvalScope has not."""
 
 

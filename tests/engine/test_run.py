@@ -51,6 +51,19 @@ def test_warmup_is_sent_but_not_counted(mock: Start, perfbench: Start, spec_for:
     assert run.summary["unmeasured_requests"] == {"connection_test": 1, "warmup": 7}
 
 
+@pytest.mark.parametrize(("keep_alive", "connections"), [(True, 1), (False, 6)])
+def test_each_request_has_a_connection_of_its_own_where_none_is_to_be_kept(
+    mock: Start, perfbench: Start, spec_for: Start, keep_alive: bool, connections: int
+) -> None:
+    server = mock()
+    target = {"keepAlive": keep_alive, "connectionTest": False, "metrics": "off"}
+    before = server.stats()["connections"]
+    run = perfbench(spec_for(server, {"concurrency": 1, "requests": 6}, target=target))
+    assert run.wait() == 0, run.stderr
+    assert server.stats()["connections"] - before == connections + 1, "and the one that asks for this"
+    assert run.stage["connect_s"]["count"] == connections
+
+
 def test_several_stages_are_apart(mock: Start, perfbench: Start, spec_for: Start) -> None:
     server = mock()
     stages = [

@@ -29,7 +29,9 @@ def test_a_server_that_is_killed_and_comes_back_costs_what_was_under_way_and_wha
 
 def test_connections_that_end_against_the_announcement_are_noticed(serve: Any, measured: Any) -> None:
     server = serve()
-    run = measured(server.url, {"concurrency": 3, "requests": 90}, target={"headers": []}, load={"maxFailedShare": 1})
+    run = measured(
+        server.url, {"concurrency": 3, "requests": 90}, target={"keepAlive": True}, load={"maxFailedShare": 1}
+    )
     counts = run.stage["requests"]
     assert counts["succeeded"] + counts["failed"] == 90
     assert run.stage["errors"].keys() <= {"disconnected"}

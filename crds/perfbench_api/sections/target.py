@@ -164,6 +164,8 @@ class Target(Endpoint):
     """How long to wait for the target to answer; if not given, 5m in a cluster and no wait on a laptop."""
     connection_test: bool = True
     """Send one short request first, so that a wrong URL, key or model is reported at once."""
+    keep_alive: bool = True
+    """Send one request after the other over a connection; false: each over one of its own, as `Connection: close` asks for."""
     exclusive: bool = True
     """In the cluster: run only while no other benchmark loads the same target; false where sharing it is meant."""
     metrics: Literal["auto", "off"] | list[MetricsSource] = Field(

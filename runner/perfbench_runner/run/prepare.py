@@ -93,7 +93,7 @@ def prepare(
         if target.mock is not None:
             mock = start_mock(target.mock, cleanup)
             arguments.url = api_class.redirect(api_class.complete_url(mock.base_url, arguments), arguments)
-        wiring = _wiring(arguments, feed.api, tls)
+        wiring = _wiring(arguments, feed.api, tls, target.keep_alive)
     except BaseException:
         cleanup.close()
         raise
@@ -220,10 +220,11 @@ def _tls(tls: Tls) -> dict[str, Any]:
     return arguments
 
 
-def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any]) -> Wiring:
+def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any], keep_alive: bool) -> Wiring:
     given = {name.lower() for name in arguments.headers}
     own = api.headers(arguments.api_key.get_secret_value() if arguments.api_key else None)
     headers = {name: value for name, value in own.items() if name.lower() not in given} | arguments.headers
+    headers |= {} if keep_alive else {"Connection": "close"}
     limits = Limits(arguments.connect_timeout, arguments.read_timeout, arguments.total_timeout)
     url = arguments.url or ""
     _check_url(url, headers)
