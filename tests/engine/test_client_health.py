@@ -75,6 +75,7 @@ def test_calibration_tells_error_and_ceiling_and_is_stored(tmp_path: Path) -> No
     assert stage["name"] == "c8"
     assert abs(stage["ttft_ms"]["p50"]) < 20
     assert found["ceiling"]["requests_per_s"] > 10
+    assert stage["stamps"] == stage["truth_stamps"]
     assert set(stage["mock_lateness_ms"]) == {"mean", "p50", "p99", "max"}
 
 

@@ -42,6 +42,9 @@ class StageError(BaseModel):
     ttft_ms: Error
     itl_ms: Error
     client: str
+    """The judgement of the client: the worse of its latencies and its load."""
+    stamps: str | None = None
+    """Who took the client's times of arrival."""
     mock_lateness_ms: dict[str, float]
     """How late the mock wrote its own tokens: the limit of what can be said here."""
 
@@ -94,6 +97,7 @@ def _measure(
         ttft_ms=_error(figures.ttft_s, truth["ttft_ms"]),
         itl_ms=_error(figures.itl_s, truth["itl_ms"]),
         client=finished.summary.client.state,
+        stamps=finished.summary.client.stamps,
         mock_lateness_ms={name: truth["lateness_ms"][name] for name in ("mean", "p50", "p99", "max")},
     )
 
