@@ -69,6 +69,17 @@ async def test_claim_of_an_earlier_benchmark_of_the_same_name_is_reused_but_no_o
             "QuotaExceeded",
         ),
         (RefusedError("cannot create resource jobs", is_invalid=False), "Pending", "OperatorForbidden"),
+        (
+            RefusedError("ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no", is_invalid=True),
+            "Pending",
+            "PolicyDenied",
+        ),
+        (RefusedError('admission webhook "w" denied the request: no', is_invalid=False), "Pending", "PolicyDenied"),
+        (
+            RefusedError('strict decoding error: unknown field "spec.template.spec.hostUsers"', is_invalid=True),
+            "Failed",
+            "InvalidSpec",
+        ),
     ],
 )
 async def test_what_the_api_server_rejects_is_reported(refusal: RefusedError, phase: str, reason: str) -> None:
