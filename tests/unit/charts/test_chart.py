@@ -29,7 +29,7 @@ MODES: dict[str, dict[str, Any]] = {
         "demo": {"enabled": True},
         "networkPolicy": {"enabled": True},
         "podDisruptionBudget": {"enabled": True},
-        "imagePullSecrets": ["p"],
+        "imagePullSecrets": ["p", {"name": "o"}],
         "runner": {"imagePullSecrets": ["q"], "image": {"repository": "r", "tag": "t"}},
         "nodeSelector": {"a": "b"},
         "tolerations": [{"operator": "Exists"}],
@@ -186,3 +186,90 @@ def test_schema_knows_every_value_and_values_have_every_default() -> None:
 
 def test_no_right_on_secrets() -> None:
     assert not [resource for _, resource in RIGHTS if "secret" in resource]
+
+
+def specs(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The specs of all pods."""
+    templates = [item["spec"]["template"]["spec"] for item in kinds(items, "Deployment")]
+    return templates + [item["spec"] for item in kinds(items, "Pod")]
+
+
+def test_pull_secrets_are_given_by_name_or_as_pods_have_them(render: Render) -> None:
+    secrets = ["p", {"name": "o"}]
+    items = render(imagePullSecrets=secrets, runner={"imagePullSecrets": secrets}, demo={"enabled": True})
+    assert [spec["imagePullSecrets"] for spec in specs(items)] == [[{"name": "p"}, {"name": "o"}]] * 3
+    assert Settings.read(environment(items)).runner_pull_secrets == ("p", "o")
+
+
+@pytest.mark.parametrize(
+    ("user", "flags", "expected"),
+    [
+        ("auto", [], 65532),
+        ("auto", ["--api-versions", "security.openshift.io/v1"], None),
+        ("none", [], None),
+        (1000650000, [], 1000650000),
+        (1000650000, ["--api-versions", "security.openshift.io/v1"], 1000650000),
+    ],
+)
+def test_user_ids_are_left_to_clusters_that_give_them(
+    user: Any, flags: list[str], expected: int | None, run_helm: Helm, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps({"userId": user, "demo": {"enabled": True}}))
+    done = run_helm("template", "perfbench", str(CHART), "--values", str(file), *flags)
+    items = [item for item in yaml.safe_load_all(done.stdout) if item]
+    for spec in specs(items):
+        security = spec["securityContext"]
+        assert (security.get("runAsUser"), security.get("runAsGroup")) == (expected, expected)
+        assert security["runAsNonRoot"] is True
+    assert Settings.read(environment(items)).runner_user == expected
+
+
+def test_times_of_the_demo_may_be_set_on_the_command_line(run_helm: Helm) -> None:
+    """helm makes a text of 0.002."""
+    done = run_helm("template", "x", str(CHART), "--set", "demo.enabled=true", "--set", "demo.itlSeconds=0.002")
+    assert "--itl-s=0.002" in done.stdout, done.stderr
+
+
+def test_nothing_serves_ipv4_alone(render: Render) -> None:
+    assert "0.0.0.0" not in json.dumps(render(demo={"enabled": True}))
+
+
+def test_a_budget_never_holds_up_a_drain(render: Render) -> None:
+    [budget] = kinds(render(podDisruptionBudget={"enabled": True}), "PodDisruptionBudget")
+    assert budget["spec"].keys() == {"maxUnavailable", "selector"}
+
+
+PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "namespaces"),
+    [
+        ({"namespaces": ["a", "b"]}, ["a", "b"]),
+        ({"networkPolicy": {"enabled": True, "runnerNamespaces": ["c"]}}, ["c"]),
+        ({"namespaces": ["a"], "networkPolicy": {"enabled": True, "runnerNamespaces": ["a", "c"]}}, ["a", "c"]),
+        ({}, []),
+    ],
+)
+def test_network_policies_are_made_where_runners_are(
+    values: dict[str, Any], namespaces: list[str], render: Render
+) -> None:
+    items = kinds(render(**{"networkPolicy": {"enabled": True}, **values}), "NetworkPolicy")
+    assert [item["metadata"]["namespace"] for item in items] == ["home", *namespaces]
+
+
+def test_network_policies_name_who_may_come_in(render: Render) -> None:
+    policies = kinds(
+        render(namespaces=["a"], networkPolicy={"enabled": True, "metricsFrom": [PROMETHEUS]}), "NetworkPolicy"
+    )
+    for policy in policies:
+        for rule in policy["spec"]["ingress"]:
+            assert rule["from"], "without `from` everybody may"
+            assert rule["ports"]
+    operator, runners = policies
+    assert PROMETHEUS in operator["spec"]["ingress"][1]["from"]
+    [rule] = runners["spec"]["ingress"]
+    assert PROMETHEUS in rule["from"]
+    assert rule["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "home"}
+    assert rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"

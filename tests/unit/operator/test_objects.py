@@ -1,5 +1,6 @@
 """From a spec to Kubernetes objects, as tables of specs and what is made of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,6 +177,17 @@ def test_runner_pod_is_restricted_and_has_no_token() -> None:
         *("--listen", ":9090", "--termination-message", "/dev/termination-log"),
         "--no-fail",
     ]
+
+
+def test_a_cluster_may_give_user_ids_itself() -> None:
+    """OpenShift refuses others than those that it gave to the namespace."""
+    benchmark, identity = read()
+    security = build_job(benchmark, identity, {}, replace(SETTINGS, runner_user=None))["spec"]["template"]["spec"]
+    assert security["securityContext"] == {
+        "runAsNonRoot": True,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
 
 
 def test_operator_s_defaults_give_way_to_the_benchmark() -> None:
