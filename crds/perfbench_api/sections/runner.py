@@ -48,7 +48,7 @@ class Runner(Section):
     runtime_class_name: str | None = None
     """Runtime class of the pods."""
     service_account_name: str | None = None
-    """Service account of the pods; its token is never mounted."""
+    """Service account of the pods; its token is not mounted, unless `volumes` ask for one."""
     annotations: dict[str, str] | None = None
     """Annotations of the pods."""
     labels: dict[str, str] | None = None

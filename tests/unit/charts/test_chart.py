@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from perfbench_api.sections import Runner
 from perfbench_operator.cluster import LEASE_RIGHTS, RIGHTS
 from perfbench_operator.lease import NAME, NAME_FOR_ALL
 from perfbench_operator.settings import PARSERS, PREFIX, Settings
@@ -273,3 +274,39 @@ def test_network_policies_name_who_may_come_in(render: Render) -> None:
     assert PROMETHEUS in rule["from"]
     assert rule["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "home"}
     assert rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
+
+
+def test_policies_are_made_as_asked_and_refuse_nothing_by_default(render: Render) -> None:
+    assert kinds(render(), "ValidatingAdmissionPolicy") == []
+    one = kinds(render(policies={"plugins": "None"}, namespaces=["a"]), "ValidatingAdmissionPolicy")
+    assert [item["metadata"]["name"] for item in one] == ["perfbench-home-benchmarks"]
+    [requirement] = one[0]["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    assert requirement == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a"]}
+
+
+@pytest.mark.parametrize("overrides", ["All", "Scheduling", "None"])
+def test_policies_know_every_field_of_a_runner(overrides: str, render: Render) -> None:
+    """A field that is added must be sorted: it is a pod's, or it is not."""
+    not_of_pods = {"workers", "replicas", "image", "active_deadline", "backoff_limit", "linger"}
+    scheduling = {
+        *("resources", "node_selector", "affinity", "tolerations", "topology_spread_constraints"),
+        *("image_pull_policy", "image_pull_secrets"),
+    }
+    allowed = {"All": set(Runner.model_fields), "Scheduling": not_of_pods | scheduling, "None": not_of_pods}
+    text = yaml.safe_dump(kinds(render(policies={"podOverrides": overrides}), "ValidatingAdmissionPolicy"))
+    refused = set(re.findall(r"has\(variables\.spec\.runner\.(\w+)\)", text))
+    expected = set(Runner.model_fields) - allowed[overrides]
+    assert refused == {Runner.model_fields[name].alias for name in expected}
+
+
+def test_a_list_of_secrets_needs_the_fields_that_name_others_refused(run_helm: Helm) -> None:
+    done = run_helm("template", "x", str(CHART), "--set", "policies.secrets={a}")
+    assert "policies.secrets needs policies.podOverrides" in done.stderr
+
+
+def test_values_of_the_security_page_render(render: Render) -> None:
+    page = (CHART.parents[1] / "docs" / "security.md").read_text()
+    [text] = re.findall(r"```yaml\n(# shared.*?)```", page, flags=re.DOTALL)
+    items = render(**yaml.safe_load(text))
+    assert len(kinds(items, "ValidatingAdmissionPolicy")) == 5
+    assert len(kinds(items, "NetworkPolicy")) == 3

@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
+from perfbench_operator.api import Api
 from perfbench_operator.cluster import Cluster
 
 
@@ -22,7 +23,7 @@ async def test_objects_are_created_with_strict_field_validation() -> None:
     app = web.Application()
     app.router.add_post("/apis/batch/v1/namespaces/team/jobs", create)
     async with TestServer(app) as server:
-        cluster = Cluster(client.ApiClient(client.Configuration(host=str(server.make_url("")).rstrip("/"))))
+        cluster = Cluster(Api(client.ApiClient(client.Configuration(host=str(server.make_url("")).rstrip("/")))))
         job: dict[str, Any] = {"kind": "Job", "metadata": {"namespace": "team", "name": "a"}}
         try:
             assert await cluster.create(job) == job

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from bodies import UID, body
 
-from perfbench_api.resource import PerfBenchmark
+from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import Target
 from perfbench_operator.objects.address import address
 from perfbench_operator.objects.claim import build_claim, is_ours
@@ -72,6 +72,20 @@ def target(**given: Any) -> dict[str, Any]:
 def test_service_becomes_a_url(service: dict[str, Any], url: str) -> None:
     found = manifest({"target": {"service": service, "model": "m"}})["target"]
     assert (found["url"], "service" in found) == (url, False)
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"name": "evil.example/#"},
+        {"name": "a.other"},
+        {"name": "a", "namespace": "evil.example/"},
+        {"name": "user@evil"},
+    ],
+)
+def test_nothing_but_names_becomes_part_of_a_url(service: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=r"target\.service\.name"):
+        read({"target": {"service": service}})
 
 
 def test_service_with_metrics_becomes_a_url() -> None:
