@@ -14,8 +14,15 @@ test: $(VENV)/dev.stamp
 check: $(VENV)/dev.stamp
 	scripts/check
 
+# Images for a cluster: make images, make images LOAD=kind, make images PUSH=registry.example/team.
+images:
+	scripts/images $(if $(PUSH),push $(PUSH),$(if $(LOAD),load $(LOAD)))
+
+# The tests' own cluster with the project's images; what it prints sets up kubectl and helm.
 cluster-up: $(VENV)/dev.stamp
 	$(PYTHON) tests/cluster/cluster.py up
+	$(PYTHON) tests/cluster/cluster.py image
+	@$(PYTHON) tests/cluster/cluster.py env
 
 cluster-down:
 	$(PYTHON) tests/cluster/cluster.py down

@@ -4,7 +4,8 @@
 `--check` fails when one of them is out of date.
 
 Kubernetes requires a structural schema: no references, one type per field, no nulls, defaults that it fills in itself. Values
-of more than one type are int-or-string, or have no type at all (`x-kubernetes-preserve-unknown-fields`).
+of more than one type are int-or-string, or have no type at all (`x-kubernetes-preserve-unknown-fields`). `kubectl explain` calls
+both an Object, so words say what they are.
 """
 
 import sys
@@ -16,10 +17,12 @@ import yaml
 from pydantic import BaseModel
 
 from perfbench_api import GROUP, KIND, PLURAL, VERSION
+from perfbench_api.kubernetes import kind_of
 from perfbench_api.resource import Spec
 from perfbench_api.rules import ROOT, SECTIONS
+from perfbench_api.sections import Runner
 from perfbench_api.status import Status
-from perfbench_api.values import DURATION, format_duration
+from perfbench_api.values import DURATION, QUANTITY, format_duration
 
 NAME = f"{PLURAL}.{GROUP}"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,6 +33,17 @@ _KEPT = (
 _NULL = {"type": "null"}
 _ORDER = {key: place for place, key in enumerate(("type", "description", "default", "enum", "required", "properties"))}
 _MULTIPLE = ("x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")
+_WORDS = {
+    DURATION: " A duration: text such as 500ms, 30s or 1h30m, or whole seconds.",
+    QUANTITY: " A quantity: text such as 500Mi or 10Gi, or a whole number.",
+}
+"""What is said of values of more than one type, by their pattern."""
+_OF_PODS = {
+    f"runner.{field.alias or name}": kind
+    for name, field in Runner.model_fields.items()
+    if (kind := kind_of(field.annotation))
+}
+"""Fields that are parts of a pod, with their kind; what is in them, the reference leaves to that of Kubernetes."""
 PRINTER_COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Phase", "string", ".status.phase", 0),
     ("Verdict", "string", ".status.verdict", 0),
@@ -117,6 +131,8 @@ def _inline(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
         kept |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
     if "x-kubernetes-int-or-string" in kept:
         kept["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+        if words := _WORDS.get(kept.get("pattern", "")):
+            kept["description"] = kept.get("description", "") + words
     kept = _with_default(kept)
     return dict(sorted(kept.items(), key=lambda item: _ORDER.get(item[0], len(_ORDER))))
 
@@ -193,6 +209,7 @@ def reference() -> str:
         "",
         f"`apiVersion: {GROUP}/{VERSION}`, `kind: {KIND}`. `kubectl explain perfbenchmark.spec` says the same.",
         "Durations are text such as `500ms`, `30s`, `1h30m`, or whole seconds.",
+        "Types such as Toleration are those of Kubernetes; `kubectl explain` has their fields, too.",
         "",
     ]
     for name in ("spec", "status"):
@@ -206,8 +223,13 @@ def reference() -> str:
 def _rows(node: dict[str, Any], prefix: str) -> Iterator[str]:
     for name, child in node["properties"].items():
         path = prefix + name
-        meaning = child.get("description", "").replace("|", "\\|")
+        meaning = (
+            child.get("description", "").removesuffix(_WORDS.get(child.get("pattern", ""), "")).replace("|", "\\|")
+        )
         needed = "**required**" if name in node.get("required", ()) else _default_text(child)
+        if path in _OF_PODS:
+            yield f"| `{path}` | {'list of ' if 'items' in child else ''}{_OF_PODS[path]} | {needed} | {meaning} |"
+            continue
         yield f"| `{path}` | {_type_text(child)} | {needed} | {meaning} |"
         for inner, mark in ((child, "."), (child.get("items", {}), "[].")):
             if "properties" in inner:

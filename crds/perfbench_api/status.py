@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from perfbench_api.outcome import ClientState, Verdict
-from perfbench_api.values import FreeList, Schema, Section
+from perfbench_api.stage_figures import StageFigures
+from perfbench_api.values import Schema, Section
 
 BenchmarkPhase = Literal["Suspended", "Queued", "Pending", "Waiting", "Running", "Succeeded", "Failed", "Cancelled"]
 BENCHMARK_PHASES: tuple[BenchmarkPhase, ...] = get_args(BenchmarkPhase)
@@ -155,7 +156,7 @@ class Status(Section):
     """How far the run is."""
     live: LiveFigures | None = None
     """Figures of the run."""
-    summary: FreeList | None = None
+    summary: StageFigures | None = None
     """Figures of each stage: name, requests, throughputs, {mean, p50, p99} of the latencies, in seconds."""
     stages_omitted: int | None = None
     """So many more stages there were than the summary has; summary.json, beside the results file, has them all."""

@@ -112,7 +112,3 @@ Limit = Annotated[
 ]
 Tokens = Annotated[int, Unit("tokens")]
 Free = Annotated[dict[str, Any], Schema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
-FreeList = Annotated[
-    list[dict[str, Any]],
-    Schema({"type": "array", "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}),
-]

@@ -17,7 +17,7 @@ from perfbench_operator.objects.config_map import (
 from perfbench_operator.objects.identity import Identity
 from perfbench_operator.objects.job import build_job, build_recovery
 from perfbench_operator.settings import Settings
-from perfbench_operator.status.troubles import Trouble, forbidden
+from perfbench_operator.status.troubles import Trouble, refused
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Creator:
         except ConflictError:
             return await self._read_own(item["kind"], item["metadata"]["name"], identity)
         except RefusedError as error:
-            raise BlockedError(_refusal(error)) from None
+            raise BlockedError(refused(str(error), error.is_invalid)) from None
 
     async def _ensure_claim(self, claim: Resource | None, identity: Identity) -> None:
         if claim is None:
@@ -117,11 +117,4 @@ class Creator:
                 text = f"claim {name} exists and was not created by perfbench; set results.claim to use it anyway"
                 raise BlockedError(Trouble("ClaimTaken", text)) from None
         except RefusedError as error:
-            raise BlockedError(_refusal(error)) from None
-
-
-def _refusal(error: RefusedError) -> Trouble:
-    """An object that is invalid stays invalid; quotas and rights may change."""
-    if error.is_invalid:
-        return Trouble("InvalidSpec", str(error), is_final=True)
-    return forbidden(str(error))
+            raise BlockedError(refused(str(error), error.is_invalid)) from None

@@ -27,7 +27,7 @@ from perfbench_operator.settings import Settings
 from perfbench_operator.status.compute import compute, invalid
 from perfbench_operator.status.draft import is_final, previous_status, with_other_conditions
 from perfbench_operator.status.observed import Observed
-from perfbench_operator.status.steps import steps
+from perfbench_operator.status.steps import held_s, steps
 from perfbench_operator.status.writing import is_worth_writing
 
 LONGEST_WAIT_S = 86400.0
@@ -116,10 +116,32 @@ class Reconciler:
 
     async def _clean_up(self, body: Resource) -> float | None:
         """After the end: make sure that nothing keeps running, and delete the benchmark when its TTL is over."""
+        await self._acknowledge(body)
+        observed = self.observer.seen(body)
         if body["status"]["phase"] != "Succeeded":
             # The process that wrote the final status may have died before it stopped the Job.
-            await self._take_steps(None, self.observer.seen(body), previous_status(body))
+            await self._take_steps(None, observed, previous_status(body))
+        waits = [await self._release(observed), await self._expire(body)]
         self.forget(uid(body))
+        return min((wait_s for wait_s in waits if wait_s is not None), default=None)
+
+    async def _acknowledge(self, body: Data) -> None:
+        """A final phase never changes, but `ttlSecondsAfterFinished` may: say that it was seen."""
+        generation = body["metadata"].get("generation")
+        if generation != body["status"].get("observedGeneration"):
+            self.cache.put("PerfBenchmark", await self.cluster.patch_status(body, {"observedGeneration": generation}))
+
+    async def _release(self, observed: Observed) -> float | None:
+        """End a Job whose pod outlives the run: its sidecar would keep both for ever."""
+        left_s = held_s(observed)
+        if left_s == 0 and observed.job is not None:
+            with contextlib.suppress(NotFoundError, ConflictError):
+                await self.cluster.suspend(observed.job)
+            return None
+        return left_s
+
+    async def _expire(self, body: Resource) -> float | None:
+        """Delete the benchmark when its TTL is over; in how many seconds that is."""
         ttl_s = body["spec"].get("ttlSecondsAfterFinished")
         ended = moment(body["status"].get("completionTime"))
         if ttl_s is None or ended is None:

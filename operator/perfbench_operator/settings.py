@@ -61,6 +61,8 @@ class Settings:
     """PERFBENCH_LEASE_NAMESPACE: where the Lease of an operator for all namespaces is; the same for all releases."""
     identity: str = field(default_factory=gethostname)
     """PERFBENCH_IDENTITY: who holds a Lease, such as the pod's name."""
+    runner_user: int | None = 65532
+    """PERFBENCH_RUNNER_USER: user and group id of runners, unless the benchmark says; `none` leaves them to the cluster."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -97,6 +99,10 @@ def _strings(text: str) -> Mapping[str, str]:
     return data
 
 
+def _user(text: str) -> int | None:
+    return None if text == "none" else int(text)
+
+
 PARSERS: dict[str, Any] = {
     "RUNNER_IMAGE": str,
     "RUNNER_PULL_POLICY": str,
@@ -117,6 +123,7 @@ PARSERS: dict[str, Any] = {
     "LOG_FORMAT": str,
     "LEASE_NAMESPACE": str,
     "IDENTITY": str,
+    "RUNNER_USER": _user,
 }
 _SECONDS = ("runner_linger", "start_timeout", "lost_timeout", "active_interval", "relist_interval")
 _FIELDS = {name: f"{name}_s" for name in _SECONDS}

@@ -32,6 +32,12 @@ def reference(name: str) -> str:
     return f"docker.io/library/{name if name == 'busybox' else f'perfbench-{name}'}:test"
 
 
+def chart_version() -> str:
+    """The chart's appVersion: the tag of the images that it takes by default."""
+    lines = (REPOSITORY / "charts" / "perfbench" / "Chart.yaml").read_text().splitlines()
+    return next(line.partition(":")[2].strip().strip('"') for line in lines if line.startswith("appVersion:"))
+
+
 def ctr(*arguments: str | Path, quiet: bool = False) -> str:
     return run("ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", *arguments, quiet=quiet)
 
@@ -62,6 +68,8 @@ def load(name: str, archive: Path) -> None:
     wait_until(lambda: bool(ctr("version", quiet=True)), "containerd answers", 30)
     with step(f"load image {name}"):
         ctr("image", "import", archive)
+        if name in PROJECT:  # as the chart names it, for the commands of docs/kubernetes.md
+            ctr("image", "tag", "--force", reference(name), f"docker.io/library/perfbench-{name}:{chart_version()}")
     mark.parent.mkdir(exist_ok=True)
     mark.write_text(archive.name)
 

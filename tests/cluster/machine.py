@@ -171,6 +171,13 @@ def start(name: str, command: Sequence[str | Path]) -> None:
     _PIDS.write_text(json.dumps(stored))
 
 
+def forget(name: str) -> None:
+    """A component is no longer part of the cluster; it must have ended."""
+    stored = stored_processes()
+    stored.pop(name, None)
+    _PIDS.write_text(json.dumps(stored))
+
+
 def kill(process: tuple[int, int]) -> None:
     """End a process of ours at once and wait until it is gone."""
     if not alive(process):

@@ -1,6 +1,7 @@
 """The mock's HTTP/1.1, byte by byte: connections that are kept, pipelined, cut, odd or too much."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -156,3 +157,20 @@ async def test_stop_ends_what_is_under_way() -> None:
     assert await reader.read() == b""
     assert mock.stats.aborted == 1
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "families"),
+    [("::", ["127.0.0.1", "::1"]), ("", ["127.0.0.1", "::1"]), ("127.0.0.1", ["127.0.0.1"]), ("::1", ["::1"])],
+)
+async def test_all_addresses_are_those_of_both_families(host: str, families: list[str], has_ipv6: bool) -> None:
+    if not has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    async with MockServer(MockSettings(host=host)) as mock:
+        answered = []
+        for address in ("127.0.0.1", "::1"):
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(address, mock.port)
+                writer.close()
+                answered.append(address)
+    assert answered == families

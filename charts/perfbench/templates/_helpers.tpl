@@ -40,11 +40,43 @@ prometheus.io/path: /metrics
 {{- merge (deepCopy .Values.runner.annotations) $scrape | toJson -}}
 {{- end }}
 
+{{/* User and group id of pods, or none. OpenShift gives each namespace ids of its own and refuses others. */}}
+{{- define "perfbench.userId" -}}
+{{- if not (kindIs "string" .Values.userId) -}}
+{{- .Values.userId | int64 -}}
+{{- else if ne .Values.userId "auto" -}}
+{{- .Values.userId -}}
+{{- else -}}
+{{- ternary "none" "65532" (.Capabilities.APIVersions.Has "security.openshift.io/v1") -}}
+{{- end -}}
+{{- end }}
+
+{{/* Names of pull secrets, separated by commas; each is given by its name or as a pod has it. */}}
+{{- define "perfbench.pullSecretNames" -}}
+{{- $names := list }}
+{{- range . }}
+{{- $names = append $names (kindIs "string" . | ternary (dict "name" .) . ).name }}
+{{- end }}
+{{- join "," $names -}}
+{{- end }}
+
+{{- define "perfbench.pullSecrets" -}}
+{{- with include "perfbench.pullSecretNames" . }}
+imagePullSecrets:
+{{- range splitList "," . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What Pod Security "restricted" requires. */}}
 {{- define "perfbench.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
+{{- $user := include "perfbench.userId" . }}
+{{- if ne $user "none" }}
+runAsUser: {{ $user }}
+runAsGroup: {{ $user }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}

@@ -26,9 +26,9 @@ class Objective(Section):
     statistic: Literal["mean", "std", "min", "p50", "p90", "p95", "p99", "p99_9", "max"] = "p99"
     """Which statistic of a latency; throughputs and shares have only one value."""
     max: Limit | None = None
-    """Upper bound: 500ms, 1%, 0.01."""
+    """Upper bound: a duration such as 500ms, a share such as 1%, or a number."""
     min: Limit | None = None
-    """Lower bound."""
+    """Lower bound, written alike."""
     stage: str | None = None
     """Name of the stage it applies to; all if not given."""
 

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from perfbench_api.values import Section
 
+_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+"""What Kubernetes lets a Service or namespace be called. Both become parts of a URL."""
+
 
 class KeyRef(Section):
     """One key of a Secret or ConfigMap in the benchmark's namespace."""
@@ -26,9 +29,9 @@ class NameRef(Section):
 class ServiceRef(Section):
     """A Kubernetes Service; only in the cluster."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=_LABEL, max_length=63)
     """Name of the Service."""
-    namespace: str | None = None
+    namespace: str | None = Field(None, pattern=_LABEL, max_length=63)
     """Its namespace; the benchmark's if not given."""
     port: int = Field(80, ge=1, le=65535)
     """Its port."""

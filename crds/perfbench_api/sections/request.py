@@ -13,7 +13,7 @@ class Request(Section):
     max_tokens: Tokens | list[Tokens] | None = Field(
         2048, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
     )
-    """Maximum length of an answer; [min, max] draws one for each request."""
+    """Maximum length of an answer: a number of tokens, or [min, max] to draw one for each request."""
     min_tokens: Tokens | None = Field(None, ge=0)
     """Minimum length of an answer, if the server supports min_tokens."""
     temperature: float | None = Field(0.0, ge=0)

@@ -4,8 +4,20 @@ from typing import Literal
 
 from pydantic import Field
 
+from perfbench_api.kubernetes import (
+    Affinity,
+    EnvFromSources,
+    EnvVars,
+    PodSecurityContext,
+    ResourceRequirements,
+    SecurityContext,
+    Tolerations,
+    TopologySpreadConstraints,
+    VolumeMounts,
+    Volumes,
+)
 from perfbench_api.sections.references import NameRef
-from perfbench_api.values import Duration, Free, FreeList, Section
+from perfbench_api.values import Duration, Section
 
 
 class Runner(Section):
@@ -21,37 +33,37 @@ class Runner(Section):
     """When to pull the image."""
     image_pull_secrets: list[NameRef] = []
     """Secrets to pull it with."""
-    resources: Free | None = None
+    resources: ResourceRequirements | None = None
     """CPU and memory, as in a pod."""
     node_selector: dict[str, str] | None = None
     """Labels of the nodes to run on."""
-    affinity: Free | None = None
+    affinity: Affinity | None = None
     """Affinity, as in a pod."""
-    tolerations: FreeList | None = None
+    tolerations: Tolerations | None = None
     """Tolerations, as in a pod."""
-    topology_spread_constraints: FreeList | None = None
+    topology_spread_constraints: TopologySpreadConstraints | None = None
     """Spread over the nodes, as in a pod."""
     priority_class_name: str | None = None
     """Priority class of the pods."""
     runtime_class_name: str | None = None
     """Runtime class of the pods."""
     service_account_name: str | None = None
-    """Service account of the pods; its token is never mounted."""
+    """Service account of the pods; its token is not mounted, unless `volumes` ask for one."""
     annotations: dict[str, str] | None = None
     """Annotations of the pods."""
     labels: dict[str, str] | None = None
     """Labels of the pods."""
-    env: FreeList | None = None
+    env: EnvVars | None = None
     """Environment variables, as in a container."""
-    env_from: FreeList | None = None
+    env_from: EnvFromSources | None = None
     """Environment from Secrets or ConfigMaps, as in a container."""
-    volumes: FreeList | None = None
+    volumes: Volumes | None = None
     """Additional volumes, as in a pod."""
-    volume_mounts: FreeList | None = None
+    volume_mounts: VolumeMounts | None = None
     """Their mounts, as in a container."""
-    pod_security_context: Free | None = None
+    pod_security_context: PodSecurityContext | None = None
     """Replaces the pod's security context."""
-    security_context: Free | None = None
+    security_context: SecurityContext | None = None
     """Replaces the container's security context."""
     active_deadline: Duration | None = None
     """The run is stopped after this time, and fails."""

@@ -13,7 +13,6 @@ from perfbench_operator.settings import Settings
 
 STORING_S = 30
 """How long a runner may take to store its results after the last requests have ended."""
-USER = 65532
 _OWN_EXIT_CODES = (1, 2, 130)
 """Exit codes of a runner that ended by its own decision: starting it again would not help."""
 _NEEDED_VOLUMES = ("results", "tmp")
@@ -85,7 +84,7 @@ def _pod(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, sett
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": math.ceil(benchmark.spec.load.grace_period) + STORING_S,
-        "securityContext": runner.pod_security_context or _pod_security(),
+        "securityContext": runner.pod_security_context or _pod_security(settings.runner_user),
         "imagePullSecrets": [{"name": name} for name in secrets] or None,
         "nodeSelector": runner.node_selector,
         "affinity": runner.affinity,
@@ -106,12 +105,12 @@ def _pod(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, sett
     }
 
 
-def _pod_security() -> Resource:
+def _pod_security(user: int | None) -> Resource:
+    """What Pod Security "restricted" requires; without a user where the cluster gives one itself, as OpenShift does."""
+    ids = {} if user is None else {"runAsUser": user, "runAsGroup": user, "fsGroup": user}
     return {
         "runAsNonRoot": True,
-        "runAsUser": USER,
-        "runAsGroup": USER,
-        "fsGroup": USER,
+        **ids,
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }

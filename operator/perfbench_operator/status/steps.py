@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfbench_api.status import FINAL, Status
-from perfbench_operator.kube import Data
+from perfbench_operator.kube import Data, moment
 from perfbench_operator.status.observed import Observed
 from perfbench_operator.status.pods import is_disrupted, is_finished, is_running, outcome_of
 
@@ -33,6 +33,20 @@ def steps(observed: Observed, status: Status) -> Steps:
         suspend=(not running or observed.is_lost) and _may_make_pods(observed) and status.phase != "Succeeded",
         recover=_recovers(observed, status),
     )
+
+
+HELD_S = 30.0
+"""A pod that is there so long after its run is held by a container that is not ours, such as a proxy that was injected."""
+
+
+def held_s(observed: Observed) -> float | None:
+    """In how many seconds to end the Job of a run that is over, because its pod is still there; None if it is not."""
+    job, ended = observed.job, moment(observed.previous.completion_time)
+    if job is None or ended is None or is_finished(job) or job["spec"].get("suspend"):
+        return None
+    if not (job.get("status") or {}).get("active"):
+        return None
+    return max(0.0, HELD_S - (observed.now - ended).total_seconds())
 
 
 def _recovers(observed: Observed, status: Status) -> bool:

@@ -67,6 +67,11 @@ _CREATING: Patterns = (
         "PodSecurityViolation",
         "the namespace forbids what runner.podSecurityContext, securityContext or volumes ask for",
     ),
+    (
+        "AdmissionPolicy .*denied request|admission webhook .*denied the request",
+        "PolicyDenied",
+        "a policy of the cluster forbids it: change the benchmark, or ask whoever set the policy",
+    ),
     (r"serviceaccounts? .*not found", "ServiceAccountMissing", "create it, or leave runner.serviceAccountName out"),
     ("no PriorityClass|priority class", "PriorityClassMissing", "create it, or leave runner.priorityClassName out"),
     ("", "PodsCannotBeMade", "the API server rejects the runner's pod"),
@@ -84,10 +89,13 @@ _CONFIG: Patterns = (
 )
 
 
-def forbidden(text: str) -> Trouble:
-    """Why the API server rejected an object of ours."""
-    if "exceeded quota" in text or "failed quota" in text:
-        return _matched(_CREATING, text)
+def refused(text: str, is_invalid: bool) -> Trouble:
+    """Why the API server rejected an object of ours. One that is invalid stays so; quotas, policies and rights may change."""
+    found = _matched(_CREATING, text)
+    if found.reason == "PolicyDenied" or (found.reason == "QuotaExceeded" and not is_invalid):
+        return found
+    if is_invalid:
+        return Trouble("InvalidSpec", text, is_final=True)
     return Trouble(
         "OperatorForbidden", f"the operator is not allowed to do this: {_short(text)}; check its RBAC (helm upgrade)"
     )

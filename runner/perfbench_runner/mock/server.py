@@ -6,6 +6,7 @@ import time
 
 import orjson
 
+from perfbench_runner.listening import ANY, server_socket
 from perfbench_runner.mock.dialects import BY_PATH
 from perfbench_runner.mock.dialects.openai import error_body
 from perfbench_runner.mock.http import Request, ServerConnection, response_head
@@ -53,16 +54,20 @@ class MockServer:
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
         loop = asyncio.get_running_loop()
-        host, port = self.settings.host, self.settings.port
-        for family, _, _, _, address in await loop.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+        for listener in await self._listening():
             listener.setblocking(False)
             self._listeners.append(listener)
             loop.add_reader(listener.fileno(), self._accept, listener)
         self._schedule = Schedule(loop)
         self.port = self._listeners[0].getsockname()[1]
+
+    async def _listening(self) -> list[socket.socket]:
+        """Sockets of all addresses that the host has."""
+        host, port = self.settings.host, self.settings.port
+        if host in ANY:
+            return [server_socket(host, port, _BACKLOG)]
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [socket.create_server(address, family=family, backlog=_BACKLOG) for family, _, _, _, address in found]
 
     async def stop(self) -> None:
         """Stop listening and cut all connections. Can be called twice."""

@@ -58,7 +58,7 @@ class MockSettings:
     api_key: str | None = _setting(None, "answer 401 to requests without this key", "", str, secret=True)
     model: str = _setting("mock", "the model's name in /v1/models; requests may ask for any")
     seed: int = _setting(0, "of everything random")
-    host: str = _setting("127.0.0.1", "address to listen on")
+    host: str = _setting("127.0.0.1", "address to listen on; :: is all, of IPv4 and IPv6")
     port: int = _setting(0, "port to listen on; 0 takes a free one")
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class MockSettings:
 
     def base_url(self, port: int) -> str:
         """Where this machine reaches a mock that listens on this port: http://host:port."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @classmethod

@@ -11,6 +11,7 @@ from time import monotonic
 from aiohttp import web
 
 from perfbench_api.outcome import Outcome, Progress
+from perfbench_runner.listening import server_socket
 from perfbench_runner.observe.observer import Observer, RunView
 from perfbench_runner.observe.prometheus import Metrics
 
@@ -27,18 +28,10 @@ def _bound(listen: str) -> socket.socket:
     if not port.isdigit():
         raise ValueError(f"--listen {listen!r}: write it as HOST:PORT")
     try:
-        return _server(host.strip("[]"), int(port))
+        return server_socket(host.strip("[]"), int(port))
     except (OSError, OverflowError) as error:
         reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
         raise ValueError(f"--listen {listen}: cannot listen there: {reason}") from None
-
-
-def _server(host: str, port: int) -> socket.socket:
-    if host not in ("", "::"):
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    if not socket.has_dualstack_ipv6():
-        return socket.create_server(("", port))
-    return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
 
 
 class Endpoint(Observer):

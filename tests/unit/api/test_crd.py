@@ -1,5 +1,6 @@
 """The CustomResourceDefinition says what the models say, in the words that Kubernetes accepts."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,76 @@ def test_every_field_is_described(section: str) -> None:
     for path, node in nodes(ROOT["properties"][section]):
         if not path.endswith((".items", ".additionalProperties")):
             assert node.get("description"), f"{section}{path}"
+
+
+APPLIED_BYTES = 256 * 1024
+"""`kubectl apply` puts the whole object into an annotation; Kubernetes allows so many bytes of them."""
+
+
+def test_kubectl_apply_can_annotate_the_definition() -> None:
+    assert len(json.dumps(crd.definition())) < 0.6 * APPLIED_BYTES
+
+
+def test_values_of_more_than_one_type_say_so_in_words() -> None:
+    """`kubectl explain` shows their type as Object."""
+    ours = [(path, node) for path, node in nodes(ROOT) if not path.startswith(tuple(OF_PODS))]
+    for path, node in ours:
+        if "type" not in node:
+            text = node["description"]
+            assert any(word in text for word in ("duration", "quantity", "number", "a list", "alike")), path
+
+
+OF_PODS = [
+    f".spec.runner.{name}"
+    for name in (
+        *("affinity", "env", "envFrom", "podSecurityContext", "resources", "securityContext"),
+        *("tolerations", "topologySpreadConstraints", "volumeMounts", "volumes"),
+    )
+]
+
+
+def test_parts_of_pods_have_kubernetes_types_so_that_a_typo_is_refused() -> None:
+    for path, node in nodes(ROOT):
+        if path.startswith(tuple(OF_PODS)):
+            assert "x-kubernetes-preserve-unknown-fields" not in node, path
+            assert (
+                node.get("type") != "object"
+                or {"properties", "additionalProperties"} & node.keys()
+                or not (node.keys() - {"type", "description"})
+            ), path
+            assert "default" not in node, f"{path}: defaults of a pod are the pod's"
+
+
+@pytest.mark.parametrize(
+    ("runner", "message"),
+    [
+        ({"resources": {"limit": {"cpu": 1}}}, "runner.resources: limit: unknown field; did you mean 'limits'?"),
+        ({"tolerations": [{"key": "a"}, {"efect": "NoSchedule"}]}, "efect: unknown field; did you mean 'effect'?"),
+        ({"env": [{"name": "A", "valeu": "b"}]}, "valeu: unknown field; did you mean 'value'?"),
+        ({"envFrom": [{"secretRef": {"nam": "a"}}]}, "secretRef.nam: unknown field; did you mean 'name'?"),
+        ({"volumes": [{"name": "v", "zip": {}}]}, "zip: unknown field; there are "),
+        ({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"key": "a"}}]}}]}, "sources[0].secret.key: "),
+        ({"affinity": {"nodeAffinity": {"required": {}}}}, "nodeAffinity.required: unknown field; there are "),
+        ({"securityContext": {"runAsNonroot": True}}, "runAsNonroot: unknown field; did you mean 'runAsNonRoot'?"),
+    ],
+)
+def test_a_typo_in_a_part_of_a_pod_is_named(runner: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        PerfBenchmark.read({"metadata": {"name": "a"}, "spec": {"target": {"mock": {}}, "runner": runner}})
+    [problem] = caught.value.problems
+    assert message in problem
+    assert problem.startswith("spec.runner.")
+
+
+def test_parts_of_pods_are_taken_as_pods_take_them() -> None:
+    runner = {
+        "resources": {"limits": {"cpu": "1500m", "nvidia.com/gpu": 1}, "requests": {"memory": "1Gi"}},
+        "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "c", "configMap": {"name": "d"}}],
+    }
+    read = PerfBenchmark.read({"metadata": {"name": "a"}, "spec": {"target": {"mock": {}}, "runner": runner}})
+    dumped = read.dump()["spec"]["runner"]
+    assert {name: dumped[name] for name in runner} == runner
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from perfbench_api.sections import Runner
 from perfbench_operator.cluster import LEASE_RIGHTS, RIGHTS
 from perfbench_operator.lease import NAME, NAME_FOR_ALL
 from perfbench_operator.settings import PARSERS, PREFIX, Settings
@@ -29,7 +30,7 @@ MODES: dict[str, dict[str, Any]] = {
         "demo": {"enabled": True},
         "networkPolicy": {"enabled": True},
         "podDisruptionBudget": {"enabled": True},
-        "imagePullSecrets": ["p"],
+        "imagePullSecrets": ["p", {"name": "o"}],
         "runner": {"imagePullSecrets": ["q"], "image": {"repository": "r", "tag": "t"}},
         "nodeSelector": {"a": "b"},
         "tolerations": [{"operator": "Exists"}],
@@ -186,3 +187,126 @@ def test_schema_knows_every_value_and_values_have_every_default() -> None:
 
 def test_no_right_on_secrets() -> None:
     assert not [resource for _, resource in RIGHTS if "secret" in resource]
+
+
+def specs(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The specs of all pods."""
+    templates = [item["spec"]["template"]["spec"] for item in kinds(items, "Deployment")]
+    return templates + [item["spec"] for item in kinds(items, "Pod")]
+
+
+def test_pull_secrets_are_given_by_name_or_as_pods_have_them(render: Render) -> None:
+    secrets = ["p", {"name": "o"}]
+    items = render(imagePullSecrets=secrets, runner={"imagePullSecrets": secrets}, demo={"enabled": True})
+    assert [spec["imagePullSecrets"] for spec in specs(items)] == [[{"name": "p"}, {"name": "o"}]] * 3
+    assert Settings.read(environment(items)).runner_pull_secrets == ("p", "o")
+
+
+@pytest.mark.parametrize(
+    ("user", "flags", "expected"),
+    [
+        ("auto", [], 65532),
+        ("auto", ["--api-versions", "security.openshift.io/v1"], None),
+        ("none", [], None),
+        (1000650000, [], 1000650000),
+        (1000650000, ["--api-versions", "security.openshift.io/v1"], 1000650000),
+    ],
+)
+def test_user_ids_are_left_to_clusters_that_give_them(
+    user: Any, flags: list[str], expected: int | None, run_helm: Helm, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps({"userId": user, "demo": {"enabled": True}}))
+    done = run_helm("template", "perfbench", str(CHART), "--values", str(file), *flags)
+    items = [item for item in yaml.safe_load_all(done.stdout) if item]
+    for spec in specs(items):
+        security = spec["securityContext"]
+        assert (security.get("runAsUser"), security.get("runAsGroup")) == (expected, expected)
+        assert security["runAsNonRoot"] is True
+    assert Settings.read(environment(items)).runner_user == expected
+
+
+def test_times_of_the_demo_may_be_set_on_the_command_line(run_helm: Helm) -> None:
+    """helm makes a text of 0.002."""
+    done = run_helm("template", "x", str(CHART), "--set", "demo.enabled=true", "--set", "demo.itlSeconds=0.002")
+    assert "--itl-s=0.002" in done.stdout, done.stderr
+
+
+def test_nothing_serves_ipv4_alone(render: Render) -> None:
+    assert "0.0.0.0" not in json.dumps(render(demo={"enabled": True}))
+
+
+def test_a_budget_never_holds_up_a_drain(render: Render) -> None:
+    [budget] = kinds(render(podDisruptionBudget={"enabled": True}), "PodDisruptionBudget")
+    assert budget["spec"].keys() == {"maxUnavailable", "selector"}
+
+
+PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "namespaces"),
+    [
+        ({"namespaces": ["a", "b"]}, ["a", "b"]),
+        ({"networkPolicy": {"enabled": True, "runnerNamespaces": ["c"]}}, ["c"]),
+        ({"namespaces": ["a"], "networkPolicy": {"enabled": True, "runnerNamespaces": ["a", "c"]}}, ["a", "c"]),
+        ({}, []),
+    ],
+)
+def test_network_policies_are_made_where_runners_are(
+    values: dict[str, Any], namespaces: list[str], render: Render
+) -> None:
+    items = kinds(render(**{"networkPolicy": {"enabled": True}, **values}), "NetworkPolicy")
+    assert [item["metadata"]["namespace"] for item in items] == ["home", *namespaces]
+
+
+def test_network_policies_name_who_may_come_in(render: Render) -> None:
+    policies = kinds(
+        render(namespaces=["a"], networkPolicy={"enabled": True, "metricsFrom": [PROMETHEUS]}), "NetworkPolicy"
+    )
+    for policy in policies:
+        for rule in policy["spec"]["ingress"]:
+            assert rule["from"], "without `from` everybody may"
+            assert rule["ports"]
+    operator, runners = policies
+    assert PROMETHEUS in operator["spec"]["ingress"][1]["from"]
+    [rule] = runners["spec"]["ingress"]
+    assert PROMETHEUS in rule["from"]
+    assert rule["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "home"}
+    assert rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
+
+
+def test_policies_are_made_as_asked_and_refuse_nothing_by_default(render: Render) -> None:
+    assert kinds(render(), "ValidatingAdmissionPolicy") == []
+    one = kinds(render(policies={"plugins": "None"}, namespaces=["a"]), "ValidatingAdmissionPolicy")
+    assert [item["metadata"]["name"] for item in one] == ["perfbench-home-benchmarks"]
+    [requirement] = one[0]["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+    assert requirement == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a"]}
+
+
+@pytest.mark.parametrize("overrides", ["All", "Scheduling", "None"])
+def test_policies_know_every_field_of_a_runner(overrides: str, render: Render) -> None:
+    """A field that is added must be sorted: it is a pod's, or it is not."""
+    not_of_pods = {"workers", "replicas", "image", "active_deadline", "backoff_limit", "linger"}
+    scheduling = {
+        *("resources", "node_selector", "affinity", "tolerations", "topology_spread_constraints"),
+        *("image_pull_policy", "image_pull_secrets"),
+    }
+    allowed = {"All": set(Runner.model_fields), "Scheduling": not_of_pods | scheduling, "None": not_of_pods}
+    text = yaml.safe_dump(kinds(render(policies={"podOverrides": overrides}), "ValidatingAdmissionPolicy"))
+    refused = set(re.findall(r"has\(variables\.spec\.runner\.(\w+)\)", text))
+    expected = set(Runner.model_fields) - allowed[overrides]
+    assert refused == {Runner.model_fields[name].alias for name in expected}
+
+
+def test_a_list_of_secrets_needs_the_fields_that_name_others_refused(run_helm: Helm) -> None:
+    done = run_helm("template", "x", str(CHART), "--set", "policies.secrets={a}")
+    assert "policies.secrets needs policies.podOverrides" in done.stderr
+
+
+def test_values_of_the_security_page_render(render: Render) -> None:
+    page = (CHART.parents[1] / "docs" / "security.md").read_text()
+    [text] = re.findall(r"```yaml\n(# shared.*?)```", page, flags=re.DOTALL)
+    items = render(**yaml.safe_load(text))
+    assert len(kinds(items, "ValidatingAdmissionPolicy")) == 5
+    assert len(kinds(items, "NetworkPolicy")) == 3

@@ -1,12 +1,13 @@
 """From a spec to Kubernetes objects, as tables of specs and what is made of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 from bodies import UID, body
 
-from perfbench_api.resource import PerfBenchmark
+from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import Target
 from perfbench_operator.objects.address import address
 from perfbench_operator.objects.claim import build_claim, is_ours
@@ -71,6 +72,20 @@ def target(**given: Any) -> dict[str, Any]:
 def test_service_becomes_a_url(service: dict[str, Any], url: str) -> None:
     found = manifest({"target": {"service": service, "model": "m"}})["target"]
     assert (found["url"], "service" in found) == (url, False)
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"name": "evil.example/#"},
+        {"name": "a.other"},
+        {"name": "a", "namespace": "evil.example/"},
+        {"name": "user@evil"},
+    ],
+)
+def test_nothing_but_names_becomes_part_of_a_url(service: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=r"target\.service\.name"):
+        read({"target": {"service": service}})
 
 
 def test_service_with_metrics_becomes_a_url() -> None:
@@ -176,6 +191,17 @@ def test_runner_pod_is_restricted_and_has_no_token() -> None:
         *("--listen", ":9090", "--termination-message", "/dev/termination-log"),
         "--no-fail",
     ]
+
+
+def test_a_cluster_may_give_user_ids_itself() -> None:
+    """OpenShift refuses others than those that it gave to the namespace."""
+    benchmark, identity = read()
+    security = build_job(benchmark, identity, {}, replace(SETTINGS, runner_user=None))["spec"]["template"]["spec"]
+    assert security["securityContext"] == {
+        "runAsNonRoot": True,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
 
 
 def test_operator_s_defaults_give_way_to_the_benchmark() -> None:

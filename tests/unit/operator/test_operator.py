@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 from bodies import NOW, body
 
@@ -12,6 +13,7 @@ from perfbench_operator.cluster import Source
 from perfbench_operator.controller import Controller
 from perfbench_operator.events import phase_event
 from perfbench_operator.health import MISSED_S, STALLED_S, UNREACHABLE_S, Health
+from perfbench_operator.main import serve_health
 from perfbench_operator.settings import Settings, SettingsError
 from perfbench_operator.watch import follow
 from perfbench_operator.workqueue import WorkQueue
@@ -203,6 +205,22 @@ async def test_a_namespace_that_is_gone_does_not_stop_the_others_and_may_come_ba
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+@pytest.mark.parametrize(("problem", "status"), [(None, 200), ("the watch is dead", 500)])
+async def test_health_is_served_to_both_families(host: str, problem: str | None, status: int, has_ipv6: bool) -> None:
+    if host == "[::1]" and not has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    runner = await serve_health(0, lambda: problem)
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{host}:{runner.addresses[0][1]}/healthz") as answer,
+        ):
+            assert (answer.status, await answer.text()) == (status, f"{problem or 'ok'}\n")
+    finally:
+        await runner.cleanup()
 
 
 def test_settings_are_read_from_the_environment() -> None:

@@ -69,6 +69,17 @@ async def test_claim_of_an_earlier_benchmark_of_the_same_name_is_reused_but_no_o
             "QuotaExceeded",
         ),
         (RefusedError("cannot create resource jobs", is_invalid=False), "Pending", "OperatorForbidden"),
+        (
+            RefusedError("ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no", is_invalid=True),
+            "Pending",
+            "PolicyDenied",
+        ),
+        (RefusedError('admission webhook "w" denied the request: no', is_invalid=False), "Pending", "PolicyDenied"),
+        (
+            RefusedError('strict decoding error: unknown field "spec.template.spec.hostUsers"', is_invalid=True),
+            "Failed",
+            "InvalidSpec",
+        ),
     ],
 )
 async def test_what_the_api_server_rejects_is_reported(refusal: RefusedError, phase: str, reason: str) -> None:
@@ -329,6 +340,43 @@ async def test_ttl_counts_from_the_end() -> None:
     assert cluster.body
     assert await reconcile(cluster, datetime(2026, 11, 24, 12, 1, 1, tzinfo=UTC)) is None
     assert not cluster.body
+
+
+async def test_a_change_of_ttl_after_the_end_is_acknowledged_once() -> None:
+    status = {"phase": "Succeeded", "completionTime": "2026-11-24T12:00:00Z", "observedGeneration": 1}
+    cluster = Memory(body({"ttlSecondsAfterFinished": 600}, status, generation=2))
+    await reconcile(cluster)
+    assert cluster.body["status"] == {**status, "observedGeneration": 2}
+    calls = list(cluster.calls)
+    await reconcile(cluster)
+    assert cluster.calls == calls
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Cancelled"])
+async def test_a_sidecar_that_does_not_end_keeps_neither_pod_nor_job(phase: str) -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    cluster.runner = ended(TERMINATION_MESSAGE, 0, phase="Running")
+    await reconcile(cluster)
+    assert cluster.body["status"]["phase"] == "Succeeded"
+    cluster.body["status"] |= {"phase": phase, "completionTime": "2026-11-24T12:00:00Z"}
+    job_of(cluster)["status"] = {"active": 1}
+    assert await reconcile(cluster, NOW + timedelta(seconds=10)) == pytest.approx(20)
+    assert "suspend" not in cluster.calls, "a pod needs a moment to end by itself"
+    assert await reconcile(cluster, NOW + timedelta(seconds=31)) is None
+    assert cluster.calls.count("suspend") == 1
+    await reconcile(cluster, NOW + timedelta(seconds=60))
+    assert cluster.calls.count("suspend") == 1
+
+
+async def test_a_job_that_has_ended_is_left_as_it_is() -> None:
+    cluster = Memory(body())
+    await reconcile(cluster)
+    cluster.runner = ended(TERMINATION_MESSAGE, 0)
+    await reconcile(cluster)
+    job_of(cluster)["status"] = {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}
+    assert await reconcile(cluster, NOW + timedelta(seconds=90)) is None
+    assert "suspend" not in cluster.calls
 
 
 @pytest.mark.parametrize("ttl_s", [10**8, 99999999999999, 2**63 - 1])

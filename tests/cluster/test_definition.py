@@ -1,0 +1,87 @@
+"""The definition in a real API server: what is refused, and what `kubectl explain` says."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from benchmarks import CRD, REPOSITORY, benchmark, has_crd
+from kube import Cluster, CommandError, Namespace, wait_for
+
+MOCK = {"mock": {}}
+
+
+@pytest.fixture(scope="module")
+def definition(cluster: Cluster) -> Iterator[None]:
+    """The definition alone, applied as docs/kubernetes.md says; nobody serves it."""
+    had_crd = has_crd(cluster)
+    cluster.kubectl("apply", "-f", str(REPOSITORY / "crds"))
+    try:
+        # `kubectl wait` fails on a definition that has no conditions yet.
+        wait_for(lambda: cluster.kubectl("get", "perfbenchmarks", "--all-namespaces") is not None, 30, "it is served")
+        yield
+    finally:
+        if not had_crd:
+            cluster.kubectl("delete", "crd", CRD)
+
+
+def test_types_of_pods_are_those_that_this_version_of_kubernetes_publishes(cluster: Cluster) -> None:
+    script = runpy.run_path(str(REPOSITORY / "scripts" / "pod-fields"), run_name="pod-fields")
+    version = json.loads(cluster.kubectl("version", "--output", "json"))["serverVersion"]
+    if script["VERSION"] != f"v{version['major']}.{version['minor'].rstrip('+')}":
+        pytest.skip(f"kubernetes.json is of {script['VERSION']}, this cluster is of {version['gitVersion']}")
+    published = json.loads(cluster.kubectl("get", "--raw", "/openapi/v3/api/v1"))
+    assert script["excerpt"](published) == (REPOSITORY / "crds/perfbench_api/kubernetes.json").read_text()
+
+
+@pytest.mark.usefixtures("definition")
+@pytest.mark.parametrize(
+    ("runner", "message"),
+    [
+        ({"resources": {"limit": {"cpu": 1}}}, 'unknown field "spec.runner.resources.limit"'),
+        ({"tolerations": [{"efect": "NoSchedule"}]}, 'unknown field "spec.runner.tolerations[0].efect"'),
+        ({"env": [{"name": "A", "valeu": "b"}]}, 'unknown field "spec.runner.env[0].valeu"'),
+        ({"resources": {"limits": {"cpu": "much"}}}, "spec.runner.resources.limits.cpu"),
+        ({"volumes": [{"emptyDir": {}}]}, "spec.runner.volumes[0].name: Required value"),
+    ],
+)
+def test_a_mistake_in_a_part_of_a_pod_is_refused(namespace: Namespace, runner: dict[str, Any], message: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        namespace.apply(benchmark("typo", MOCK, runner=runner))
+    assert message in str(caught.value)
+
+
+@pytest.mark.usefixtures("definition")
+def test_parts_of_pods_are_stored_as_they_were_applied(namespace: Namespace) -> None:
+    runner = {
+        "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": 1}},
+        "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "volumes": [{"name": "token", "projected": {"sources": [{"configMap": {"name": "c"}}]}}],
+    }
+    namespace.apply(benchmark("whole", MOCK, runner=runner))
+    stored = namespace.get("pb", "whole")["spec"]["runner"]
+    assert {name: stored[name] for name in runner} == runner
+
+
+@pytest.mark.usefixtures("definition")
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("spec.load.stages.duration", ["End after this time", "A duration: text such as 500ms, 30s"]),
+        ("spec.request.maxTokens", ["a number of tokens, or [min, max]"]),
+        ("spec.runner.resources", ["limits\t<map[string]", "Limits describes the maximum amount"]),
+        ("spec.runner.tolerations", ["<[]Object>", "effect\t<string>", "tolerationSeconds\t<integer>"]),
+        ("spec.runner.affinity.nodeAffinity", ["requiredDuringSchedulingIgnoredDuringExecution\t<Object>"]),
+        ("status.summary", ["<[]Object>", "ttft_s\t<Object>", "request_throughput_rps\t<number>"]),
+        ("status.summary.ttft_s", ["p99\t<number>", "99th percentile"]),
+    ],
+)
+def test_explain_gives_types_and_words(cluster: Cluster, path: str, words: list[str]) -> None:
+    text = cluster.kubectl("explain", f"perfbenchmarks.{path}")
+    joined = " ".join(text.split())
+    for word in words:
+        assert word in text or word in joined, text
