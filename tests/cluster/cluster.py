@@ -29,6 +29,7 @@ from pathlib import Path
 
 import binaries
 import components
+import firewall
 import images
 import machine
 from machine import STATE, ClusterError, run, say, step, wait_until
@@ -220,6 +221,7 @@ def _remove_network() -> None:
         run(node, "kube-proxy", "--cleanup", quiet=True)  # its iptables rules, all but these:
         for rule in ("-D INPUT -j", "-D OUTPUT -j", "-F", "-X"):
             run("iptables", *rule.split(), "KUBE-FIREWALL", quiet=True)
+    firewall.remove_rules()  # where a test was killed that enforced policies
     run("ip", "link", "delete", components.BRIDGE, quiet=True)
     for path, value in json.loads(_KERNEL_BEFORE.read_text()).items():
         Path(path).write_text(value)

@@ -67,9 +67,13 @@ def enforced() -> Iterator[None]:
 
 
 def remove_rules() -> None:
-    """Take kube-router's chains and sets away; rules of others stay as they are."""
+    """Take kube-router's chains and sets away, if there are any; rules of others stay as they are."""
+    if shutil.which("ipset") is None:
+        return
     lines = run("iptables-save", "--table", "filter").splitlines(keepends=True)
     kept = [line for line in lines if not any(chain in line for chain in _CHAINS)]
+    if kept == lines:
+        return
     rules = machine.STATE / "filter.rules"
     rules.write_text("".join(kept))
     run("iptables-restore", "--table", "filter", rules)

@@ -96,7 +96,7 @@ def test_the_page_s_commands_work_in_their_order(reader: Reader) -> None:
             )
             assert rows > 100
         if ".status.verdict}" in block.text:
-            assert printed.rstrip().endswith("Passed")
+            assert re.search(r"(Passed|Failed|Inconclusive)$", printed), "which one, a busy machine decides"
     recovers_what_a_killed_runner_had_committed(reader)
     for block in blocks():
         if block.section == "Uninstall":
@@ -108,7 +108,7 @@ def test_the_page_s_commands_work_in_their_order(reader: Reader) -> None:
 
 KILLED = """
 perfbench run /tmp/killed.yaml --quiet --results-dir {folder} &
-until [ -s {folder}/results.sqlite.partial ]; do sleep 0.2; done
+for _ in $(seq 300); do [ -s {folder}/results.sqlite.partial ] && break; sleep 0.2; done
 sleep 4
 kill -9 $!
 """
