@@ -8,6 +8,9 @@ from math import isfinite
 from statistics import median
 from typing import Any
 
+WHOLE = ("prompt_tokens", "completion_tokens", "cached_tokens", "real_cached_tokens", "asked_tokens", "status_code")
+"""Fields that hold a number of something, or None."""
+
 
 @dataclass
 class BenchmarkData:
@@ -113,25 +116,34 @@ class BenchmarkData:
         A duration of 0.0 was never set, and an answer that came whole has no first token: those are None. Everybody
         after this may rely on it.
         """
+        self._tidy_numbers()
+        self._tidy_texts()
+        self._tidy_lists()
+
+    def _tidy_numbers(self) -> None:
         self.start_time, self.completed_time = (number(time) or 0.0 for time in (self.start_time, self.completed_time))
         self.query_latency = number(self.query_latency)
         self.first_chunk_latency = number(self.first_chunk_latency) or None
         self.time_per_output_token = number(self.time_per_output_token) or None
         if not self.is_stream and self.first_chunk_latency == self.query_latency:
             self.first_chunk_latency = self.time_per_output_token = None
-        self.prompt_tokens, self.completion_tokens = whole(self.prompt_tokens), whole(self.completion_tokens)
-        self.cached_tokens, self.real_cached_tokens = whole(self.cached_tokens), whole(self.real_cached_tokens)
-        if type(self.inter_chunk_latency) is not list or not all(
-            type(gap) is float for gap in self.inter_chunk_latency
-        ):
-            self.inter_chunk_latency = _numbers(self.inter_chunk_latency)
+        for name in WHOLE:
+            setattr(self, name, whole(getattr(self, name)))
+        self.input_num_turns = whole(self.input_num_turns) or 0
+        self.is_last_turn, self.no_content = bool(self.is_last_turn), bool(self.no_content)
+
+    def _tidy_texts(self) -> None:
         self.failure, self.token_source = _text(self.failure), _text(self.token_source)
         self.success = bool(self.success) and not self.failure
-        self.status_code, self.input_num_turns = whole(self.status_code), whole(self.input_num_turns) or 0
         self.error = None if self.error is None else _text(self.error)
+        self.model = None if self.model is None else _text(self.model)
         self.generated_text, self.reasoning_text = _text(self.generated_text), _text(self.reasoning_text)
-        if type(self.chunk_times) is not list or not all(type(time) is float for time in self.chunk_times):
-            self.chunk_times = _numbers(self.chunk_times)
+
+    def _tidy_lists(self) -> None:
+        self.inter_chunk_latency = _numbers(self.inter_chunk_latency)
+        self.chunk_times = _numbers(self.chunk_times)
+        if type(self.gap_tokens) is not list or not all(type(count) is int for count in self.gap_tokens):
+            self.gap_tokens = []
         if self.response_messages is None or isinstance(self.response_messages, (str, bytes, dict)):
             self.response_messages = [self.response_messages] if self.response_messages else []
         elif not isinstance(self.response_messages, Sequence):
@@ -189,6 +201,9 @@ def _text(value: Any) -> str:
 
 
 def _numbers(values: Any) -> list[float]:
+    """The numbers in a list; the same list where there is nothing else in it."""
+    if type(values) is list and all(type(value) is float for value in values):
+        return values
     try:
         found = [number(value) for value in values]
     except TypeError:  # nothing to go through

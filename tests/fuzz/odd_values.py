@@ -21,6 +21,7 @@ def tries(count: int) -> Callable[[Any], Any]:
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
     )
 
 
