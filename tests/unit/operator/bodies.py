@@ -5,6 +5,7 @@ from typing import Any
 
 from perfbench_api.outcome import Outcome, StoredResults
 from perfbench_api.status import Status
+from perfbench_operator.kube import timestamp
 from perfbench_operator.objects.identity import Identity
 from perfbench_operator.status.observed import Observed, Recovery
 
@@ -12,6 +13,11 @@ UID = "0a1b2c3d-0000-4000-8000-000000000000"
 JOB_UID = "j"
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 EARLIER = "2026-11-24T11:59:30Z"
+
+
+def timestamp_now() -> str:
+    """The time as Kubernetes writes it."""
+    return timestamp(datetime.now(UTC))
 
 
 def body(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **meta: Any) -> dict[str, Any]:
