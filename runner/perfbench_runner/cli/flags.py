@@ -135,7 +135,7 @@ def _list(values: tuple[str, ...], is_text: bool) -> Any:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -152,8 +152,8 @@ def _mapping(values: tuple[str, ...], is_text: bool) -> dict[str, Any]:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{text[:200]!r} is no JSON: {error}") from None
 
 
 def arguments_of(flags: dict[str, Any]) -> Arguments:

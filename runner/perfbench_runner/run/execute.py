@@ -16,9 +16,10 @@ from perfbench_runner.event_loop import run_loop
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results import store
 from perfbench_runner.results.store import Store
-from perfbench_runner.run.conclude import Finished, conclude
+from perfbench_runner.run.conclude import Finished, Seldom, Tell, conclude
 from perfbench_runner.run.facts import facts
 from perfbench_runner.run.folders import MANIFEST, SUMMARY
+from perfbench_runner.run.live import live
 from perfbench_runner.run.prepare import PreparedRun
 from perfbench_runner.shard.places import Places
 from perfbench_runner.signals import Interrupts, kept
@@ -52,6 +53,7 @@ def _execute(
         results = Store(folder, benchmark.spec.results.messages)
         with store.told_in_words(folder / MANIFEST):
             (folder / MANIFEST).write_text(manifest)
+        prepared.cleanup.enter_context(live(folder))
         results.set_run(**facts(prepared, manifest, started))
         results.commit()
         places = Places()
@@ -65,8 +67,13 @@ def _execute(
             )
             end = await engine.run()
             # In a thread: it may take minutes, and the endpoint still answers meanwhile.
-            in_thread = asyncio.get_running_loop().run_in_executor
-            finished = await in_thread(None, _finish, prepared, folder, results, end)
+            loop = asyncio.get_running_loop()
+            in_thread = loop.run_in_executor
+
+            def tell(done: int, total: int) -> None:
+                loop.call_soon_threadsafe(engine.observers.summarising, done, total)
+
+            finished = await in_thread(None, _finish, prepared, folder, results, end, Seldom(tell))
             await engine.observers.close(await in_thread(None, getattr, finished, "outcome"))
             return finished
 
@@ -76,8 +83,8 @@ def _execute(
             places.close()
 
 
-def _finish(prepared: PreparedRun, folder: Path, results: Store, end: End) -> Finished:
-    path, summary, end = conclude(results, prepared.benchmark, end)
+def _finish(prepared: PreparedRun, folder: Path, results: Store, end: End, tell: Tell) -> Finished:
+    path, summary, end = conclude(results, prepared.benchmark, end, tell)
     summary.calibration = prepared.calibration
     with suppress(OSError):
         (folder / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n")

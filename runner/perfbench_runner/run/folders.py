@@ -24,7 +24,8 @@ def new_folder(outputs: Path, name: str, with_time: bool = True, now: datetime |
 
 def own_folder(folder: Path) -> Path:
     """A folder given by the user, which must not hold results yet; raises StoreError."""
-    taken = [name for name in (store.FILE, store.PARTIAL, SUMMARY) if (folder / name).exists()]
+    with store.told_in_words(folder):
+        taken = [name for name in (store.FILE, store.PARTIAL, SUMMARY) if (folder / name).exists()]
     if taken:
         raise StoreError(f"{folder} already holds {taken[0]} of another run; give another folder")
     with store.told_in_words(folder):
