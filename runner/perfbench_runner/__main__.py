@@ -24,14 +24,23 @@ def main() -> None:
 
 def run_command() -> None:
     """Run the command `perfbench`."""
+    from perfbench_runner.cli import streams
     from perfbench_runner.cli.commands import main as command
 
     signals.raise_interrupted()
+    streams.open_what_is_closed()
     try:
         command(prog_name="perfbench")
     except signals.Interrupted as interrupted:
         print(f"stopped by {interrupted.name}", file=sys.stderr)  # noqa: T201
         raise
+    except OSError as error:
+        if not streams.is_unwritable(error):
+            raise
+        streams.give_up(error)
+        sys.exit(1)
+    except SystemExit as end:
+        sys.exit(streams.flushed(end.code))
 
 
 def run_program(file: str, *arguments: str) -> None:

@@ -48,7 +48,7 @@ def test_a_live_run_is_not_recovered(mock: Start, perfbench: Start, spec_for: St
     run.wait_for_rows(4)
     recovered = subprocess.run([PERFBENCH, "recover", str(run.folder)], capture_output=True, text=True, timeout=60)
     assert recovered.returncode == 2
-    assert "its run is still going on" in recovered.stderr
+    assert "the run is still under way" in recovered.stderr
     run.signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
     recovered = subprocess.run([PERFBENCH, "recover", str(run.folder)], capture_output=True, text=True, timeout=60)

@@ -14,13 +14,14 @@ import yaml
 from perfbench_api.redaction import KNOWN, without_keys
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.sections import MockTarget
+from perfbench_api.values import parse_duration
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.datasets.base import DatasetError
 from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner import signals
-from perfbench_runner.cli import manifest
+from perfbench_runner.cli import manifest, streams
 from perfbench_runner.cli.flags import FlagsCommand, arguments_of, evalscope_flags
 from perfbench_runner.cli.plugins import plugins as plugins_command
 from perfbench_runner.cli.streams import log_without_secrets, stdout_kept_clean
@@ -125,7 +126,14 @@ def run(
         finished = _watch(prepared, folder, quiet, monitors)
     code = 0 if no_fail and finished.end.state == "complete" else finished.exit_code
     signals.exit_with(code)  # all is stored
-    _report(finished, as_json)
+    try:
+        _report(finished, as_json)
+    except OSError as error:
+        if not streams.is_unwritable(error):
+            raise
+        streams.give_up(error)
+        streams.remark(f"results: {finished.results}")
+        code = code or 1
     sys.exit(code)
 
 
@@ -136,8 +144,7 @@ def _benchmark(
     if file is not None:
         seed, debug = flags.pop("seed", None), flags.pop("debug", None)
         if flags:
-            name = next(iter(flags)).replace("_", "-")
-            raise SpecError([f"--{name}: goes without FILE only; use --set to change a field of the manifest"])
+            raise SpecError([_both(file, flags)])
         del debug
         return manifest.load(file, overrides, seed), None, {}, None
     if not flags:
@@ -150,6 +157,14 @@ def _benchmark(
     for override in overrides:
         manifest.assign(data, override)
     return PerfBenchmark.read(data), *secrets.of_arguments(arguments), arguments
+
+
+def _both(file: Path, flags: dict[str, Any]) -> str:
+    """What is wrong with a FILE beside flags: most often it is no file, but a second value of a flag that takes one."""
+    names = ", ".join(f"--{name.replace('_', '-')}" for name in flags)
+    if file.suffix in (".yaml", ".yml", ".json") or file.is_file():
+        return f"{file}: a manifest goes without {names}; use --set to change its fields"
+    return f"{file}: is taken for a manifest FILE, which goes without {names}; does it belong to a flag, which takes one value?"
 
 
 def _calibration(benchmark: PerfBenchmark) -> dict[str, Any]:
@@ -216,9 +231,9 @@ def _report(finished: Finished, as_json: bool) -> None:
         if finished.summary_file:
             click.echo(f"summary: {finished.summary_file}")
     if finished.end.message:
-        click.secho(f"{finished.end.state}: {finished.end.message}", fg="red", err=True)
+        streams.remark(f"{finished.end.state}: {finished.end.message}", "red")
     if finished.summary.client.state == "invalid":
-        click.secho("warning: the client itself was too slow to be believed; see `client` above", fg="yellow", err=True)
+        streams.remark("warning: the client itself was too slow to be believed; see `client` above", "yellow")
 
 
 @main.command(name="calibrate", cls=FlagsCommand, short_help="Measure this client's own error and ceiling.")
@@ -226,7 +241,7 @@ def _report(finished: Finished, as_json: bool) -> None:
 @click.option("--ttft", "mock_ttft", default="50ms", show_default=True, help="The mock's time to first token.")
 @click.option("--itl", "mock_itl", default="10ms", show_default=True, help="The mock's time between tokens.")
 @click.option("--output-tokens", default=64, show_default=True, help="Length of the mock's answers.")
-@click.option("--seconds", default=10.0, show_default=True, help="Length of each load level.")
+@click.option("--seconds", default="10s", show_default=True, help="Length of each load level: 10, 30s, 1m.")
 @click.option(
     "-o", "--outputs-dir", default="outputs", show_default=True, type=PATH, help="Gets a folder with calibration.json."
 )
@@ -238,7 +253,7 @@ def calibrate_command(
     mock_ttft: str,
     mock_itl: str,
     output_tokens: int,
-    seconds: float,
+    seconds: str,
     outputs_dir: Path,
     as_json: bool,
     overrides: tuple[str, ...],
@@ -256,7 +271,7 @@ def calibrate_command(
     if mock is None:
         raise AssertionError("the target has a mock: it was given two lines above")
     with stdout_kept_clean() if as_json else nullcontext():
-        found = calibrate.calibrate(benchmark, mock, seconds, benchmark.spec.runner.workers)
+        found = calibrate.calibrate(benchmark, mock, _seconds(seconds), benchmark.spec.runner.workers)
     path = calibrate.store(found, new_folder(outputs_dir, f"calibration-{benchmark.metadata.name}"))
     if as_json:
         click.echo(found.model_dump_json())
@@ -266,6 +281,16 @@ def calibrate_command(
 
     show_calibration(console(), found)
     click.echo(f"calibration: {path}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(parse_duration(text))
+    except ValueError as error:
+        raise SpecError([f"--seconds: {error}"]) from None
+    if not seconds:
+        raise SpecError(["--seconds: must be more than 0"])
+    return seconds
 
 
 @main.command(short_help="Finish the files of a run that was killed.")
@@ -282,7 +307,10 @@ def recover(folder: Path, termination_message: Path | None) -> None:
             found = attempts.finish(folder)
         termination_message.write_bytes(found.outcome.message_bytes())
         return
-    finished = conclude.recover(folder)
+    from perfbench_runner.cli.progress import ProgressLine, console
+
+    with ProgressLine(console(stderr=True)) as line:
+        finished = conclude.recover(folder, conclude.Seldom(line.summarising))
     _report(finished, as_json=False)
     sys.exit(1 if finished.end.state == "failed" else 0)
 

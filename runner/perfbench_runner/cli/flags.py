@@ -153,7 +153,7 @@ def _list(values: tuple[str, ...], is_text: bool) -> Any:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -163,15 +163,15 @@ def _mapping(values: tuple[str, ...], is_text: bool) -> dict[str, Any]:
         return dict(_json(" ".join(values)))
     pairs = [value.partition("=") for value in values]
     if not all(equals for _, equals, _ in pairs):
-        raise ValueError(f"{' '.join(values)!r} is neither a JSON object nor name=value")
+        raise ValueError(f"{' '.join(values)[:200]!r} is neither a JSON object nor name=value")
     return {name: text if is_text else _value(text) for name, _, text in pairs}
 
 
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{text[:200]!r} is no JSON: {error}") from None
 
 
 def arguments_of(flags: dict[str, Any]) -> Arguments:

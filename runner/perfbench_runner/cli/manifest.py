@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def _read(path: Path) -> Any:
         raise SpecError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
         raise SpecError([f"{path}: is no UTF-8 text"]) from None
+    except RecursionError:
+        raise SpecError([f"{path}: is nested too deeply to be a manifest"]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
@@ -57,9 +60,20 @@ def _read(path: Path) -> Any:
     found = [
         item for item in documents if isinstance(item, dict) and item.get("kind", "PerfBenchmark") == "PerfBenchmark"
     ]
-    if len(found) != 1:
+    if not found:
+        raise SpecError([f"{path}: holds no PerfBenchmark{_instead(documents)}"])
+    if len(found) > 1:
         raise SpecError([f"{path}: holds {len(found)} PerfBenchmarks; expected one"])
     return found[0]
+
+
+def _instead(documents: list[Any]) -> str:
+    """What a file holds in its place: a kind that is misspelt, or nothing of the sort."""
+    kinds = [str(item["kind"]) for item in documents if isinstance(item, dict) and item.get("kind")]
+    if not kinds:
+        return "; it must be a map with metadata and spec" if documents else "; it is empty"
+    near = get_close_matches("PerfBenchmark", kinds, n=1)
+    return f", only kind {', '.join(kinds)}{'; did you mean PerfBenchmark?' if near else ''}"
 
 
 def assign(data: Any, override: str) -> None:
@@ -71,8 +85,8 @@ def assign(data: Any, override: str) -> None:
     steps = [int(key[1:-1]) if key.startswith("[") else key for key in keys]
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise SpecError([f"--set {override!r}: {text!r} is no YAML value"]) from None
+    except (yaml.YAMLError, RecursionError):
+        raise SpecError([f"--set {override[:200]!r}: {text[:200]!r} is no YAML value"]) from None
     _put(data, steps, value, override)
 
 

@@ -48,12 +48,7 @@ class ProgressLine(Observer):
         """Show how far it is."""
         if self.quiet or self.console.quiet:
             return
-        with self._while_read():
-            if self._live:
-                self._live.update(self._text(run), refresh=True)
-            elif perf_counter() - self._printed_s >= PLAIN_EVERY_S:
-                self._printed_s = perf_counter()
-                self.console.print(self._text(run), soft_wrap=True)
+        self._show(self._text(run))
 
     @contextmanager
     def _while_read(self) -> Iterator[None]:
@@ -62,6 +57,20 @@ class ProgressLine(Observer):
             yield
         except OSError:
             _silence(self.console)
+
+    def summarising(self, done: int, total: int) -> None:
+        """Show how much of the results has been read."""
+        if self.quiet or self.console.quiet or not total:
+            return
+        self._show(Text(f"summarising {total:,} rows  {100 * done / total:3.0f} %"))
+
+    def _show(self, text: Text) -> None:
+        with self._while_read():
+            if self._live:
+                self._live.update(text, refresh=True)
+            elif perf_counter() - self._printed_s >= PLAIN_EVERY_S:
+                self._printed_s = perf_counter()
+                self.console.print(text, soft_wrap=True)
 
     def _text(self, run: RunView) -> Text:
         progress = run.progress()

@@ -1,11 +1,13 @@
 """What a failed request means for the person who started the run, and what to do."""
 
+import signal
+
 from perfbench_plugins.exchange import FailureKind
 
 REDIRECTIONS = ("http_301", "http_302", "http_303", "http_307", "http_308")
 ADVICE = {
-    FailureKind.CONNECT: "check that the server runs and that target.url names its host and port",
-    FailureKind.TIMEOUT: "check that the server is up and not overloaded, or raise target.connectTimeout/readTimeout",
+    FailureKind.CONNECT: "check that target.url names its host and port",
+    FailureKind.TIMEOUT: "check that the server is up and not overloaded, or raise target.{limit}",
     FailureKind.DISCONNECTED: "the server closed the connection; look into its log",
     FailureKind.PROTOCOL: "check that target.url names an endpoint of the API that target.api speaks (and http or https)",
     FailureKind.STREAM: "the server reports an error of its own; look into its log",
@@ -36,8 +38,29 @@ def advice(url: str, kind: str, error: str | None) -> str:
     """One line: what happened at which URL, and the way out."""
     what = f"HTTP {kind.removeprefix('http_')}" if kind.startswith("http_") else kind
     text = " ".join((error or "").split())[:300]
-    hint = ADVICE.get(kind, "look into the server's log")
-    return f"target.url {url}: {what}{': ' + text if text else ''}; {hint}"
+    hint = "" if ": certificate" in text or "certificate is not trusted" in text else _hint(kind, text)
+    return "; ".join([f"target.url {url}: {what}{': ' + text if text else ''}", *([hint] if hint else [])])
+
+
+LIMITS = ("totalTimeout", "readTimeout", "connectTimeout")
+
+
+def _hint(kind: str, text: str) -> str:
+    """The way out, where the error has none of its own."""
+    if kind == FailureKind.CONNECT and ("?" in text or ";" in text):
+        return ""
+    limit = next((name for name in LIMITS if name in text), "connectTimeout/readTimeout")
+    return ADVICE.get(kind, "look into the server's log").format(limit=limit)
+
+
+def lost(number: int, exit_code: int) -> str:
+    """What to say of a load-generating process that is gone; a negative code is the signal that killed it."""
+    text = f"load-generating process {number} ended unexpectedly"
+    if exit_code == -signal.SIGKILL:
+        return f"{text}, killed; what was measured is kept (out of memory? lower the load or give more memory)"
+    if exit_code < 0:
+        return f"{text}, by {signal.Signals(-exit_code).name}; what was measured is kept"
+    return f"{text}, with exit code {exit_code} (does a plugin end the process?); what was measured is kept"
 
 
 def reason(kind: str) -> str:

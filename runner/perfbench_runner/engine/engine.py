@@ -198,8 +198,7 @@ class Engine:
 
     def _on_lost(self, process: ShardProcess) -> None:
         if not self.state.is_stopping:
-            text = f"load-generating process {process.number} ended unexpectedly; what was measured is kept"
-            self.stop(End("failed", "WorkerLost", text + " (out of memory? lower the load or give more memory)"))
+            self.stop(End("failed", "WorkerLost", advice.lost(process.number, process.wait())))
 
     # Results.
 
@@ -224,7 +223,8 @@ class Engine:
             return
         if live.total == live.failed == live.errors.get(kind, 0) == MOST_FAILURES:
             text = advice.advice(self._url, kind, result.data.error)
-            text = f"the first {MOST_FAILURES} requests all failed: {text}"
+            stage = self._spec.load.stages[0].title
+            text = f"the first {MOST_FAILURES} requests of stage {stage} all failed: {text}"
             self.stop(End("failed", advice.reason(kind), text), grace_s=0)
 
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> None:

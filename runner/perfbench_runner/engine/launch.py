@@ -56,7 +56,7 @@ def fork_shards(count: int, wiring: Wiring, places: Places) -> list[ShardProcess
 def _exit_code_of(pid: int) -> int:
     try:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except ChildProcessError:  # the program that we are part of has asked already
+    except ChildProcessError:  # somebody has asked already
         return 0
 
 

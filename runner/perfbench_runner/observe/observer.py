@@ -75,6 +75,9 @@ class Observer:
     async def loaded(self, run: RunView) -> None:
         """The load is over; nothing is summarised yet. Not called when there was no load."""
 
+    def summarising(self, done: int, total: int) -> None:
+        """So many rows of so many have been read for the summary; told now and then where it takes long."""
+
     async def close(self, outcome: Outcome) -> None:
         """The run is over and its files are written."""
 
@@ -120,6 +123,12 @@ class Observers(Observer):
         for observer in self._watching.copy():
             with self._kept_apart(observer):
                 await observer.loaded(run)
+
+    def summarising(self, done: int, total: int) -> None:
+        """Tell each."""
+        for observer in self._watching.copy():
+            with self._kept_apart(observer):
+                observer.summarising(done, total)
 
     async def close(self, outcome: Outcome) -> None:
         """Tell each, those that were dropped too: what they hold must be given back."""

@@ -2,10 +2,12 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import yaml
@@ -19,6 +21,27 @@ from perfbench_runner.results.store import Store, StoreError
 from perfbench_runner.results.writer import told_in_words
 from perfbench_runner.run.facts import own_version
 from perfbench_runner.run.folders import MANIFEST, SUMMARY, held, write_whole
+
+Tell = Callable[[int, int], None]
+"""Is told how many rows of how many have been read."""
+
+
+def told_nobody(done: int, total: int) -> None:
+    """Progress that nobody waits for."""
+
+
+class Seldom:
+    """Passes progress on where it takes long: not in the first second, and not more often than twice a second."""
+
+    def __init__(self, tell: Tell, clock: Callable[[], float] = monotonic) -> None:
+        self._tell, self._clock = tell, clock
+        self._next_s = clock() + 1.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell, or not."""
+        if self._clock() >= self._next_s:
+            self._next_s = self._clock() + 0.5
+            self._tell(done, total)
 
 
 @dataclass
@@ -95,11 +118,14 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")
 
 
-def conclude(results: Store, benchmark: PerfBenchmark, end: End) -> tuple[Path, Any, End]:
-    """Summarise a results file, put the summaries into it and close it: its path, the summary, how the run ended."""
+def conclude(results: Store, benchmark: PerfBenchmark, end: End, tell: Tell = told_nobody) -> tuple[Path, Any, End]:
+    """Summarise a results file, put the summaries into it and close it: its path, the summary, how the run ended.
+
+    `tell` gets the number of rows that were read, and of all.
+    """
     try:
         results.settle()
-        summary = summarise_run(results.db, benchmark, end)
+        summary = summarise_run(results.db, benchmark, end, tell)
         results.set_run(state=end.state, reason=end.reason, message=end.message)
         results.set_summaries([stage.model_dump(mode="json") for stage in summary.stages])
         return results.close(), summary, end
@@ -110,21 +136,21 @@ def conclude(results: Store, benchmark: PerfBenchmark, end: End) -> tuple[Path, 
 
 def _summary_of_what_is_there(path: Path, benchmark: PerfBenchmark, end: End) -> Any:
     """The summary of a file that could not be finished; without any stage where it cannot be read either."""
-    with closing(sqlite3.connect(path)) as db:
-        try:
+    try:
+        with closing(sqlite3.connect(path)) as db:
             return summarise_run(db, benchmark, end)
-        except StoreError:
-            return _summary([], benchmark, end, {})
+    except (StoreError, sqlite3.Error):  # such as of a folder that somebody has deleted
+        return _summary([], benchmark, end, {})
 
 
-def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End) -> Any:
+def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, tell: Tell = told_nobody) -> Any:
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
     from perfbench_runner.results.figures import summarise
     from perfbench_runner.results.verdict import too_many_failures
     from perfbench_runner.server.figures import server_figures
 
-    stages = summarise(db, server_figures)
+    stages = summarise(db, server_figures, tell)
     failure = too_many_failures(stages, benchmark.spec.load.max_failed_share)
     if failure and end.state == "complete":
         end.state, end.reason, end.message = "failed", "TooManyFailures", failure
@@ -165,15 +191,16 @@ def finished(folder: Path, path: Path, summary: Any, end: End, benchmark: PerfBe
     return Finished(folder, path, summary, end, benchmark, file)
 
 
-def recover(folder: Path) -> Finished:
+def recover(folder: Path, tell: Tell = told_nobody) -> Finished:
     """Finish the files of a run whose process was killed: what was committed becomes its results and summary."""
     partial, manifest = folder / store.PARTIAL, folder / MANIFEST
     if not partial.exists() or not manifest.exists():
         raise StoreError(f"{folder} holds no unfinished run: no {store.PARTIAL} and {MANIFEST} in it")
-    benchmark = PerfBenchmark.read(yaml.safe_load(manifest.read_text()))
+    with told_in_words(folder):
+        benchmark = PerfBenchmark.read(yaml.safe_load(manifest.read_text()))
     with told_in_words(folder), held(folder):
         results = Store(folder, benchmark.spec.results.messages)
         results.cut_stage_short()
         end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
-        path, summary, end = conclude(results, benchmark, end)
+        path, summary, end = conclude(results, benchmark, end, tell)
     return finished(folder, path, summary, end, benchmark)

@@ -16,7 +16,7 @@ from perfbench_runner.event_loop import run_loop
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.store import Store
 from perfbench_runner.results.writer import told_in_words
-from perfbench_runner.run.conclude import Finished, conclude, finished
+from perfbench_runner.run.conclude import Finished, Seldom, Tell, conclude, finished
 from perfbench_runner.run.facts import facts
 from perfbench_runner.run.folders import MANIFEST, held
 from perfbench_runner.run.prepare import PreparedRun
@@ -66,8 +66,13 @@ def _execute(
             )
             end = await engine.run()
             # In a thread: it may take minutes, and the endpoint still answers meanwhile.
-            in_thread = asyncio.get_running_loop().run_in_executor
-            done = await in_thread(None, _finish, prepared, folder, results, end)
+            loop = asyncio.get_running_loop()
+            in_thread = loop.run_in_executor
+
+            def tell(count: int, total: int) -> None:
+                loop.call_soon_threadsafe(engine.observers.summarising, count, total)
+
+            done = await in_thread(None, _finish, prepared, folder, results, end, Seldom(tell))
             await engine.observers.close(await in_thread(None, getattr, done, "outcome"))
             return done
 
@@ -77,7 +82,7 @@ def _execute(
             places.close()
 
 
-def _finish(prepared: PreparedRun, folder: Path, results: Store, end: End) -> Finished:
-    path, summary, end = conclude(results, prepared.benchmark, end)
+def _finish(prepared: PreparedRun, folder: Path, results: Store, end: End, tell: Tell) -> Finished:
+    path, summary, end = conclude(results, prepared.benchmark, end, tell)
     summary.calibration = prepared.calibration
     return finished(folder, path, summary, end, prepared.benchmark)

@@ -24,7 +24,9 @@ def held(folder: Path) -> Iterator[None]:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(f"{folder}: its run is still going on; end it first, or wait for it") from None
+            raise StoreError(
+                f"{folder}: the run is still under way; end it with Ctrl-C or SIGTERM, and it finishes its files itself"
+            ) from None
         except OSError:  # a file system without locks
             pass
         yield
@@ -59,7 +61,8 @@ def new_folder(outputs: Path, name: str, with_time: bool = True, now: datetime |
 
 def own_folder(folder: Path) -> Path:
     """A folder given by the user, which must not hold results yet; raises StoreError."""
-    taken = [name for name in (store.FILE, store.PARTIAL, SUMMARY) if (folder / name).exists()]
+    with told_in_words(folder):
+        taken = [name for name in (store.FILE, store.PARTIAL, SUMMARY) if (folder / name).exists()]
     if taken:
         raise StoreError(f"{folder} already holds {taken[0]} of another run; give another folder")
     with told_in_words(folder):

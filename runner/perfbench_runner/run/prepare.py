@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from random import SystemRandom
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -212,12 +213,24 @@ def _tls(tls: Tls) -> dict[str, Any]:
         "key_file": tls.key_file,
         "insecure": tls.insecure_skip_verify,
     }
+    files = {"ca.file": tls.ca.file if tls.ca else None, "certFile": tls.cert_file, "keyFile": tls.key_file}
+    for name, file in files.items():
+        _check_readable(f"spec.target.tls.{name}", file)
     if any(arguments.values()):
         try:
             tls_context(**arguments)  # type: ignore[arg-type]  # of the right types, by their names
         except OSError as error:
-            raise SpecError([f"spec.target.tls: cannot use {arguments}: {error}"]) from None
+            given = " and ".join(f"{name} {file}" for name, file in files.items() if file)
+            raise SpecError([f"spec.target.tls: {given}: no usable certificates: {error}"]) from None
     return arguments
+
+
+def _check_readable(field_name: str, file: str | None) -> None:
+    if file is not None:
+        try:
+            Path(file).open("rb").close()
+        except OSError as error:
+            raise SpecError([f"{field_name}: cannot read {file}: {error.strerror}"]) from None
 
 
 def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any], keep_alive: bool) -> Wiring:

@@ -35,7 +35,7 @@ class PluginSender:
                 raise TypeError(f"process_request returned {data!r}, no BenchmarkData")
         except asyncio.CancelledError:
             data = BenchmarkData(failure=FailureKind.UNFINISHED, error="cut off at the end of the grace period")
-        except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's own code: whatever it raised fails the request
             data = BenchmarkData(
                 failure=FailureKind.PLUGIN, error=f"{type(plugin).__name__}.process_request: {blame(plugin, error)}"
             )
