@@ -152,7 +152,7 @@ def test_operator_may_do_what_it_does_and_nothing_else(release: Release, cluster
         *((verb, "", "secrets") for verb in ("get", "list", "watch", "create")),
         *((verb, "", "pods") for verb in ("create", "delete")),
         *(("create", "", "pods/exec"), ("delete", "batch", "jobs"), ("list", "", "namespaces")),
-        *(("patch", "perfbench.io", "perfbenchmarks"), ("delete", "", "persistentvolumeclaims")),
+        *(("create", "perfbench.io", "perfbenchmarks"), ("delete", "", "persistentvolumeclaims")),
     ):
         assert not may(verb, group, resource), (verb, group, resource)
 

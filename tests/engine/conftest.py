@@ -179,6 +179,7 @@ def perfbench(tmp_path: Path) -> Iterator[Callable[..., Run]]:
             for pid in [*run.descendants(), run.process.pid]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        if run.process.stdout and not run.process.stdout.closed:
             run.process.communicate()
 
 
