@@ -12,7 +12,10 @@ def test_a_server_that_is_killed_and_comes_back_costs_what_was_under_way_and_wha
     process, folder = measured.begin(
         server.url, {"rate": 20, "arrival": "constant", "duration": "6s"}, load={"maxFailedShare": 0.9}
     )
-    time.sleep(3)
+    until_s = time.monotonic() + 30
+    while server.counters()["tokens_predicted_total"] < 16 * 20:  # the load is under way
+        assert time.monotonic() < until_s
+        time.sleep(0.1)
     server.kill()
     time.sleep(0.5)
     server.start()
