@@ -1,5 +1,6 @@
 """`perfbench explain`: type, unit, default and meaning of every field, read from the models."""
 
+import re
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -13,7 +14,7 @@ from perfbench_api.values import Unit, format_duration
 
 def explain(path: str) -> str:
     """What a field such as `spec.load.stages.rate` means and contains; raises SpecError for an unknown one."""
-    steps = tuple(step for step in path.replace("[]", "").split(".") if step)
+    steps = tuple(step for step in re.sub(r"\[\d*\]", "", path).split(".") if step)
     if not steps or steps[0] != "spec":
         steps = ("spec", *steps)
     names = field_names(Spec, steps[1:-1]) if len(steps) > 1 else {}

@@ -72,7 +72,7 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
             ".url",
         ),
     ),
-    "Header": (Rule(_exactly_one("value", "secretKeyRef"), "give exactly one of value and secretKeyRef"),),
+    "Header": (Rule(_exactly_one("value", "secretKeyRef", "env"), "give one of value, secretKeyRef and env"),),
     "Stage": (
         Rule(
             f"{_RECORDED} ? !has(self.concurrency) : {_exactly_one('concurrency', 'rate')}",

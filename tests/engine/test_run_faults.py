@@ -119,7 +119,7 @@ def test_a_run_whose_output_cannot_be_written_keeps_its_results(
         assert done.returncode == 1
         assert "error: cannot write the output: No space left on device" in done.stderr
     else:
-        assert done.returncode == 0
+        assert done.returncode == 0 or where == "2> /dev/full", "a warning of the client's may not be written either"
 
 
 @pytest.mark.parametrize("command", ["explain", "plugins", "--help", "mock --help"])
@@ -136,11 +136,11 @@ def test_a_run_that_is_under_way_is_not_recovered(mock: Start, perfbench: Start,
     run = perfbench(spec_for(mock(), {"concurrency": 2, "requests": 100_000}))
     run.wait_for_rows(5)
     began_s = time.monotonic()
-    assert "the run is still under way; end it with Ctrl-C" in error_of("recover", str(run.folder))
+    assert "its run is still going on; end it first" in error_of("recover", str(run.folder))
     assert time.monotonic() - began_s < 6
     assert run.process.poll() is None
     run.signal(9)
-    run.process.wait()
+    run.wait(10)
     done = subprocess.run([COMMAND, "recover", str(run.folder)], capture_output=True, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert run.summary["state"] == "interrupted"

@@ -31,6 +31,8 @@ class Header(Section):
     """Its value, if it is no secret."""
     secret_key_ref: KeyRef | None = None
     """The Secret that holds its value. On a laptop the variable PERFBENCH_HEADER_<NAME> is read instead."""
+    env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """The environment variable (or name in .env) that holds its value; in the cluster one of the runner's."""
 
     @field_validator("name", mode="after")
     @classmethod
@@ -41,14 +43,14 @@ class Header(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.value is None) == (self.secret_key_ref is None):
-            raise ValueError("give either value or secretKeyRef")
+        if [self.value, self.secret_key_ref, self.env].count(None) != 2:
+            raise ValueError("give one of value, secretKeyRef and env")
         return self
 
     @property
-    def env(self) -> str:
-        """The environment variable that carries a secret value: X-Auth -> PERFBENCH_HEADER_X_AUTH."""
-        return "PERFBENCH_HEADER_" + "".join(c if c.isalnum() else "_" for c in self.name).upper()
+    def variable(self) -> str:
+        """The environment variable that carries a secret value: X-Auth -> PERFBENCH_HEADER_X_AUTH, if none is named."""
+        return self.env or "PERFBENCH_HEADER_" + "".join(c if c.isalnum() else "_" for c in self.name).upper()
 
 
 class Authority(Section):

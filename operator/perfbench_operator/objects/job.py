@@ -151,7 +151,7 @@ def _container(benchmark: PerfBenchmark, identity: Identity, settings: Settings)
 
 def _secret_env(target: Target) -> list[Resource]:
     """Secrets become environment variables of the container by reference: the operator never reads them."""
-    found = {header.env: header.secret_key_ref for header in target.headers}
+    found = {header.variable: header.secret_key_ref for header in target.headers}
     key = target.api_key
     if key and key.secret_key_ref:
         found = {key.env or "PERFBENCH_API_KEY": key.secret_key_ref, **found}

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import yaml
@@ -23,6 +23,8 @@ from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner import signals
 from perfbench_runner.cli import manifest, streams
 from perfbench_runner.cli.flags import FlagsCommand, arguments_of, evalscope_flags
+from perfbench_runner.cli.mock_command import mock
+from perfbench_runner.cli.past_runs import list_command, show_command
 from perfbench_runner.cli.plugins import plugins as plugins_command
 from perfbench_runner.cli.streams import log_without_secrets, stdout_kept_clean
 from perfbench_runner.observe import termination
@@ -36,9 +38,6 @@ from perfbench_runner.run.folders import new_folder, own_folder
 from perfbench_runner.run.prepare import PreparedRun, benchmark_of, prepare
 
 PATH = click.Path(path_type=Path)
-if TYPE_CHECKING:
-    from perfbench_runner.mock.settings import SettingField
-
 BAD_INPUT = (SpecError, DatasetError, PluginError, TokenizerError, StoreError)
 
 
@@ -75,9 +74,12 @@ main.add_command(plugins_command)
     help="Folder that gets a folder for each run.",
 )
 @click.option("--results-dir", type=PATH, help="Write into exactly this folder.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved manifest and the first request body; send nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the resolved manifest, and on stderr the first request; send nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.option("--watch", is_flag=True, help="Show how rate, latencies and failures go, on a terminal.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load a plugin of your own first.")
 @click.option("--calibrate", is_flag=True, help="Measure this client's own error first and put it beside the result.")
 @click.option("--listen", metavar="HOST:PORT", help="Serve /healthz, /progress, /outcome and /metrics.")
@@ -93,6 +95,7 @@ def run(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
+    watch: bool,
     calibrate: bool,
     listen: str | None,
     no_fail: bool,
@@ -123,7 +126,7 @@ def run(
         folder = own_folder(results_dir) if results_dir else new_folder(outputs_dir, benchmark.metadata.name, with_time)
         if calibrate:
             prepared.calibration = _calibration(benchmark)
-        finished = _watch(prepared, folder, quiet, monitors)
+        finished = _watch(prepared, folder, quiet, watch, monitors)
     code = 0 if no_fail and finished.end.state == "complete" else finished.exit_code
     signals.exit_with(code)  # all is stored
     try:
@@ -176,16 +179,17 @@ def _calibration(benchmark: PerfBenchmark) -> dict[str, Any]:
 def _show_dry_run(prepared: PreparedRun) -> None:
     with prepared.cleanup:
         click.echo(yaml.safe_dump(prepared.manifest, sort_keys=False, allow_unicode=True))
-        click.echo(KNOWN.text(f"# first request: POST {prepared.wiring.url}"))
+        click.echo(KNOWN.text(f"# first request: POST {prepared.wiring.url}"), err=True)
         body = json.loads(prepared.feed.first_body())
-        click.echo(KNOWN.text(json.dumps(body, indent=2, ensure_ascii=False)))
+        click.echo(KNOWN.text(json.dumps(body, indent=2, ensure_ascii=False)), err=True)
 
 
-def _watch(prepared: PreparedRun, folder: Path, quiet: bool, monitors: Sequence[Observer]) -> Finished:
+def _watch(prepared: PreparedRun, folder: Path, quiet: bool, watch: bool, monitors: Sequence[Observer]) -> Finished:
     """Execute, with progress on stderr."""
     from perfbench_runner.cli.progress import ProgressLine, console
+    from perfbench_runner.cli.watch import WatchView
 
-    with ProgressLine(console(stderr=True), quiet) as line:
+    with (WatchView if watch else ProgressLine)(console(stderr=True), quiet) as line:
         return execute(prepared, folder, [line, *monitors], niceness=WRITER_NICENESS)
 
 
@@ -315,6 +319,11 @@ def recover(folder: Path, termination_message: Path | None) -> None:
     sys.exit(1 if finished.end.state == "failed" else 0)
 
 
+main.add_command(show_command)
+main.add_command(list_command)
+main.add_command(mock)
+
+
 @main.command(short_help="Print what a field of the manifest means.")
 @click.argument("field", required=False, default="spec")
 def explain(field: str) -> None:
@@ -322,33 +331,3 @@ def explain(field: str) -> None:
     from perfbench_api.explain import explain as text
 
     click.echo(text(field))
-
-
-@main.command(short_help="Serve a mock endpoint.")
-def mock(**settings: Any) -> None:
-    """Serve a mock of the OpenAI API with settable latencies and failures, until interrupted."""
-    from perfbench_runner.mock.serve import serve
-    from perfbench_runner.mock.settings import MockSettings
-
-    try:
-        serve(MockSettings.from_dict({name: value for name, value in settings.items() if value is not None}))
-    except (ValueError, OSError) as error:
-        raise SpecError([str(error)]) from None
-
-
-def _mock_options() -> list[click.Option]:
-    from perfbench_runner.mock.settings import FIELDS
-
-    return [_mock_option(field) for field in FIELDS]
-
-
-def _mock_option(field: "SettingField") -> click.Option:
-    kind: Any = click.Choice(field.choices) if field.choices else field.kind
-    unit = f" ({field.unit})" if field.unit else ""
-    default = "" if field.optional else f"; default {field.default}"
-    is_flag = field.kind is bool
-    flag, text = f"--{field.name.replace('_', '-')}", f"{field.help}{unit}{default}"
-    return click.Option([flag], type=None if is_flag else kind, is_flag=is_flag, default=None, help=text)
-
-
-mock.params.extend(_mock_options())

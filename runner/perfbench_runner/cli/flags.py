@@ -56,7 +56,8 @@ def _option(name: str) -> Callable[..., Any]:
     text = f"{text} [{unit}]" if unit and unit != "duration" else text
     text += _default(field, unit)
     if bool in kinds:
-        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
+        both = flag if name.startswith("no_") else f"{flag}/--no-{flag[2:]}"  # nobody says --no-no-timestamp
+        return click.option(both, name, is_flag=True, default=None, help=text)
     names = [flag, *([SHORT[name]] if name in SHORT else []), name]
     if list in kinds or dict in kinds:
         return click.option(
@@ -161,10 +162,22 @@ def _mapping(values: tuple[str, ...], is_text: bool) -> dict[str, Any]:
     """One JSON object, or `name=value` as often as there are names; values are read as JSON where they are JSON, else as text."""
     if values[0].lstrip().startswith("{"):
         return dict(_json(" ".join(values)))
-    pairs = [value.partition("=") for value in values]
+    pairs = [_pair(value) for value in values]
     if not all(equals for _, equals, _ in pairs):
-        raise ValueError(f"{' '.join(values)[:200]!r} is neither a JSON object nor name=value")
+        raise ValueError(f"{' '.join(values)[:200]!r} is neither a JSON object nor name=value nor 'Name: value'")
     return {name: text if is_text else _value(text) for name, _, text in pairs}
+
+
+HEADER = r"[A-Za-z0-9_.-]+:\s"
+"""How a header begins as curl takes it: `Name: value`."""
+
+
+def _pair(text: str) -> tuple[str, str, str]:
+    """Name, separator and value of `name=value` or of curl's `Name: value`."""
+    if re.match(HEADER, text):
+        name, colon, value = text.partition(":")
+        return name, colon, value.strip()
+    return text.partition("=")
 
 
 def _json(text: str) -> Any:
@@ -207,6 +220,7 @@ def spread(args: list[str], several: set[str], texts: Collection[str] = ()) -> l
     flag, count = "", 0
     for arg in args:
         is_value = re.fullmatch(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[^-=][^=]*=.*", arg) is not None
+        is_value = is_value or (flag in several and re.match(HEADER, arg) is not None)
         is_value = is_value or (flag in texts and not arg.startswith("-"))
         if flag and count and is_value:
             found += [flag, arg]

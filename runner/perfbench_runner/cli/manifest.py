@@ -1,6 +1,7 @@
 """Manifests as people write them: YAML files, `--set` overrides, and flags."""
 
 import re
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from perfbench_api.resource import PerfBenchmark, SpecError
+from perfbench_api.resource import PerfBenchmark, Spec, SpecError
 
+STDIN = Path("-")
 STEP = r"[^.\[\]]+(\[\d+\])*"
 """A field of a path, and the items of it: stages[0]."""
 
@@ -44,7 +46,7 @@ def load(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> 
 
 def _read(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = sys.stdin.read() if path == STDIN else path.read_text(encoding="utf-8")
         documents = [item for item in yaml.load_all(text, _Loader) if item is not None]
     except OSError as error:
         raise SpecError([f"{path}: cannot be read: {error.strerror}"]) from None
@@ -79,6 +81,8 @@ def _instead(documents: list[Any]) -> str:
 def assign(data: Any, override: str) -> None:
     """Apply `spec.load.stages[0].concurrency=8`; the value is YAML. Raises SpecError for anything else."""
     path, equals, text = override.partition("=")
+    if path.split(".")[0].split("[")[0] in Spec.model_fields:  # `load.stages[0].requests` will do
+        path = f"spec.{path}"
     keys = re.findall(r"[^.\[\]]+|\[\d+\]", path)
     if not equals or not re.fullmatch(rf"{STEP}(\.{STEP})*", path):
         raise SpecError([f"--set {override!r}: write it as spec.load.stages[0].concurrency=8"])

@@ -67,14 +67,16 @@ def headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
     """All headers, secret values put in; raises SpecError when one is not there."""
     values, problems = {}, []
     for index, header in enumerate(target.headers):
-        value = header.value if header.value is not None else env.get(header.env, "").strip() or None
+        value = header.value if header.value is not None else env.get(header.variable, "").strip() or None
         if value is None:
-            problems.append(f"spec.target.headers[{index}]: environment variable {header.env} is not set (nor in .env)")
+            problems.append(
+                f"spec.target.headers[{index}]: environment variable {header.variable} is not set (nor in .env)"
+            )
         else:
             values[header.name] = value
             if header.value is None or _is_secret(header.name, value):
-                KNOWN.add(basic_password(value) or value, header.env)
-                KNOWN.add(value, header.env)
+                KNOWN.add(basic_password(value) or value, header.variable)
+                KNOWN.add(value, header.variable)
     if problems:
         raise SpecError(problems)
     return values

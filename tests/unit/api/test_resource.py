@@ -74,7 +74,7 @@ def test_everything_but_the_target_has_a_default() -> None:
         ({"target": TARGET | {"headers": [{"name": "A", "value": "x\ny"}]}}, "spec.target.headers[0].value: "),
         (
             {"target": TARGET | {"headers": [{"name": "A"}]}},
-            "spec.target.headers[0]: give either value or secretKeyRef",
+            "spec.target.headers[0]: give one of value, secretKeyRef and env",
         ),
         ({"target": TARGET | {"connectTimeout": "-1s"}}, "spec.target.connectTimeout: '-1s' is not a duration"),
         ({"target": TARGET | {"metrics": "on"}}, "spec.target.metrics: "),
