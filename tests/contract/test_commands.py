@@ -39,9 +39,8 @@ def dry_run(command: str, folder: Path) -> Result:
 def test_a_documented_command_runs(name: str, folder: Path) -> None:
     result = dry_run(RUN[name], folder)
     assert result.exit_code == 0, result.output
-    manifest, _, request = result.stdout.partition("# first request: POST ")
-    assert yaml.safe_load(manifest)["kind"] == "PerfBenchmark"
-    url, _, body = request.partition("\n")
+    assert yaml.safe_load(result.stdout)["kind"] == "PerfBenchmark"
+    url, _, body = result.stderr.partition("# first request: POST ")[2].partition("\n")
     assert json.loads(body)
     assert url.startswith("http://127.0.0.1:9/v1/")
 

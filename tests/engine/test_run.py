@@ -249,7 +249,7 @@ def test_a_dry_run_sends_nothing(mock: Start, perfbench: Start, spec_for: Start)
     run = perfbench(spec_for(server), "--dry-run")
     assert run.wait() == 0
     assert server.stats()["started"] == 0
-    assert "first request: POST http://127.0.0.1" in run.stdout
+    assert "first request: POST http://127.0.0.1" in run.stderr
     assert not run.folder.exists()
 
 

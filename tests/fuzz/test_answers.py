@@ -154,7 +154,8 @@ def assert_sound(api: str, data: BenchmarkData, stamps: Any) -> None:
     assert data.chunk_times == sorted(data.chunk_times)
     assert set(data.chunk_times) <= set(stamps)
     if data.success and PLUGINS[api].generates:
-        assert data.chunk_times if data.is_stream else data.generated_text or data.reasoning_text
+        content = data.chunk_times if data.is_stream else data.generated_text or data.reasoning_text
+        assert content or data.no_content
     if data.success:
         assert data.response_messages
     stored = decode(encode_messages(data.response_messages))

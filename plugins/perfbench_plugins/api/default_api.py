@@ -25,7 +25,15 @@ from perfbench_plugins.counting import AnswerCounter
 from perfbench_plugins.decoding import decoded
 from perfbench_plugins.exchange import Exchange, FailureKind, Transport
 from perfbench_plugins.logger import get_logger
-from perfbench_plugins.reading import Messages, Piece, look_at_all, look_at_each, read_in_steps, reported_error
+from perfbench_plugins.reading import (
+    Messages,
+    NoPieceError,
+    Piece,
+    look_at_all,
+    look_at_each,
+    read_in_steps,
+    reported_error,
+)
 from perfbench_plugins.reading import error_text as error_text
 from perfbench_plugins.registry import BUILTIN, PluginError
 from perfbench_plugins.tokens import Tokenizer, TokenizerError, as_tokenizer, load_tokenizer
@@ -164,7 +172,7 @@ class DefaultApiPlugin(ApiPluginBase):
     def _read_message(self, message: Any) -> Piece:
         piece = self.read_message(message)
         if not isinstance(piece, Piece):
-            raise TypeError(f"{type(self).__name__}.read_message returned {piece!r:.100}, no Piece")
+            raise NoPieceError(f"{type(self).__name__}.read_message returned {piece!r:.100}, no Piece")
         return piece
 
     def read_message(self, message: Any) -> Piece:
