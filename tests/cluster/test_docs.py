@@ -70,7 +70,9 @@ def reader(cluster: Cluster, tmp_path: Path) -> Iterator[Reader]:
     """Starts in a folder that looks like the repository's root, and has plugins and prompts of their own."""
     if os.environ.get("KUBECONFIG") and os.environ.get("PERFBENCH_TEST_IMAGES"):
         pytest.skip("the page's commands take the images by the names that the chart gives them")
-    assert not has_crd(cluster), "the page begins without perfbench"
+    if has_crd(cluster):  # kept by the release of another test; the page begins without perfbench
+        assert json.loads(cluster.kubectl("get", CRD, "-A", "-o", "json"))["items"] == []
+        cluster.kubectl("delete", "crd", CRD)
     for name in ("charts", "crds"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     for name, source in (("my_api.py", "custom_api.py"), ("my_dataset.py", "custom_dataset.py")):
