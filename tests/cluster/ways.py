@@ -43,7 +43,7 @@ class End:
 
 
 def _has_run(runner: dict[str, Any]) -> bool:
-    return runner.get("phase") in ("Succeeded", "Failed", "Unknown")
+    return runner.get("phase") != "Pending"
 
 
 def succeed(place: Place) -> End:
