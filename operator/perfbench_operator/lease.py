@@ -78,6 +78,7 @@ class Lease:
     """From when on it may be relied on, while it is held."""
     renewed_s: float = float("-inf")
     last: Resource | None = None
+    waits_for: str = ""
 
     @property
     def is_held(self) -> bool:
@@ -119,6 +120,7 @@ class Lease:
         step = next_step(lease, self.me, self.sight, asked_s)
         if step == "wait":
             self.held_from_s = float("inf")
+            self._tell_of_holder(str((lease or {}).get("spec", {}).get("holderIdentity")))
             return
         now = _micro(self.store.now())
         spec = {"holderIdentity": self.me, "leaseDurationSeconds": int(DURATION_S), "renewTime": now}
@@ -129,6 +131,12 @@ class Lease:
         self.sight = Sight(str(self.last["metadata"].get("resourceVersion")), asked_s)
         self.renewed_s = asked_s
         self.held_from_s = min(self.held_from_s, asked_s) if step == "renew" else asked_s + SETTLE_S
+
+    def _tell_of_holder(self, holder: str) -> None:
+        """Say once for each holder why this operator does nothing."""
+        if holder != self.waits_for:
+            logger.info("lease %s/%s: held by %s; waiting for it to end", self.namespace, self.name, holder)
+        self.waits_for = holder
 
     async def release(self) -> None:
         """Let the next one have it at once."""

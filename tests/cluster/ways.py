@@ -43,7 +43,7 @@ class End:
 
 
 def _has_run(runner: dict[str, Any]) -> bool:
-    return runner.get("phase") in ("Succeeded", "Failed", "Unknown")
+    return runner.get("phase") != "Pending"
 
 
 def succeed(place: Place) -> End:
@@ -209,8 +209,11 @@ def lose_node(place: Place) -> End:
     """A node whose kubelet has stopped: it is only an object, and the test has said what a kubelet would."""
     node = f"ghost-{place.name}"
     labels = {"kubernetes.io/hostname": node, "ghost": place.name}
+    taint = {"taints": [{"key": "ghost", "effect": "NoSchedule"}]}  # else pods of other cases are put there
     place.bench.rest(
-        "POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}}
+        "POST",
+        "/api/v1/nodes",
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}, "spec": taint},
     )
     try:
         capacity = {"cpu": "4", "memory": "8Gi", "pods": "10"}

@@ -104,6 +104,18 @@ async def test_of_two_operators_one_works_and_the_other_follows_when_it_is_dead(
     assert second.is_held
 
 
+async def test_one_that_waits_says_for_whom_and_says_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    store, clock = Store(), Clock()
+    first, second = two(store, clock)
+    caplog.set_level("INFO")
+    await turn(first)
+    for _ in range(3):
+        await turn(second)
+    assert [record.message for record in caplog.records] == [
+        "lease models/perfbench-operator: held by a; waiting for it to end"
+    ]
+
+
 async def test_a_released_lease_is_taken_at_once() -> None:
     store, clock = Store(), Clock()
     first, second = two(store, clock)
