@@ -100,9 +100,9 @@ CASES: dict[str, Case] = {
     "leader": Case("one of two operators killed for good", "mid-run", follow_leader, ends("Succeeded")),
     "node": Case("node lost", "mid-run", lose_node, ends("Failed NodeLost", results="unknown"), leftovers=("configmaps",),
                  left="the pod, until its node is back or deleted",
-                 settings=(("PERFBENCH_LOST_TIMEOUT", "15s"),)),
+                 settings=(("PERFBENCH_LOST_TIMEOUT", "15s"),), in_ci=False),
     "full": Case(
-        "claim full", "mid-run", fill_claim, ends("Failed CannotStore", results="unfinished"), needs_own_cluster=True
+        "claim full", "mid-run", fill_claim, ends("Failed CannotStore", results="unfinished"), needs_own_cluster=True, in_ci=False
     ),
     **{
         f"runner-{after_s:g}s": Case("runner ended", f"{after_s:g} s after its start", end_runner(after_s), EARLY,
