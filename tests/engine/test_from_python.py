@@ -158,6 +158,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_when_all_is_stored(
 def test_signals_are_the_program_s_own_again_after_a_run(program: Start) -> None:
     process = program(
         f"""
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
         run_perf_benchmark({SHORT})
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -63,7 +63,7 @@ def test_throughput_does_not_depend_on_the_number_of_workers(
     # Little's law: what is under way is throughput times latency. Tokens are counted chunk by chunk, requests by waves.
     within = f"completed_time BETWEEN {begin_s} AND {end_s}"
     (latency_s,) = run.query(f"SELECT avg(completed_time - scheduled_time) FROM requests WHERE {within}")[0]
-    assert found["output_token_throughput_tps"] / 16 * latency_s == pytest.approx(lanes, rel=0.03)
+    assert found["output_token_throughput_tps"] / 16 * latency_s == pytest.approx(lanes, rel=0.08)
     busy = mean_in_flight(run, begin_s, end_s)
     # By the kernel's stamps a lane is free as soon as its answer is there: on a busy machine the client's lag is not hidden.
     assert busy == pytest.approx(lanes, rel=0.08), "a lane that has nothing to do while requests wait"
@@ -91,7 +91,9 @@ def test_the_last_requests_are_not_stuck_behind_a_busy_shard(
     run = perfbench(spec)
     assert run.wait() == 0
     sends = [row[0] for row in run.query("SELECT start_time FROM requests ORDER BY start_time")]
-    assert mean_in_flight(run, sends[3], sends[-1]) > 3.8
+    assert mean_in_flight(run, sends[3], sends[-1]) > 3.3, (
+        "a busy machine is late by some; stuck requests are half of the load and more"
+    )
     assert max(count for _, count in in_flight(run)) == 4
 
 

@@ -171,7 +171,7 @@ def test_process_1_ends_whenever_it_is_told_to(started: Start, tmp_path: Path, m
         env={**os.environ, "PERFBENCH": COMMAND},
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while not (pids := children.read_text().split()) or not handles(int(pids[0]), signal.SIGINT):
         assert time.monotonic() < deadline_s
     time.sleep(wait_s)
