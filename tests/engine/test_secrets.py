@@ -205,7 +205,7 @@ def test_a_kept_manifest_is_run_again_with_the_variables_that_it_names(
 )
 def test_a_key_in_the_wrong_place_is_not_shown(perfbench: Start, args: list[str]) -> None:
     run = perfbench(None, "--url", "http://127.0.0.1:9", "--model", "m", *args)
-    assert run.wait() in (0, 2)
+    assert run.wait() in (0, 1, 2)  # curl's form of a header is taken, and nobody listens there
     assert KEY not in run.stdout + run.stderr, run.stdout + run.stderr
     assert run.stdout or "error: " in run.stderr
 
