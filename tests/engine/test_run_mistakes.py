@@ -14,7 +14,7 @@ Start = Callable[..., Any]
 
 
 def error_of(run: Any, code: int) -> str:
-    assert run.wait(20) == code, run.stderr
+    assert run.wait(60) == code, run.stderr
     lines = [line for line in run.stderr.splitlines() if line]
     assert len(lines) == 1, run.stderr
     return str(lines[0])
