@@ -144,7 +144,7 @@ def test_the_page_s_way_without_helm_releases_works(reader: Reader) -> None:
         space.apply(benchmark("raw", {"mock": {}}))
         until(space, "raw", "Succeeded")
     finally:
-        space.kubectl("delete", "--namespace", "perfbench", "-f", str(reader.folder / "perfbench.yaml"), "--wait=false")
+        reader.cluster.kubectl("delete", "-f", str(reader.folder / "perfbench.yaml"), "--wait=false")
         for block in blocks():
             if block.section == "Uninstall" and "delete crd" in block.text:
                 reader.follow(block)
