@@ -268,9 +268,9 @@ def test_the_written_manifest_makes_the_same_run(mock: Start, perfbench: Start, 
 
 def test_flags_and_manifest_make_the_same_run(mock: Start, perfbench: Start, spec_for: Start) -> None:
     server = mock()
-    first = perfbench(spec_for(server, {"concurrency": 2, "requests": 15}), name="first")
+    first = perfbench(spec_for(server, {"concurrency": 2, "requests": 15}, load={"randomSeed": 7}), name="first")
     assert first.wait() == 0
-    args = f"--url {server.base_url} --model m --parallel 2 --number 15 --max-tokens 4"
+    args = f"--url {server.base_url} --model m --parallel 2 --number 15 --max-tokens 4 --random-seed 7"
     second = perfbench(None, *args.split(), name="second")
     assert second.wait() == 0
     assert bodies(first) == bodies(second)
