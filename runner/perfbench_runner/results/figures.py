@@ -20,6 +20,7 @@ from perfbench_runner.results.client_figures import client
 from perfbench_runner.results.notes import notes
 from perfbench_runner.results.prompt_cache import prompt_cache
 from perfbench_runner.results.quantiles import Array, GapHistogram, distribution
+from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.repeats import SentBefore
 from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_gaps, read_rows, read_token_gaps
 from perfbench_runner.results.store import StoreError
@@ -40,17 +41,11 @@ RATE_KEPT = 0.98
 
 ServerFigures = Callable[[sqlite3.Connection, float, float], dict[str, ServerFigure]]
 """What the server said of itself from one time of the run's clock to another, by neutral name."""
-Progress = Callable[[int, int], None]
-"""Told how many rows of how many have been read."""
 
 
 def nothing_said(db: sqlite3.Connection, start_s: float, end_s: float) -> dict[str, ServerFigure]:
     """The figures of a server that was not asked."""
     return {}
-
-
-def told_nobody(done: int, total: int) -> None:
-    """Progress that nobody waits for."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class Stage:
 
 
 def summarise(
-    db: sqlite3.Connection, server_figures: ServerFigures = nothing_said, tell: Progress = told_nobody
+    db: sqlite3.Connection, server_figures: ServerFigures = nothing_said, tell: Tell = told_nobody
 ) -> list[StageSummary]:
     """The figures of all stages of a results file, in their order; raises StoreError when it cannot be read."""
     try:
@@ -78,7 +73,7 @@ def summarise(
         raise StoreError(f"cannot read the results to summarise them: {error}") from error
 
 
-def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Progress) -> list[StageSummary]:
+def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Tell) -> list[StageSummary]:
     rows, gaps = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("requests", "gaps"))  # noqa: S608
     done = 0
 

@@ -1,6 +1,7 @@
 """Opening a results file to read it, and what is to be said of it as a file."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from hashlib import file_digest
 from pathlib import Path
@@ -8,6 +9,13 @@ from pathlib import Path
 from perfbench_api.outcome import StoredResults
 from perfbench_runner.results.schema import show_as_newest
 from perfbench_runner.results.store import FILE, StoreError
+
+Tell = Callable[[int, int], None]
+"""Is told how many rows of how many have been read."""
+
+
+def told_nobody(done: int, total: int) -> None:
+    """Progress that nobody waits for."""
 
 
 def open_results(path: Path) -> sqlite3.Connection:

@@ -16,18 +16,12 @@ from perfbench_api.outcome import Outcome, StoredResults
 from perfbench_api.resource import PerfBenchmark
 from perfbench_runner.engine.state import End
 from perfbench_runner.results import reading, store
+from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.result import LATENCIES
 from perfbench_runner.results.store import Store, StoreError
 from perfbench_runner.results.writer import told_in_words
 from perfbench_runner.run.facts import own_version
 from perfbench_runner.run.folders import MANIFEST, SUMMARY, held, write_whole
-
-Tell = Callable[[int, int], None]
-"""Is told how many rows of how many have been read."""
-
-
-def told_nobody(done: int, total: int) -> None:
-    """Progress that nobody waits for."""
 
 
 class Seldom:

@@ -14,9 +14,10 @@ from perfbench_runner.engine.launch import start_shards
 from perfbench_runner.engine.state import End
 from perfbench_runner.event_loop import run_loop
 from perfbench_runner.observe.observer import Observer
+from perfbench_runner.results.reading import Tell
 from perfbench_runner.results.store import Store
 from perfbench_runner.results.writer import told_in_words
-from perfbench_runner.run.conclude import Finished, Seldom, Tell, conclude, finished
+from perfbench_runner.run.conclude import Finished, Seldom, conclude, finished
 from perfbench_runner.run.facts import facts
 from perfbench_runner.run.folders import MANIFEST, held
 from perfbench_runner.run.prepare import PreparedRun
