@@ -172,7 +172,11 @@ def read_in_steps(
         error=exchange.error or None,
     )
     if exchange.is_stream:
-        yield from _read_stream(exchange, data, lambda messages: look_at(messages, look), generates, knows_answers)
+
+        def look_at_some(messages: Messages) -> list[Piece]:
+            return checked(look_at(messages, look), look)
+
+        yield from _read_stream(exchange, data, look_at_some, generates, knows_answers)
     else:
         _read_body(exchange, data, look, generates, knows_answers)
     data.success = not data.failure
@@ -241,19 +245,20 @@ def _understand(
 def _look_in_steps(events: list[bytes], look: Callable[[Messages], list[Piece]]) -> Generator[None, None, list[Piece]]:
     """What the events say; a step for so many of them."""
     if len(events) <= STEP_EVENTS:
-        return checked(look(Messages(events)))
+        return look(Messages(events))
     pieces: list[Piece] = []
     for begin in range(0, len(events), STEP_EVENTS):
-        pieces += checked(look(Messages(events[begin : begin + STEP_EVENTS])))
+        pieces += look(Messages(events[begin : begin + STEP_EVENTS]))
         yield
     return pieces
 
 
-def checked(pieces: list[Piece]) -> list[Piece]:
-    """The pieces, if they are; raises NoPieceError or TypeError."""
+def checked(pieces: list[Piece], look: Callable[[Any], Piece]) -> list[Piece]:
+    """What `look` has returned, if they are pieces; raises NoPieceError or TypeError."""
     for piece in pieces:
         if type(piece) is not Piece:
-            raise NoPieceError(f"read_message returned {piece!r}, no Piece")
+            name = getattr(look, "__qualname__", "read_message")
+            raise NoPieceError(f"{name} returned {piece!r:.100}, no Piece")
         if not (type(piece.text) is type(piece.reasoning) is str):
             content = piece.text if type(piece.text) is not str else piece.reasoning
             raise TypeError(f"its content is no text but {str(content)[:TOLD]}")
@@ -346,7 +351,7 @@ def _read_body(
         data.response_messages = [data.generated_text]
         return
     try:
-        (piece,) = checked([look(messages[0])])
+        (piece,) = checked([look(messages[0])], look)
     except Exception as error:  # noqa: BLE001  # a server may send anything, and a plugin's `read_message` raise anything
         _fail(data, *_unreadable("the answer", error))
         return

@@ -27,7 +27,6 @@ from perfbench_plugins.exchange import Exchange, FailureKind, Transport
 from perfbench_plugins.logger import get_logger
 from perfbench_plugins.reading import (
     Messages,
-    NoPieceError,
     Piece,
     look_at_all,
     look_at_each,
@@ -141,7 +140,7 @@ class DefaultApiPlugin(ApiPluginBase):
         is_plain = type(self).read_message is DefaultApiPlugin.read_message
         look_at = look_at_all if is_plain else look_at_each
         data = yield from read_in_steps(
-            exchange, request, self._read_message, self.generates, look_at, self._knows_answers
+            exchange, request, self.read_message, self.generates, look_at, self._knows_answers
         )
         if data.failure.startswith("http_"):
             data.error = http_error(exchange.body) or data.error
@@ -168,12 +167,6 @@ class DefaultApiPlugin(ApiPluginBase):
             return
         if is_finished and isinstance(tokens, TokenCount) and tokens.source == "usage" and tokens.completion:
             data.failure, data.error, data.success, data.no_content = "", None, True, True
-
-    def _read_message(self, message: Any) -> Piece:
-        piece = self.read_message(message)
-        if not isinstance(piece, Piece):
-            raise NoPieceError(f"{type(self).__name__}.read_message returned {piece!r:.100}, no Piece")
-        return piece
 
     def read_message(self, message: Any) -> Piece:
         """What one message (an event, or the whole body) says. This one knows the shapes of OpenAI's APIs."""
