@@ -107,6 +107,7 @@ TOKENS = st.one_of(ODD, st.tuples(ODD, ODD), st.builds(lambda a, b: TokenCount(a
 @example(None, (1, 2), True)
 @example(Piece(None), (1, 2), True)  # type: ignore[arg-type]
 @example(Piece("a", error={"a": 1}), (1, 2), False)  # type: ignore[arg-type]
+@example(Piece("hi", is_last=True), TokenCount(None, [], "tokenizer"), True)  # type: ignore[arg-type]
 def test_what_a_plugin_makes_of_an_answer(results: Store, piece: Any, tokens: Any, is_stream: bool) -> None:
     api = Odd(read_message=piece, parse_responses=tokens)
     body, kind = (b"data: {}\n\ndata: {}\n\n", "text/event-stream") if is_stream else (b"{}", "application/json")

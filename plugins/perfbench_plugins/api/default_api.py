@@ -280,6 +280,9 @@ class DefaultApiPlugin(ApiPluginBase):
                 raise
             return usage
         if isinstance(tokens, TokenCount):
+            given = (tokens.prompt, tokens.completion, tokens.cached)
+            if not all(count is None or type(count) is int for count in given):
+                raise TypeError(f"{tuple(tokens)!r} are no numbers of tokens")
             return tokens
         prompt, completion = tokens
         if not prompt and not completion and (usage := reported_usage(data.response_messages)):
