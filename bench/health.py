@@ -15,16 +15,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from tempfile import mkdtemp
 
+from compare import CORES, busy_loop
+
 from perfbench_runner.mock.process import MockProcess
 from perfbench_runner.mock.settings import MockSettings
 
-CORES = sorted(os.sched_getaffinity(0))
 FIGURES = (
     "merged_share",
     "loop_lag_mean_s",
@@ -36,19 +36,6 @@ FIGURES = (
 )
 
 
-@contextmanager
-def busy_loop() -> Iterator[None]:
-    """Something else that wants the client's core, all of it."""
-    loop = subprocess.Popen(
-        [sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.sched_setaffinity(0, {CORES[1]})
-    )
-    try:
-        yield
-    finally:
-        loop.kill()
-        loop.wait()
-
-
 def measure(streams: int, itl_s: float, loops: int, seconds: float) -> dict[str, float]:
     """One run: what client health saw, and the error."""
     folder = mkdtemp(prefix="perfbench-health-")
@@ -56,7 +43,7 @@ def measure(streams: int, itl_s: float, loops: int, seconds: float) -> dict[str,
         mock = stack.enter_context(MockProcess(MockSettings(ttft_s=0.05, itl_s=itl_s, output_tokens=64)))
         os.sched_setaffinity(mock.pid, {CORES[0]})
         for _ in range(loops):
-            stack.enter_context(busy_loop())
+            stack.enter_context(busy_loop(True))
         command = f"run --url {mock.base_url} --model mock --parallel {streams} --duration {seconds}s --max-tokens 64"
         command += f" --workers 1 --no-test-connection --results-dir {folder}/run -q"
         subprocess.run(
