@@ -7,8 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,3 +222,45 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     both = (folder / "client.pem").read_text() + (folder / "client.key").read_text()
     (folder / "client-both.pem").write_text(both)
     return folder
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start any command; nothing of it outlives the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*command: str, **settings: Any) -> "subprocess.Popen[str]":
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, **settings)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Handle], str]]:
+    """Serve connections in any way, in a thread; the address of each such server."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    listeners: list[asyncio.Server] = []
+
+    def start(handle: Handle) -> str:
+        listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(handle, "127.0.0.1", 0), loop).result()
+        listeners.append(listener)
+        return f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+
+    yield start
+    for listener in listeners:
+        loop.call_soon_threadsafe(listener.close)
+    loop.call_soon_threadsafe(lambda: loop.call_later(0.1, loop.stop))  # what is being written is written
+    thread.join()
+    loop.close()

@@ -1,12 +1,11 @@
 """`run_perf_benchmark` in the programs people have: notebooks with a running loop, programs with threads, Ctrl-C."""
 
-import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +32,16 @@ class Mine(OpenaiPlugin):
 
 
 @pytest.fixture
-def program(tmp_path: Path, mock: Start) -> Iterator[Start]:
-    """Start a Python program that gets the mock's address; nothing of it outlives the test."""
+def program(tmp_path: Path, mock: Start, started: Start) -> Start:
+    """Start a Python program that gets the mock's address."""
     url = mock().base_url
-    processes: list[subprocess.Popen[str]] = []
 
     def start(*parts: str) -> "subprocess.Popen[str]":
         (tmp_path / "program.py").write_text("\n".join(textwrap.dedent(part) for part in (BEGIN, *parts)))
-        pipe = subprocess.PIPE
-        command = [sys.executable, "program.py", url]
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path, start_new_session=True)
-        processes.append(process)
+        process: subprocess.Popen[str] = started(sys.executable, "program.py", url, cwd=tmp_path)
         return process
 
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    return start
 
 
 def done(process: "subprocess.Popen[str]") -> str:

@@ -3,8 +3,7 @@
 import asyncio
 import gzip
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,12 +15,8 @@ DONE = b"data: [DONE]\n\n"
 
 
 @pytest.fixture
-def answering() -> Iterator[Callable[..., str]]:
+def answering(served: Start) -> Callable[..., str]:
     """A server that gives one whole response to every request; its URL."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    listeners: list[asyncio.Server] = []
 
     def start(body: bytes, *headers: str, status: str = "200 OK") -> str:
         lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
@@ -35,16 +30,9 @@ def answering() -> Iterator[Callable[..., str]]:
             except (asyncio.IncompleteReadError, ConnectionError):
                 writer.close()
 
-        listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(handle, "127.0.0.1", 0), loop).result()
-        listeners.append(listener)
-        return f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
+        return f"{served(handle)}/v1"
 
-    yield start
-    for listener in listeners:
-        loop.call_soon_threadsafe(listener.close)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    return start
 
 
 @pytest.mark.parametrize(

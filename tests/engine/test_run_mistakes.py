@@ -2,9 +2,8 @@
 
 import asyncio
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +98,8 @@ def test_several_mistakes_are_a_line_each(perfbench: Start) -> None:
 
 
 @pytest.fixture
-def answering() -> Iterator[Callable[[str, bytes], str]]:
+def answering(served: Start) -> Callable[[str, bytes], str]:
     """A server that gives one answer to everything; its URL."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    listeners: list[asyncio.Server] = []
 
     def start(status: str, body: bytes) -> str:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,16 +113,9 @@ def answering() -> Iterator[Callable[[str, bytes], str]]:
             await asyncio.sleep(0.05)
             writer.close()
 
-        listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(handle, "127.0.0.1", 0), loop).result()
-        listeners.append(listener)
-        return f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
+        return f"{served(handle)}/v1"
 
-    yield start
-    for listener in listeners:
-        loop.call_soon_threadsafe(listener.close)
-    loop.call_soon_threadsafe(lambda: loop.call_later(0.1, loop.stop))
-    thread.join()
-    loop.close()
+    return start
 
 
 @pytest.mark.parametrize("test_first", [True, False], ids=["tested", "untested"])

@@ -5,9 +5,8 @@ import gzip
 import json
 import re
 import sqlite3
-import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +65,8 @@ HOWS: dict[str, Callable[[str, list[str]], tuple[str, bytes]]] = {
 
 
 @pytest.fixture
-def echoing() -> Iterator[Callable[[str], tuple[str, list[str]]]]:
+def echoing(served: Start) -> Callable[[str], tuple[str, list[str]]]:
     """A server that echoes; its URL, and the requests that it got."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    listeners: list[asyncio.Server] = []
 
     def start(how: str) -> tuple[str, list[str]]:
         requests: list[str] = []
@@ -92,16 +87,9 @@ def echoing() -> Iterator[Callable[[str], tuple[str, list[str]]]]:
             except (asyncio.IncompleteReadError, ConnectionError):
                 writer.close()
 
-        listener = asyncio.run_coroutine_threadsafe(asyncio.start_server(handle, "127.0.0.1", 0), loop).result()
-        listeners.append(listener)
-        return f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1/chat/completions", requests
+        return f"{served(handle)}/v1/chat/completions", requests
 
-    yield start
-    for listener in listeners:
-        loop.call_soon_threadsafe(listener.close)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    return start
 
 
 def forms(secret: str) -> list[bytes]:
@@ -197,7 +185,7 @@ def test_a_kept_manifest_is_run_again_with_the_variables_that_it_names(
         ["--set", f"spec.target.model={{apiKey: {KEY}}}"],
         ["--set", f"spec.target.password={KEY}", "--set", f"spec.load.stages=sk-{KEY}"],
         ["--set", f"spec.target.headers=[{{name: X-Api-Key, secretKeyRef: {KEY}}}]"],
-        ["--headers", f"Authorization: Bearer {KEY}"],
+        ["--dry-run", "--headers", f"Authorization: Bearer {KEY}"],
         ["--api-args", f"api_key: {KEY}"],
         ["--set", f"spec.target.url={KEY}", "--api-key", KEY],
         ["--dry-run", "--api-key", KEY, "--extra-args", f'{{"api_key": "{KEY}"}}'],
@@ -205,7 +193,7 @@ def test_a_kept_manifest_is_run_again_with_the_variables_that_it_names(
 )
 def test_a_key_in_the_wrong_place_is_not_shown(perfbench: Start, args: list[str]) -> None:
     run = perfbench(None, "--url", "http://127.0.0.1:9", "--model", "m", *args)
-    assert run.wait() in (0, 1, 2)  # curl's form of a header is taken, and nobody listens there
+    assert run.wait() in (0, 2)
     assert KEY not in run.stdout + run.stderr, run.stdout + run.stderr
     assert run.stdout or "error: " in run.stderr
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,6 @@ COMMAND = str(Path(sys.executable).parent / "perfbench")
 INIT = str(Path(__file__).parents[2] / "images/perfbench")
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 LONG = {"concurrency": 4, "requests": 100_000}
-
-
-@pytest.fixture
-def started() -> Iterator[Start]:
-    """Start a command; nothing of it outlives the test."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def start(*command: str, **settings: Any) -> "subprocess.Popen[str]":
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, **settings)
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
 
 
 def end_of(process: "subprocess.Popen[str]", within_s: float = 20) -> tuple[int, str]:
