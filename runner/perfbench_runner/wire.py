@@ -47,8 +47,8 @@ class Wire:
     """
 
     __slots__ = (
-        "_clock", "_fd", "_into", "_loop", "_marks", "_read_s", "_receive", "_unsent", "_view", "_write_error", "delay_s",
-        "last_s", "look_at", "on_data", "on_end", "on_error", "on_look", "on_read", "on_sent", "reads", "sent_bytes",
+        "_clock", "_fd", "_into", "_loop", "_marks", "_read_s", "_receive", "_unsent", "_view", "_write_error", "begun_s",
+        "delay_s", "last_s", "look_at", "on_data", "on_end", "on_error", "on_look", "on_read", "on_sent", "reads", "sent_bytes",
         "sock", "unstamped",
     )  # fmt: skip
 
@@ -71,7 +71,7 @@ class Wire:
         self.on_sent: Callable[[float], object] = ignore
         """Called when what `send` could not hand over at once is handed over, with the time just before the last call."""
         self.look_at = sys.maxsize
-        self.last_s = perf_counter()
+        self.last_s = self.begun_s = perf_counter()
         """When something was last read; whoever sends sets it, too."""
         self._read_s = array("d")
         """When the reads since `forget` were: their times where the kernel gives no stamps, else what bounds these."""

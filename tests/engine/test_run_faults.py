@@ -136,7 +136,7 @@ def test_a_run_that_is_under_way_is_not_recovered(mock: Start, perfbench: Start,
     run = perfbench(spec_for(mock(), {"concurrency": 2, "requests": 100_000}))
     run.wait_for_rows(5)
     began_s = time.monotonic()
-    assert "its run is still going on; end it first" in error_of("recover", str(run.folder))
+    assert "the run is still under way" in error_of("recover", str(run.folder))
     assert time.monotonic() - began_s < 6
     assert run.process.poll() is None
     run.signal(9)

@@ -372,7 +372,10 @@ class SplitTls:
                 done = step()
             except ssl.SSLWantReadError:
                 self.flush()
-                self._incoming.write(self._sock.recv(65536))
+                received = self._sock.recv(65536)
+                if not received:
+                    raise ConnectionResetError("the client has gone") from None
+                self._incoming.write(received)
             else:
                 self.flush()
                 return done
@@ -413,6 +416,26 @@ async def test_a_tls_record_has_the_time_of_the_segment_that_completed_it(certif
         assert exchange.body == b"abcd" * 6
         assert all(-0.0001 < error < 0.2 for error in errors(exchange, server)), errors(exchange, server)
         assert sorted(errors(exchange, server))[3] < 0.002
+
+
+@linux
+async def test_tls_tickets_that_came_before_the_request_and_are_read_after_it_spoil_no_stamps(
+    certificates: Path,
+) -> None:
+    """The loop is held up between the handshake, which the server answers with tickets, and the request."""
+
+    def talk(server: Server, sock: socket.socket) -> None:
+        tls = SplitTls(sock, certificates)
+        while tls.recv():
+            time.sleep(0.01)
+            server.send(sock, tls.encrypted(HEAD + CHUNK + END))
+
+    make = partial(tls_context, ca_file=str(certificates / "ours.pem"))
+    for held_s in (0.002, 0.005, 0.02, 0.05):
+        with serving(talk) as server:
+            exchange = await ask(server.url.replace("http", "https"), partial(time.sleep, held_s), tls=make)
+            assert (exchange.failure, exchange.stamps_by) == ("", "kernel")
+            assert -0.0001 < errors(exchange, server)[0] < 0.2
 
 
 async def test_large_bodies_and_answers_pass_tls(certificates: Path) -> None:

@@ -101,10 +101,10 @@ class Writer:
         """Make everything so far survive this process, or what is not waiting for a lock."""
         if self._waiting:
             self.begin()
-        if self._is_dirty:
+        if self._is_dirty and self._db.in_transaction:
             with told_in_words(self.path):
                 self._db.execute("COMMIT")
-            self._is_dirty = False
+        self._is_dirty = False
 
     def settle(self) -> None:
         """Write all that waits, however long another program has the file locked, within LOCKED_S. Not while there is load."""

@@ -56,9 +56,9 @@ class Connection:
     """One keep-alive connection with at most one request under way. Belongs to the shard's loop."""
 
     __slots__ = (
-        "_done", "_first", "_has_begun", "_owner", "_reader", "_reads", "_segments", "_sent_before", "_sent_s",
-        "_stream", "_unparsed", "_unstamped", "closed", "deadline", "exchange", "is_early", "limits", "origin", "start_s",
-        "used", "wire",
+        "_done", "_first", "_floor_s", "_has_begun", "_owner", "_reader", "_reads", "_segments", "_sent_before",
+        "_sent_s", "_stream", "_unparsed", "_unstamped", "closed", "deadline", "exchange", "is_early", "limits", "origin",
+        "start_s", "used", "wire",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, limits: Limits, origin: Origin, wire: Wire, tls: Tls | None = None) -> None:
@@ -72,6 +72,7 @@ class Connection:
         self.exchange: Exchange | None = None
         self._done: asyncio.Future[None] | None = None
         self.start_s = 0.0
+        self._sent_s = wire.begun_s
         self.deadline = 0
         """Which of the transport's deadlines it has; kept here so that it is found at once."""
         info = tcp_info(wire.sock)
@@ -101,7 +102,10 @@ class Connection:
         self.exchange, self._done, self.start_s = exchange, done, start_s
         self._sent_before, self._unstamped = wire.sent_bytes, wire.unstamped
         stream.on_data, wire.on_read, wire.look_at = self._take_head, reader.log.append, sys.maxsize
-        wire.last_s = self._sent_s = sent_s = stream.send(request)
+        previous_s, self._sent_s = self._sent_s, stream.send(request)
+        wire.last_s = sent_s = self._sent_s
+        # What TLS says unasked (tickets for later sessions) may have come before the request, and be read after it.
+        self._floor_s = sent_s if stream is wire else previous_s
         exchange.sent_s = exchange.sent_s or sent_s  # of a request that is sent again: the first time
         if not wire.has_unsent:
             exchange.body_sent_s = sent_s
@@ -218,7 +222,7 @@ class Connection:
     def _resolve(self, exchange: Exchange) -> None:
         wire = self.wire
         self._stream.on_data, wire.on_read = self._unasked, ignore
-        times = wire.times(self._sent_s)
+        times = wire.times(self._floor_s)
         if self._has_begun:
             exchange.first_byte_s = times[self._first]
         body = self._reader.body(times)
