@@ -46,14 +46,16 @@ def test_quickstart_runs_against_a_service_and_its_file_agrees_with_its_status(
     namespace.kubectl("wait", "--for=condition=Complete", "--timeout=90s", "pb/quickstart", timeout_s=100)
 
     found = status(namespace, "quickstart")
-    assert (found["phase"], found["verdict"]) == ("Succeeded", "Passed")
+    # On a machine that is busy with something else the client may be too slow to be believed, and says so.
+    verdict = "Inconclusive" if found["client"]["state"] == "invalid" else "Passed"
+    assert (found["phase"], found["verdict"]) == ("Succeeded", verdict)
     stored = results(namespace, found)
     total = sum(stage["requests"]["total"] for stage in found["summary"])
     assert stored["rows"] == found["results"]["rows"] == total
     assert (stored["bytes"], stored["sha256"]) == (found["results"]["bytes"], found["results"]["sha256"])
     assert condition(found, "ResultsStored")[0] == "True"
     line = namespace.kubectl("get", "pb").splitlines()[1].split()
-    assert line[:5] == ["quickstart", "Succeeded", "Passed", "steady", "100%"]
+    assert line[:5] == ["quickstart", "Succeeded", verdict, "steady", "100%"]
     reasons = {event["reason"] for event in namespace.get("events")["items"]}
     assert {"Running", "Succeeded"} <= reasons
 
