@@ -116,3 +116,46 @@ async def test_a_request_arrives_when_the_kernel_has_it_and_not_when_the_mock_re
                 await asyncio.sleep(0.01)
         assert mock.stats.ttft.max >= 0.29, "the client waited as long"
         assert mock.stats.lateness.max >= 0.19
+
+
+async def test_who_finds_all_slots_taken_waits_for_one() -> None:
+    """Two slots, six requests of 20 + 18 * 10 ms at once: three pairs, one after the other."""
+    with MockProcess(MockSettings(ttft_s=0.02, itl_s=0.01, slots=2)) as mock:
+        streams = await asyncio.gather(*(stream(mock.port, 19) for _ in range(6)))
+        stats = mock.stats()
+    for number, first_s in enumerate(sorted(times[0] for times in streams)):
+        due_s = 0.02 + number // 2 * 0.2
+        assert due_s - 0.09 <= first_s < due_s + 0.11  # each counts from its own start
+    assert (stats["done"], stats["waiting"], stats["in_flight"]) == (6, 0, 0)
+
+
+async def test_a_batch_slows_all_that_are_in_it() -> None:
+    with MockProcess(MockSettings(ttft_s=0.01, itl_s=0.01, slots=4, batch_slowdown=0.5)) as mock:
+        (alone,) = await asyncio.gather(stream(mock.port, 11))
+        together = await asyncio.gather(*(stream(mock.port, 11) for _ in range(3)))
+    assert 0.11 <= alone[-1] < 0.16
+    for times in together:  # twice as slow with three of them
+        assert 0.20 <= times[-1] < 0.29
+
+
+async def test_prompts_take_their_time() -> None:
+    with MockProcess(MockSettings(ttft_s=0.0, itl_s=0.001, prefill_speed=100)) as mock:
+        times = await stream(mock.port, 2)
+        prompt_tokens = mock.stats()["prompt_tokens"]
+    assert times[0] >= prompt_tokens / 100 > 0
+
+
+async def test_a_client_that_leaves_gives_its_slot_and_its_place_in_the_queue_back() -> None:
+    body = b'{"messages": [{"role": "user", "content": "x"}]}'
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    async with MockServer(MockSettings(ttft_s=1.0, itl_s=0, slots=1, output_tokens=1)) as mock:
+        clients = [socket.create_connection(("127.0.0.1", mock.port)) for _ in range(3)]
+        for client in clients:
+            client.sendall(request)
+        while mock.stats.in_flight < 3:  # noqa: ASYNC110  # nothing else tells
+            await asyncio.sleep(0.005)
+        for client in clients:
+            client.close()
+        times = await stream(mock.port, 1)
+        assert 1.0 <= times[0] < 1.9, "it waited for somebody who had left"
+        assert (mock.stats.done, mock.stats.aborted, mock.stats.in_flight) == (1, 3, 0)

@@ -1,11 +1,11 @@
 """`spec.target`: the endpoint to measure, and how to reach it."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from perfbench_api.sections.references import KeyRef, ServiceRef
-from perfbench_api.values import Duration, Free, Section, Tokens
+from perfbench_api.values import Duration, Free, Section, Tokens, Unit
 
 FRAMING = frozenset(
     "connection content-length expect keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
@@ -102,6 +102,12 @@ class MockTarget(Section):
     """Uniform jitter of itl, in both directions."""
     output_tokens: Tokens = Field(64, ge=1)
     """Length of an answer, unless the request asks for fewer tokens."""
+    slots: int | None = Field(None, ge=1)
+    """Serve at most so many requests at a time; others wait in a queue. Nobody waits if not given."""
+    prefill_speed: Annotated[float, Unit("tokens/s")] | None = Field(None, gt=0)
+    """The first token takes the time of so many prompt tokens a second longer."""
+    batch_slowdown: float = Field(0.0, ge=0)
+    """With slots: each further request being served makes all of them this share slower."""
     error_rate: float = Field(0.0, ge=0, le=1)
     """Share of requests answered with HTTP 500."""
     stall_rate: float = Field(0.0, ge=0, le=1)
@@ -116,6 +122,8 @@ class MockTarget(Section):
         for name, jitter, mean in (("ttft", self.ttft_jitter, self.ttft), ("itl", self.itl_jitter, self.itl)):
             if jitter > mean:
                 raise ValueError(f"{name}Jitter is more than {name}, so that a token would come before its cause")
+        if self.batch_slowdown and self.slots is None:
+            raise ValueError("batchSlowdown is of requests in slots; give slots, too")
         return self
 
 

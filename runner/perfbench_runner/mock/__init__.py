@@ -8,6 +8,7 @@ it at that time, notes how late it was, and tells in /stats. How it fits togethe
     plan        the seam: Call (a request as an API sees it) -> Plan (the bytes of the reply, not yet timed)
     dialects/   one API a file: Call -> Plan. Registered in dialects/__init__.py and nowhere else
     stats       the truth: counts and distributions, /stats and /metrics
+    service     what it can carry: slots, the queue before them, what a batch slows. Pure; `simulation` runs it alone
     http        HTTP/1.1 on an asyncio.Protocol: whole requests in, bytes out
     replies     paces plans against the clock; spoils those that the settings choose
     server      MockServer: routes, limits, errors

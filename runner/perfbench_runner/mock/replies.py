@@ -1,7 +1,8 @@
 """Replies under way: what is due when, and what is to go wrong with it.
 
 One heap holds the next deadline of every reply and one timer sleeps until the earliest. A deadline follows from the
-one before it, never from when that was met: a late token does not delay the next.
+one before it, never from when that was met: a late token does not delay the next. Deadlines are in seconds of work
+(`mock.service`): without slots these are the clock's, and with them they do not move when the batch changes.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from itertools import count
 
 from perfbench_runner.mock.http import Request, ServerConnection, response_head
 from perfbench_runner.mock.plan import Plan
+from perfbench_runner.mock.service import Service
 from perfbench_runner.mock.settings import MockSettings
 from perfbench_runner.mock.stats import Stats
 from perfbench_runner.timer import DeadlineTimer
@@ -69,7 +71,7 @@ class Reply:
 
     __slots__ = (
         "_chunk", "_connection", "_content", "_end", "_fate", "_half", "_last_s", "_on_end", "_request", "_settings",
-        "_stats", "cancelled", "plan", "sent",
+        "_stats", "arrived_s", "cancelled", "is_served", "plan", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -88,22 +90,24 @@ class Reply:
         self._chunk: Callable[[bytes], bytes] = _chunk if request.chunked else bytes
         self._end = b"0\r\n\r\n" if request.chunked else b""
         self._half = plan.tokens // 2
-        self._last_s = request.arrived_s
+        self._last_s = self.arrived_s = request.arrived_s
         self.sent = 0  # tokens
+        self.is_served = False  # or it waits for a slot
         self.cancelled = False
         connection.on_lost = self._lost
         if fate.stalled:
             stats.injected["stalled"] += 1
 
-    def first_due_s(self) -> float:
-        """When the first thing is to be written: the first token, or the whole of what is not streamed."""
-        due_s = self._request.arrived_s + self._fate.ttft_s + self._stall_s(0)
+    def first_work_s(self) -> float:
+        """Work until the first thing is to be written: the first token, or the whole of what is not streamed."""
+        speed = self._settings.prefill_speed
+        work_s = self._fate.ttft_s + self._stall_s(0) + (self.plan.prompt_tokens / speed if speed else 0.0)
         if self.plan.streamed:
-            return due_s
-        return due_s + sum(self._gap_s(token) for token in range(1, self.plan.tokens))
+            return work_s
+        return work_s + sum(self._gap_s(token) for token in range(1, self.plan.tokens))
 
     def step(self, due_s: float) -> float | None:
-        """Write what was due then. Returns when the next is due, None when there is no more."""
+        """Write what was due then, by the clock. Returns the work until the next is due, None when there is no more."""
         if self.cancelled:
             return None
         if not self.plan.streamed:
@@ -129,7 +133,7 @@ class Reply:
         if last:
             self._finish(now_s)
             return None
-        return due_s + self._gap_s(self.sent)
+        return self._gap_s(self.sent)
 
     # ------------------------------------------------------------ pieces
 
@@ -197,36 +201,64 @@ class Reply:
 
 
 class Schedule:
-    """All replies' next deadlines."""
+    """All replies' next deadlines, and who waits for a slot."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, service: "Service[Reply] | None" = None) -> None:
+        self._service: Service[Reply] = service or Service(None)
         self._heap: list[tuple[float, int, Reply]] = []
+        """By the work at which something is due."""
         self._order = count()  # equal deadlines take turns
         self._timer = DeadlineTimer(loop, self._fire)
-        self._firing = False
+        self._firing_s: float | None = None
+        """The deadline that is being met."""
+
+    @property
+    def waiting(self) -> int:
+        """Replies that wait for a slot."""
+        return len(self._service.waiting)
 
     def add(self, reply: Reply) -> None:
-        due_s = reply.first_due_s()
-        entry = (due_s, next(self._order), reply)
-        heapq.heappush(self._heap, entry)
-        if self._heap[0] is entry and not self._firing:
-            self._timer.arm(due_s)
+        """A request has come."""
+        if self._service.enter(reply, reply.arrived_s):
+            self._begin(reply, reply.arrived_s)
+
+    def ended(self, reply: Reply) -> None:
+        """A reply is over, whole or not: the next in the queue has its slot from the time at which its last was due."""
+        if not reply.is_served:
+            self._service.abandon(reply)
+            return
+        now_s = _monotonic() if self._firing_s is None else self._firing_s
+        following = self._service.leave(now_s)
+        if following is not None:
+            self._begin(following, max(now_s, following.arrived_s))
+        self._arm()  # the others may go faster now
 
     def close(self) -> None:
+        """Forget all of them."""
         self._timer.close()
         self._heap.clear()
+        self._service.waiting.clear()
+
+    def _begin(self, reply: Reply, now_s: float) -> None:
+        reply.is_served = True
+        work_s = self._service.pace.work_s(now_s) + reply.first_work_s()
+        heapq.heappush(self._heap, (work_s, next(self._order), reply))
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._heap and self._firing_s is None:
+            self._timer.arm(self._service.pace.time_s(self._heap[0][0]))
 
     def _fire(self) -> None:
         """Everything that is due by now, and no more: the loop must get to read in between, however late we are."""
-        heap, now_s = self._heap, _monotonic()
-        self._firing = True
+        heap, pace, now_s = self._heap, self._service.pace, _monotonic()
         try:
-            while heap and heap[0][0] <= now_s:
-                due_s, _, reply = heapq.heappop(heap)  # first: a step may end one reply and begin another
-                next_s = reply.step(due_s)
-                if next_s is not None:
-                    heapq.heappush(heap, (next_s, next(self._order), reply))
+            while heap and (due_s := pace.time_s(heap[0][0])) <= now_s:
+                work_s, _, reply = heapq.heappop(heap)  # first: a step may end one reply and begin another
+                self._firing_s = due_s
+                more_s = reply.step(due_s)
+                if more_s is not None:
+                    heapq.heappush(heap, (work_s + more_s, next(self._order), reply))
         finally:
-            self._firing = False
-            if heap:
-                self._timer.arm(heap[0][0])
+            self._firing_s = None
+            self._arm()

@@ -12,6 +12,7 @@ from perfbench_runner.mock.dialects.openai import error_body
 from perfbench_runner.mock.http import Request, ServerConnection, response_head
 from perfbench_runner.mock.plan import JSON, BadRequestError, Call, Dialect
 from perfbench_runner.mock.replies import Fates, Reply, Schedule
+from perfbench_runner.mock.service import Service
 from perfbench_runner.mock.settings import MockSettings
 from perfbench_runner.mock.stats import Stats
 from perfbench_runner.stamps import KernelClock, available_stamps, request_stamps
@@ -58,7 +59,7 @@ class MockServer:
             listener.setblocking(False)
             self._listeners.append(listener)
             loop.add_reader(listener.fileno(), self._accept, listener)
-        self._schedule = Schedule(loop)
+        self._schedule = Schedule(loop, Service(self.settings.slots, self.settings.batch_slowdown))
         self.port = self._listeners[0].getsockname()[1]
 
     async def _listening(self) -> list[socket.socket]:
@@ -183,6 +184,13 @@ class MockServer:
     def _ended(self, reply: Reply) -> None:
         self._replies.discard(reply)
         self.stats.in_flight -= 1
+        if self._schedule is not None:
+            self._schedule.ended(reply)
+
+    @property
+    def _waiting(self) -> int:
+        """Requests in the queue before the slots; they are among those in flight."""
+        return self._schedule.waiting if self._schedule is not None else 0
 
     def _refuse(
         self,
@@ -215,16 +223,17 @@ class MockServer:
     def _answer_own(self, connection: ServerConnection, request: Request) -> None:
         content_type, body = JSON, b'{"ok":true}\n'
         if request.path == "/stats":
-            body = orjson.dumps(self.stats.as_dict() | {"stamps": "kernel" if self._clock else "program"})
+            stamps = "kernel" if self._clock else "program"
+            body = orjson.dumps(self.stats.as_dict() | {"waiting": self._waiting, "stamps": stamps})
         elif request.path == "/reset":
             self.stats.reset()
         elif request.path == "/v1/models":
             model = {"id": self.settings.model, "object": "model", "created": 0, "owned_by": "perfbench"}
             body = orjson.dumps({"object": "list", "data": [model]})
         elif request.path == "/metrics":
-            held = sum(reply.plan.prompt_tokens + reply.sent for reply in self._replies)
+            held = sum(reply.plan.prompt_tokens + reply.sent for reply in self._replies if reply.is_served)
             usage = min(held / _KV_CACHE_TOKENS, 1.0)
-            content_type, body = _TEXT, self.stats.prometheus(self.settings.model, usage).encode()
+            content_type, body = _TEXT, self.stats.prometheus(self.settings.model, usage, self._waiting).encode()
         self._send(connection, request, 200, content_type, body)
 
 

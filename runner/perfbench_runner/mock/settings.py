@@ -20,11 +20,13 @@ def _setting(default: Any, text: str, unit: str = "", kind: type | None = None, 
 class MockSettings:
     """How the mock behaves. Times are seconds, rates are shares of requests, from 0 to 1.
 
-    Raises ValueError, naming the setting, for what makes no sense. Two rules worth knowing:
+    Raises ValueError, naming the setting, for what makes no sense. Three rules worth knowing:
 
     Length: `max_tokens` is the length of a reply (finish_reason "length"); a request without it gets 64 tokens
     ("stop"). Once `output_tokens` is set it is where the model stops by itself: the reply has min(max_tokens,
     output_tokens) tokens, unless the request says `ignore_eos`.
+
+    Load: with `slots` the mock has a limit, and a queue before it; mock/service.py says how it is computed.
 
     Randomness: what happens to the n-th request depends on `seed` and n only, not on timing.
     """
@@ -44,6 +46,15 @@ class MockSettings:
         "request",
         "token counts: when the request asks (stream_options.include_usage; always if not streamed), always, or never",
         choices=("request", "always", "never"),
+    )
+    slots: int | None = _setting(
+        None, "serve at most so many requests at a time; others wait in a queue (unset: nobody waits)", "requests", int
+    )
+    prefill_speed: float | None = _setting(
+        None, "the first token takes the time of so many prompt tokens a second longer", "tokens/s", float
+    )
+    batch_slowdown: float = _setting(
+        0.0, "with slots: each further request being served makes all of them this share slower (0.05: 5 %)"
     )
     error_rate: float = _setting(0.0, "share of requests answered with error_status", "share")
     error_status: int = _setting(500, "HTTP status of these")
@@ -71,8 +82,13 @@ class MockSettings:
             raise ValueError(f"mock: error_status must be from 400 to 599, not {self.error_status}")
         if self.port > 65535:
             raise ValueError(f"mock: port must be from 0 to 65535, not {self.port}")
-        if self.output_tokens == 0 or self.rate_limit == 0:
-            raise ValueError("mock: output_tokens and rate_limit must be at least 1 when set")
+        for name in ("output_tokens", "rate_limit", "slots"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"mock: {name} must be at least 1 when set")
+        if self.prefill_speed == 0:
+            raise ValueError("mock: prefill_speed must be more than 0 when set")
+        if self.batch_slowdown and self.slots is None:
+            raise ValueError("mock: batch_slowdown is of requests in slots; set slots, too")
 
     @property
     def random(self) -> bool:

@@ -139,12 +139,12 @@ class Stats:
             "cpu_s": round(time.process_time() - self._cpu_s, 6),
         }
 
-    def prometheus(self, model: str, kv_cache_usage: float) -> str:
-        """The part of vLLM's metrics that benchmarks look at, under vLLM's names."""
+    def prometheus(self, model: str, kv_cache_usage: float, waiting: int) -> str:
+        """The part of vLLM's metrics that benchmarks look at, under vLLM's names; `waiting` of those in flight queue."""
         labels = 'model_name="' + model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '",engine="0"'
         plain: tuple[tuple[str, str, float], ...] = (
-            ("num_requests_running", "gauge", self.in_flight),
-            ("num_requests_waiting", "gauge", 0),
+            ("num_requests_running", "gauge", self.in_flight - waiting),
+            ("num_requests_waiting", "gauge", waiting),
             ("kv_cache_usage_perc", "gauge", kv_cache_usage),
             ("prompt_tokens_total", "counter", self.prompt_tokens),
             ("generation_tokens_total", "counter", self.output_tokens),
