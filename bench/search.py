@@ -1,0 +1,172 @@
+"""How many requests does it take to find the load that a server carries, to 5 %: perfbench's search, EvalScope's, a sweep.
+
+    nice -n 19 .venv/bin/python bench/search.py [--runs 20] [--model queue|batching]
+
+The server is the mock's own service model (mock/service.py) without sockets, under Poisson arrivals and exponential
+lengths, for which the limit is known in closed form. EvalScope's `--sla-auto-tune` is done as it does it: doubling from
+the lower bound, then bisection by whole numbers; each load three times, all of its requests counted, percentiles
+averaged; `--sla-number-multiplier` is as small as still finds the limit to 5 % in nine of ten runs, and so is the
+number of requests of each point of the plain sweep, whose loads are 5 % apart.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from math import log
+from random import Random
+from statistics import median
+
+from perfbench_runner.load.limit import share_of
+from perfbench_runner.load.search import Answer, Budget, Next, Point, Range, propose
+from perfbench_runner.mock.service import Service
+from perfbench_runner.mock.simulation import Work, serve
+
+LOW, HIGH, PRECISION = 16.0, 128.0, 0.05
+
+
+class Model:
+    """Slots, a batch that slows, exponential lengths; TTFT is the wait, whose law is known."""
+
+    def __init__(self, slots: int, slowdown: float, share: float, limit_rps: float, at_load: float) -> None:
+        """The bound of TTFT is put where the true limit is `at_load` of what the server carries at most, at `limit_rps`."""
+        self.slots, self.slowdown, self.share, self.limit_rps = slots, slowdown, share, limit_rps
+        service = Service[int](slots, slowdown)
+        self.work_s = at_load * service.most_rps(1.0) / limit_rps
+        self.most_rps = service.most_rps(self.work_s)
+        self.bound_s = log(self._waiting(limit_rps) / (1 - share)) / (self.most_rps - limit_rps)
+
+    def _waiting(self, rate_rps: float) -> float:
+        """Share of arrivals that find all slots taken, of a birth-death process."""
+        service = Service[int](self.slots, self.slowdown)
+        weights = [1.0]
+        for running in range(1, self.slots + 1):
+            weights.append(weights[-1] * rate_rps * self.work_s * service.factor(running) / running)
+        full = weights[-1] / (1 - rate_rps / self.most_rps)
+        return full / (sum(weights[:-1]) + full)
+
+    def ttft_s(self, rate_rps: float, requests: int, random: Random) -> list[float]:
+        """What a run of so many requests measures."""
+        arrivals = accumulate(random.expovariate(rate_rps) for _ in range(requests))
+        works = [Work(0.0, random.expovariate(1 / self.work_s)) for _ in range(requests)]
+        return [each.ttft_s for each in serve(Service(self.slots, self.slowdown), arrivals, works)]
+
+
+Found = tuple[float, int]
+"""The load found, and the requests that it took."""
+
+
+def perfbench(model: Model, seed: int) -> tuple[Answer, int]:
+    """A quarter of each point settles and is not counted."""
+    random, wanted = Random(f"perfbench/{seed}"), Range(LOW, HIGH, PRECISION, (model.share,))
+    points: list[Point] = []
+    used = 0
+    while isinstance(following := propose(wanted, points, Budget(2_000_000 - used)), Next):
+        settling = following.requests // 4
+        found = model.ttft_s(following.load, following.requests + settling, random)[settling:]
+        used += following.requests + settling
+        share = share_of([(int(value <= model.bound_s), 1) for value in found])
+        points.append(Point(following.load, (share,), following.role))
+    return following, used
+
+
+def evalscope(model: Model, seed: int, multiplier: int) -> Found:
+    """`--sla-auto-tune --sla-variable rate`, three runs of each load."""
+    random, used = Random(f"evalscope/{seed}"), 0
+
+    def check(rate: int) -> bool:
+        nonlocal used
+        used += 3 * rate * multiplier
+        values = [percentile(model.ttft_s(rate, rate * multiplier, random), model.share) for _ in range(3)]
+        return sum(values) / 3 <= model.bound_s
+
+    lower, upper = int(LOW), int(LOW)
+    while check(upper):
+        lower, upper = upper, min(2 * upper, int(HIGH))
+        if lower == upper:
+            return float(lower), used
+    while lower < upper - 1:
+        middle = (lower + upper) // 2
+        lower, upper = (middle, upper) if check(middle) else (lower, middle)
+    return float(lower), used
+
+
+def sweep(model: Model, seed: int, requests: int) -> Found:
+    """Loads 5 % apart over the whole range; the last one before the first that breaks. What follows need not be simulated."""
+    random, best, loads = Random(f"sweep/{seed}"), LOW, list(_loads())
+    for load in loads:
+        if percentile(model.ttft_s(load, requests, random), model.share) > model.bound_s:
+            break
+        best = load
+    return best, requests * len(loads)
+
+
+def _loads() -> Iterator[float]:
+    load = LOW
+    while load <= HIGH:
+        yield load
+        load *= 1 + PRECISION
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def cheapest(
+    method: Callable[[Model, int, int], Found], model: Model, runs: int, sizes: list[int]
+) -> tuple[int, list[Found]]:
+    """The smallest size of those that is right in nine of ten runs, or the last one."""
+    found: list[Found] = []
+    for size in sizes:
+        found = []
+        for seed in range(runs):
+            found.append(method(model, seed, size))
+            if len(found) - hits(model, found) > runs // 10 and size != sizes[-1]:
+                break  # it can no longer be right in nine of ten
+        else:
+            return size, found
+    return sizes[-1], found
+
+
+def hits(model: Model, found: list[Found]) -> int:
+    return sum(abs(load / model.limit_rps - 1) <= PRECISION for load, _ in found)
+
+
+def told(name: str, model: Model, found: list[Found]) -> str:
+    errors = [100 * (load / model.limit_rps - 1) for load, _ in found]
+    return (
+        f"{name:44} {hits(model, found):2} of {len(found)} within 5 %; error {median(errors):+5.1f} %"
+        f" ({min(errors):+.1f} to {max(errors):+.1f}); requests {median(used for _, used in found):9,.0f}"
+    )
+
+
+MODELS = {
+    "queue": lambda: Model(8, 0.0, 0.95, 61.7, 0.8),
+    "batching": lambda: Model(16, 0.05, 0.9, 61.7, 0.85),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--model", choices=MODELS, default="queue")
+    parser.add_argument("--only", choices=("perfbench", "evalscope", "sweep"))
+    asked = parser.parse_args()
+    model = MODELS[asked.model]()
+    print(f"TTFT p{100 * model.share:g} <= {1e3 * model.bound_s:.0f} ms holds up to {model.limit_rps} requests/s")
+    if asked.only in (None, "perfbench"):
+        answers = [perfbench(model, seed) for seed in range(asked.runs)]
+        print(told("perfbench", model, [(answer.load or 0.0, used) for answer, used in answers]))
+        covered = sum((answer.low or 0) <= model.limit_rps <= (answer.high or 0) for answer, _ in answers)
+        below = sum((answer.low or 0) <= model.limit_rps for answer, _ in answers)
+        confirmed = sum(answer.confirmed is True for answer, _ in answers)
+        print(f"  interval holds the limit in {covered}, its lower end is below it in {below}; confirmed {confirmed}")
+    if asked.only in (None, "evalscope"):
+        size, found = cheapest(evalscope, model, asked.runs, [8, 16, 32, 64, 128])
+        print(told(f"EvalScope --sla-auto-tune, multiplier {size}", model, found))
+    if asked.only in (None, "sweep"):
+        size, found = cheapest(sweep, model, asked.runs, [500, 1000, 2000, 4000, 8000])
+        print(told(f"plain sweep of {len(list(_loads()))} loads, {size} requests each", model, found))
+
+
+if __name__ == "__main__":
+    main()
