@@ -75,16 +75,27 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
     "Header": (Rule(_exactly_one("value", "secretKeyRef", "env"), "give one of value, secretKeyRef and env"),),
     "Stage": (
         Rule(
-            f"{_RECORDED} ? !has(self.concurrency) : {_exactly_one('concurrency', 'rate')}",
-            "give exactly one of concurrency (closed loop), rate (open loop) and arrival: recorded",
+            f"{_RECORDED} ? !has(self.concurrency) : {_exactly_one('concurrency', 'rate', 'profile', 'timestamps')}",
+            "give exactly one of concurrency (closed loop), rate, profile, timestamps (open loop) and arrival: recorded",
         ),
         Rule(
-            f"has(self.requests) || has(self.duration) || {_RECORDED}",
+            f"has(self.requests) || has(self.duration) || has(self.timestamps) || {_RECORDED}",
             "the stage has no end; give requests or duration",
         ),
         Rule(
             "!has(self.maxConcurrency) || !has(self.concurrency)",
             "maxConcurrency belongs to rate; concurrency is its own limit",
+        ),
+        Rule("!has(self.rampDown) || has(self.duration)", "rampDown ends with the duration; give duration"),
+        Rule(
+            "has(self.cv) == (has(self.arrival) && self.arrival == 'gamma')",
+            "cv and arrival: gamma belong together; give both or none",
+        ),
+    ),
+    "Profile": (
+        Rule(
+            _exactly_one("ramp", "steps", "sine", "burst", "points"),
+            "give exactly one of ramp, steps, sine, burst and points",
         ),
     ),
     "PluginSource": (

@@ -99,7 +99,8 @@ def stage_keys(stages: Sequence[Stage]) -> list[str]:
 
 def _stage_key(stage: Stage) -> str:
     limit = stage.concurrency or stage.max_concurrency
-    load = f"rate_{stage.rate}" if stage.rate and not limit else f"parallel_{limit}" if limit else "recorded"
+    changing = stage.profile.title if stage.profile else "timestamps" if stage.timestamps else "recorded"
+    load = f"rate_{stage.rate}" if stage.rate and not limit else f"parallel_{limit}" if limit else changing
     # EvalScope's names have its default number, which here does not bind where a duration is given.
-    requests = stage.requests or (None if load == "recorded" else USUAL_REQUESTS)
+    requests = stage.requests or (None if stage.has_own_end else USUAL_REQUESTS)
     return f"{load}_number_{requests}" if requests else load

@@ -9,6 +9,7 @@ from perfbench_api.sections.dataset import Dataset, Prompts
 from perfbench_api.sections.load import Load, Stage, Warmup
 from perfbench_api.sections.objectives import Objective
 from perfbench_api.sections.plugins import PluginSource
+from perfbench_api.sections.profile import Burst, Point, Profile, Ramp, Sine, Steps, Timestamps
 from perfbench_api.sections.references import KeyRef, NameRef, ServiceRef
 from perfbench_api.sections.request import Request
 from perfbench_api.sections.results import Results
@@ -18,6 +19,7 @@ from perfbench_api.sections.target import ApiKey, Authority, Endpoint, Header, M
 __all__ = [
     "ApiKey",
     "Authority",
+    "Burst",
     "Dataset",
     "Endpoint",
     "Header",
@@ -28,13 +30,19 @@ __all__ = [
     "NameRef",
     "Objective",
     "PluginSource",
+    "Point",
+    "Profile",
     "Prompts",
+    "Ramp",
     "Request",
     "Results",
     "Runner",
     "ServiceRef",
+    "Sine",
     "Stage",
+    "Steps",
     "Target",
+    "Timestamps",
     "Tls",
     "Warmup",
 ]

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from perfbench_api.sections.profile import Profile, Timestamps
 from perfbench_api.values import Duration, Section, Unit
 
 USUAL_CONCURRENCY, USUAL_REQUESTS = 1, 1000
@@ -29,13 +30,19 @@ class Stage(Section):
     """One stage of the load: a closed loop (concurrency) or an open loop (rate), limited by count, by duration or by both."""
 
     name: str | None = Field(None, min_length=1, max_length=63)
-    """Name in results; c8, r5 or recorded if not given."""
+    """Name in results; c8, r5, ramp, burst, recorded and so on if not given."""
     concurrency: int | None = Field(None, ge=1)
     """Closed loop: this many requests are always in flight."""
     rate: Annotated[float, Unit("requests/s")] | None = Field(None, gt=0)
     """Open loop: requests start at this rate, however slow the answers are."""
-    arrival: Literal["poisson", "constant", "recorded"] = "poisson"
-    """Open loop: gaps drawn from an exponential distribution, all equal, or as recorded in the dataset, which needs no rate."""
+    profile: Profile | None = None
+    """Open loop: a rate that changes over time, in place of rate."""
+    timestamps: Timestamps | None = None
+    """Open loop: times of arrivals from a file, in place of rate."""
+    arrival: Literal["poisson", "constant", "gamma", "recorded"] = "poisson"
+    """Open loop: gaps from an exponential distribution, all equal, from a gamma distribution with cv, or as in the dataset."""
+    cv: float | None = Field(None, gt=0, le=100)
+    """Coefficient of variation of gamma's gaps: 1 is Poisson, above it arrivals clump; 1/√burstiness in vLLM."""
     max_concurrency: int | None = Field(None, ge=1)
     """Open loop: at most this many requests in flight; later ones wait, and their wait is measured."""
     requests: int | None = Field(None, ge=1)
@@ -43,16 +50,52 @@ class Stage(Section):
     duration: Duration | None = Field(None, gt=0)
     """End after this time; with requests given too, whichever comes first."""
 
+    ramp_up: Duration | None = Field(None, gt=0)
+    """Begin with one lane, or no rate, and rise evenly to concurrency or rate; these requests are in no figure."""
+    ramp_down: Duration | None = Field(None, gt=0)
+    """Fall evenly to nothing at the end of the duration; these requests are in no figure."""
+
     @model_validator(mode="after")
     def _one_load(self) -> Self:
         if self.concurrency is not None and self.arrival != "poisson":  # the default, which kept manifests have, too
             raise ValueError("concurrency makes a closed loop, which has no arrivals; leave out one of both")
-        if self.arrival != "recorded" and (self.concurrency is None) == (self.rate is None):
+        loads = [name for name in ("concurrency", "rate", "profile", "timestamps") if getattr(self, name) is not None]
+        if (self.arrival != "recorded" and not loads) or loads == ["concurrency", "rate"]:
             raise ValueError("give exactly one of concurrency (closed loop) and rate (open loop)")
-        if self.requests is None and self.duration is None and self.arrival != "recorded":
+        if len(loads) > 1:
+            raise ValueError(f"{' and '.join(loads)} exclude each other; give one of them")
+        if self.arrival != "poisson" and self.timestamps is not None:
+            raise ValueError(f"timestamps are the arrivals; leave out arrival: {self.arrival}")
+        if self.arrival == "recorded" and self.profile is not None:
+            raise ValueError("profile: recorded times have their own rate; leave out profile, or arrival: recorded")
+        if self.requests is None and self.duration is None and not self.has_own_end:
             raise ValueError("has no end; give requests or duration")
         if self.max_concurrency is not None and not self.is_open_loop:
             raise ValueError("maxConcurrency belongs to rate; concurrency is its own limit")
+        return self
+
+    @model_validator(mode="after")
+    def _gaps_are_known(self) -> Self:
+        if self.arrival == "gamma" and self.cv is None:
+            raise ValueError("arrival: gamma needs cv, the coefficient of variation of its gaps")
+        if self.arrival != "gamma" and self.cv is not None:
+            raise ValueError(f"cv belongs to arrival: gamma, not to {self.arrival}")
+        return self
+
+    @model_validator(mode="after")
+    def _rates_make_sense(self) -> Self:
+        if self.profile is not None and self.profile.is_nothing:
+            raise ValueError("profile: its rate is always 0, which sends nothing")
+        if self.profile is not None and self.profile.needs_duration and self.duration is None:
+            raise ValueError(f"profile: how long {self.profile.title} takes is not known; give duration")
+        if self.ramp_up is None and self.ramp_down is None:
+            return self
+        if self.concurrency is None and (self.rate is None or self.arrival == "recorded"):
+            raise ValueError("rampUp and rampDown belong to concurrency or rate; write them into profile.points")
+        if self.ramp_down is not None and self.duration is None:
+            raise ValueError("rampDown ends with the duration; give duration")
+        if self.duration is not None and (self.ramp_up or 0.0) + (self.ramp_down or 0.0) >= self.duration:
+            raise ValueError("rampUp and rampDown leave nothing of the duration, of which they are a part")
         return self
 
     @property
@@ -61,12 +104,21 @@ class Stage(Section):
         return self.concurrency is None
 
     @property
+    def has_own_end(self) -> bool:
+        """Whether its arrivals come to an end by themselves."""
+        return self.arrival == "recorded" or self.timestamps is not None
+
+    @property
     def title(self) -> str:
         """The stage's name, given or derived."""
         if self.name is not None:
             return self.name
         if self.concurrency is not None:
             return f"c{self.concurrency}"
+        if self.profile is not None:
+            return self.profile.title
+        if self.timestamps is not None:
+            return "timestamps"
         return "recorded" if self.rate is None else f"r{self.rate:g}"
 
 

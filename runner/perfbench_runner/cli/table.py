@@ -12,7 +12,7 @@ from perfbench_runner.results.written import number, time, time_in, unit_of
 from perfbench_runner.run.calibrate import Calibration
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
-RARE = ("unfinished", "unsent", "no_content", "resent")
+RARE = ("unfinished", "unsent", "no_content", "resent", "excluded")
 """Counts that are shown where there are any."""
 MOST_LINES = 20
 """So many notes, failures or objectives are shown, those that matter first; summary.json has them all."""
@@ -30,6 +30,7 @@ def show_summary(console: Console, summary: Summary) -> None:
     """Print the tables of a run that is over."""
     stages = Column("stage", [stage.name for stage in summary.stages])
     show_grid(console, summary.name, stages, _load_columns(summary.stages))
+    _show_lines(console, [f"{stage.name}: {stage.load}" for stage in summary.stages if stage.load], "dim")
     for stage in summary.stages:
         _show_latencies(console, stage)
     _say_which_are_rare(console, summary.stages)

@@ -53,6 +53,8 @@ class Dispatcher:
         self._arrivals: Iterator[float] | None = None
         self._ahead: Pending | None = None
         """The next request and its time: drawn, not yet given to a shard."""
+        self._next_s: float | None = None
+        """Open loop: the time of the request after those, where it is drawn."""
         self._schedule_began_s: float | None = None
         self._stage_began_s: float | None = None
         self._until_s: float | None = None
@@ -80,7 +82,7 @@ class Dispatcher:
         self._turn = 0
         self.feed_s, self._due = 0.0, 0
         self._due_times.clear()
-        self._ahead = None
+        self._ahead = self._next_s = None
         self._is_feeding = True
         self._assign(until_s=self._clock() + FIRST_SLICE_S)
 
@@ -108,10 +110,11 @@ class Dispatcher:
 
     def _never_drawn(self, arrivals: Iterator[float], began_s: float, until_s: float) -> list[tuple[int, float]]:
         found: list[tuple[int, float]] = []
-        drawn = () if self._ahead is None or self._ahead.at_s is None else (self._ahead.at_s,)
-        offsets = chain(drawn, arrivals)
-        while len(found) < self._remaining and (at_s := began_s + next(offsets)) < until_s:
-            found.append((self._seq, at_s))
+        drawn = (None if self._ahead is None else self._ahead.at_s, self._next_s)
+        for offset_s in chain((at_s for at_s in drawn if at_s is not None), arrivals):
+            if len(found) >= self._remaining or began_s + offset_s >= until_s:
+                break
+            found.append((self._seq, began_s + offset_s))
             self._seq += 1
         return found
 
@@ -170,6 +173,11 @@ class Dispatcher:
         """The next request and its time; None when there is none."""
         if self._ahead is not None:
             return self._ahead
+        if self._arrivals is not None and self._next_s is None:
+            self._next_s = next(self._arrivals, None)
+            if self._next_s is None:  # no arrival comes after those that were
+                self._remaining = 0
+                return None
         began_s = self._clock()
         try:
             prepared = next(self._feed)
@@ -180,8 +188,8 @@ class Dispatcher:
             self._refuse(str(error))
             return None
         self.feed_s += self._clock() - began_s
-        at_s = next(self._arrivals) if self._arrivals else None
-        if self._arrivals and self._feed.has_schedule and prepared.at_s is not None:
+        at_s, self._next_s = self._next_s, None
+        if self._arrivals is not None and self._feed.has_schedule and prepared.at_s is not None:
             self._schedule_began_s = prepared.at_s if self._schedule_began_s is None else self._schedule_began_s
             at_s = prepared.at_s - self._schedule_began_s
         self._ahead = Pending(prepared, at_s)

@@ -9,6 +9,7 @@ import gc
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -25,9 +26,11 @@ from perfbench_runner.engine.state import TEST, WARMUP, End, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
 from perfbench_runner.engine.view import View
 from perfbench_runner.load.feed import Feed
+from perfbench_runner.load.plan import plan
 from perfbench_runner.observe.live import Live
 from perfbench_runner.observe.observer import Observer, Observers
 from perfbench_runner.results.client_health import Sample
+from perfbench_runner.results.ramps import Ramps
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store, StoreError
 from perfbench_runner.shard.messages import Unsent
@@ -67,6 +70,8 @@ class Engine:
         self.state = RunState(clock)
         self._spec, self._feed, self._store, self._url = spec, feed, store, url
         self._live = Live(clock)
+        self._ramps = Ramps()
+        """Those of the stage under way."""
         self._supervisor = Supervisor(shards, clock)
         self._dispatcher = Dispatcher(feed, self._supervisor, clock, self.refused)
         self._intake = Intake(feed, self._supervisor, self._dispatcher, self._take, self._on_unsent_turn, clock)
@@ -120,7 +125,9 @@ class Engine:
         self._view.begin_stage()
         if number >= 0:
             self._note_unmeasured()
-            self._guarded(self._store.set_stage, number, stage.title, _plan(stage, self._feed.has_schedule))
+            stage_plan = plan(self._spec.load, number, self._feed.has_schedule)
+            self._ramps = Ramps.of_plan(stage_plan)
+            self._guarded(self._store.set_stage, number, stage.title, stage_plan)
             self.observers.stage(self._view)
 
     async def ready(self) -> None:
@@ -211,6 +218,8 @@ class Engine:
             if result.prompt_id is not None:
                 self._guarded(self._store.add_warmup_prompt, result.prompt_id)
         else:
+            if not self._ramps.are_none:
+                result = replace(result, excluded=self._ramps.excluded(result.scheduled_s - self.state.stage_began_s))
             self._guarded(self._store.add, result)
             self._live.add(result)
             self.observers.add(result)
@@ -272,11 +281,3 @@ class Engine:
                 self._guarded(self._store.commit)
                 committed_s = self.clock()
             self.observers.tick(self._view)
-
-
-def _plan(stage: Stage, has_schedule: bool) -> dict[str, Any]:
-    """The stage as it is run: as the manifest has it, and what becomes of times that the dataset has recorded."""
-    plan = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
-    if has_schedule:
-        plan["recordedTimes"] = "played" if stage.is_open_loop else "unused"
-    return plan

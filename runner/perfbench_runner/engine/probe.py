@@ -9,7 +9,7 @@ from perfbench_runner.engine.state import TEST, End, RunState
 from perfbench_runner.engine.supervisor import TICK_S, Supervisor
 from perfbench_runner.load.feed import Feed
 from perfbench_runner.results.result import Result
-from perfbench_runner.shard.messages import StageShare
+from perfbench_runner.shard.messages import Lanes, StageShare
 
 RETRY_S = 2.0
 """While it waits for the target, it tries this often."""
@@ -58,7 +58,7 @@ class Probe:
         self._intake.begin(TEST)
         state.unmeasured["connection_test"] += 1
         process.lanes, process.is_done = 1, False
-        process.send("stage", StageShare(TEST, 1, grace_s=grace_s))
+        process.send("stage", StageShare(TEST, Lanes([0.0], []), grace_s=grace_s))
         self._dispatcher.assign_one(process, self._feed.test_request())
         process.send("go", state.clock())
         while not (process.is_done and self._intake.is_empty):

@@ -11,10 +11,14 @@ from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.state import WARMUP, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
-from perfbench_runner.load.arrivals import arrivals, share
+from perfbench_runner.load.arrivals import arrivals
 from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.lanes import comings, goings
 from perfbench_runner.load.parts import first_entries
-from perfbench_runner.shard.messages import StageShare
+from perfbench_runner.load.plan import seed_of
+from perfbench_runner.load.rates import rate_of
+from perfbench_runner.load.timestamps import read_timestamps
+from perfbench_runner.shard.messages import Lanes, StageShare
 from perfbench_runner.shard.places import Places
 
 LEAD_S, SHARED_LEAD_S = 0.002, 0.02
@@ -96,8 +100,9 @@ class Stages:
         if not self._draw_from(number):
             return
         self._places.reset(stage.max_concurrency or 0)
+        arriving = self._arrivals(number, stage)
         active = self._announce(number, stage)
-        self._dispatcher.begin(stage, self._arrivals(number, stage))
+        self._dispatcher.begin(stage, arriving)
         await self._supervisor.until_armed()
         await self._record.ready()
         self._go(active)
@@ -128,17 +133,22 @@ class Stages:
         """Times of an open loop; where the dataset has its own, those come before them."""
         if not stage.is_open_loop:
             return None
-        if stage.rate is None:
+        if stage.timestamps is not None:
+            return iter(read_timestamps(stage.timestamps))
+        rate = rate_of(stage)
+        if rate is None or stage.arrival == "recorded":
             return repeat(0.0)
-        return arrivals(stage.rate, stage.arrival, Random(f"{self._load.random_seed}/arrivals/{number}"))
+        return arrivals(rate, stage.arrival, Random(seed_of(self._load, number)), stage.cv)
 
     def _announce(self, number: int, stage: Stage) -> list[ShardProcess]:
         """Tell shards of their part; in a closed loop of fewer lanes than shards some have none and stay out."""
         lanes, shards = lanes_of(stage), self._supervisor.shards
         active = shards[:lanes] if lanes else shards
+        come_s, go_s = (comings(stage, lanes), goings(stage, lanes)) if lanes else ([], [])
         for process in active:
-            part = share(lanes, len(active), process.number) if lanes else None
-            process.lanes, process.outstanding = part or 0, 0
+            own = slice(process.number, None, len(active))  # while lanes come and go, all shards have their part
+            part = Lanes(come_s[own], go_s[own]) if lanes else None
+            process.lanes, process.outstanding = len(come_s[own]), 0
             process.is_done = process.is_armed = False
             is_limited = stage.max_concurrency is not None
             process.send("stage", StageShare(number, part, is_limited, stage.duration, self._load.grace_period))

@@ -1,28 +1,47 @@
-"""When requests are due: pure sequences of offsets from the start of a stage, in seconds. No clock, no sleeping."""
+"""When requests are due: pure sequences of offsets from the start of a stage, in seconds. No clock, no sleeping.
 
-from collections.abc import Iterator
+A process is a sequence of *masses*: how many requests are expected until each arrival, at any rate whatever. The rate turns
+masses into times: divided by it where it is constant, by inversion of its integral where it changes (`rates`). So every
+process goes with every rate, and a process is one function and one entry in PROCESSES.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from random import Random
 
-
-def constant(rate_rps: float) -> Iterator[float]:
-    """Equal gaps; each offset is computed from its number, so that no error adds up."""
-    return (number / rate_rps for number in count())
+from perfbench_runner.load.rates import Segment, inverted
 
 
-def poisson(rate_rps: float, random: Random) -> Iterator[float]:
+def constant(random: Random, cv: float = 0.0) -> Iterator[float]:
+    """Equal gaps, the first arrival at once; each is computed from its number, so that no error adds up."""
+    return map(float, count())
+
+
+def poisson(random: Random, cv: float = 1.0) -> Iterator[float]:
     """A Poisson process: exponential gaps, independent of each other, not rescaled to hit a total."""
-    at_s = 0.0
+    mass = 0.0
     while True:
-        at_s += random.expovariate(rate_rps)
-        yield at_s
+        mass += random.expovariate(1.0)
+        yield mass
 
 
-def arrivals(rate_rps: float, arrival: str, random: Random) -> Iterator[float]:
-    """The offsets of an open loop, without end."""
-    return constant(rate_rps) if arrival == "constant" else poisson(rate_rps, random)
+def gamma(random: Random, cv: float) -> Iterator[float]:
+    """Gaps of a gamma distribution with this coefficient of variation: above 1 they come in clumps."""
+    mass, shape = 0.0, 1 / cv**2
+    while True:
+        mass += random.gammavariate(shape, cv**2)
+        yield mass
 
 
-def share(total: int, parts: int, part: int) -> int:
-    """Part `part` of a whole number split as evenly as it goes; the parts add up exactly."""
-    return total // parts + (part < total % parts)
+PROCESSES: dict[str, Callable[[Random, float], Iterator[float]]] = {
+    "constant": constant,
+    "poisson": poisson,
+    "gamma": gamma,
+}
+"""By the name of `arrival`: masses of its arrivals, whose gaps have mean 1; of a random generator and a cv."""
+
+
+def arrivals(rate: float | Iterable[Segment], arrival: str, random: Random, cv: float | None = None) -> Iterator[float]:
+    """The offsets of an open loop at a rate, requests a second, or at one that changes; without end as long as that has none."""
+    masses = PROCESSES[arrival](random, 1.0 if cv is None else cv)
+    return (mass / rate for mass in masses) if isinstance(rate, (int, float)) else inverted(masses, rate)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from perfbench_api.sections import Load
 from perfbench_runner.load.feed import Feed
 from perfbench_runner.load.parts import first_entries, reserved
+from perfbench_runner.load.rates import expected
 
 LIMIT_S = 5.0
 """So long is looked; a file of a hundred thousand plain rows takes about a second."""
@@ -21,7 +22,7 @@ class Checked(NamedTuple):
 
 def reachable(load: Load, offset: int, has_schedule: bool) -> int | None:
     """How many entries, from the dataset's first one on, a run can use; None for all of them."""
-    is_open_ended = any(stage.requests is None and not stage.rate for stage in load.stages)
+    is_open_ended = any(stage.requests is None and expected(stage) is None for stage in load.stages)
     if has_schedule or is_open_ended:
         return None
     return first_entries(load, offset)[-1] + reserved(load.stages[-1])

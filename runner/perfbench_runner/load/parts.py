@@ -8,6 +8,7 @@ measure, and stages do not share prompts as long as the dataset has enough of th
 from math import ceil, sqrt
 
 from perfbench_api.sections import Load, Stage
+from perfbench_runner.load.rates import expected
 
 MOST_RESERVED = 20_000
 """Entries set aside for a closed loop that ends by time, where nobody knows how many it will need."""
@@ -31,9 +32,10 @@ def reserved(stage: Stage) -> int:
 def _by_time(stage: Stage) -> int:
     if stage.duration is None:
         return stage.requests or 0
-    if stage.rate:
-        expected = stage.rate * stage.duration
-        return ceil(expected + 6 * sqrt(expected))  # a Poisson process has more once in a billion runs
+    mean = expected(stage)
+    if mean is not None:
+        # A Poisson process has more once in a billion runs; counts of other gaps spread by their cv.
+        return ceil(mean + 6 * max(1.0, stage.cv or 1.0) * sqrt(mean))
     if stage.requests is not None:
         return stage.requests
     return min(MOST_RESERVED, (stage.concurrency or 1) * ceil(stage.duration))

@@ -185,7 +185,7 @@ def _stages(spec: Spec) -> dict[str, Samples]:
 
 
 def _loop(stage: Stage) -> tuple[str, str]:
-    return ("open", stage.arrival) if stage.is_open_loop else ("closed", "")
+    return ("open", "timestamps" if stage.timestamps else stage.arrival) if stage.is_open_loop else ("closed", "")
 
 
 def _objectives(spec: Spec) -> dict[tuple[str, ...], float]:

@@ -17,9 +17,11 @@ from perfbench_runner.results import client_health as health
 from perfbench_runner.results.answers import answers
 from perfbench_runner.results.asked import Asked, asked_of
 from perfbench_runner.results.client_figures import client
+from perfbench_runner.results.load_in_words import load_in_words
 from perfbench_runner.results.notes import notes
 from perfbench_runner.results.prompt_cache import prompt_cache
 from perfbench_runner.results.quantiles import Array, GapHistogram, distribution
+from perfbench_runner.results.ramps import Ramps
 from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.repeats import SentBefore
 from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_gaps, read_rows, read_token_gaps
@@ -36,6 +38,8 @@ from perfbench_runner.results.summary import (
 from perfbench_runner.results.throughput import overall_throughput, per_second, window_throughput
 from perfbench_runner.results.windows import Span, StageTimes, Units, window
 
+OPEN_LOOPS = {"rate", "profile", "timestamps"}
+"""What says, in a stage's plan, when requests are due."""
 RATE_KEPT = 0.98
 """An open loop that sends less than this share of its rate has not kept it."""
 
@@ -95,14 +99,24 @@ def _stages(db: sqlite3.Connection) -> list[Stage]:
         f"SELECT stage, name, plan, begin_time, deadline_time, stop_time, {share} FROM stage ORDER BY stage"  # noqa: S608
     ).fetchall()
     return [
-        Stage(number, name, json.loads(plan), tuple(times), feed_share, _unsent(db, number))
-        for number, name, plan, *times, feed_share in rows
+        Stage(number, name, plan := json.loads(text), tuple(times), feed_share, _unsent(db, number, plan, times[0]))
+        for number, name, text, *times, feed_share in rows
     ]
 
 
-def _unsent(db: sqlite3.Connection, number: int) -> Array:
-    rows = db.execute("SELECT scheduled_time, until_time FROM unsent WHERE stage = ?", (number,)).fetchall()
+def _unsent(db: sqlite3.Connection, number: int, plan: dict[str, Any], begin_s: float | None) -> Array:
+    """Those that figures are of: what was due while the load was ramped up or down is in none."""
+    ramps = Ramps.of_plan(plan)
+    rows = [
+        times
+        for times in db.execute("SELECT scheduled_time, until_time FROM unsent WHERE stage = ?", (number,))
+        if ramps.are_none or ramps.excluded(times[0] - (begin_s or 0.0)) is None
+    ]
     return np.array(rows, dtype=np.float64).reshape(len(rows), 2)
+
+
+def nothing_more(rows: int) -> None:
+    """Rows that are read again are no progress."""
 
 
 def _stage_summary(
@@ -115,15 +129,18 @@ def _stage_summary(
     why_program: str,
     read: Callable[[int], None],
 ) -> StageSummary:
-    rows = read_rows(db, stage.number, read)
+    every = read_rows(db, stage.number, read)
+    excluded = int(every["is_excluded"].sum())
+    rows = read_rows(db, stage.number, nothing_more, with_excluded=False) if excluded else every
     ok, cut = rows.is_ok, rows.is_unfinished
     sent, ended, scheduled = rows["start_time"], rows["completed_time"], rows["scheduled_time"]
-    overall_s = float(ended.max() - sent.min()) if len(rows) else 0.0
-    span = _span(stage, rows)
-    throughput, estimate = window_throughput(rows, span, lambda ids: gaps_of(db, ids))
+    overall_s = float(every["completed_time"].max() - every["start_time"].min()) if len(every) else 0.0
+    span = _span(stage, every)
+    throughput, estimate = window_throughput(every, span, lambda ids: gaps_of(db, ids))
     succeeded, unfinished = int(ok.sum()), int(cut.sum())
     is_limited = "maxConcurrency" in stage.plan
     server = server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {}
+    before.note(every)
     cache = prompt_cache(rows, server, asked.measures_cache)
     summary = StageSummary(
         name=stage.name,
@@ -135,11 +152,13 @@ def _stage_summary(
             unsent=len(stage.unsent),
             no_content=int((rows["no_content"][ok] > 0).sum()),
             resent=int((rows["resends"] > 0).sum()),
+            excluded=excluded,
         ),
+        load=load_in_words(stage.plan),
         duration_s=overall_s,
-        window=_window(stage, rows, span),
+        window=_window(stage, every, span),
         **{name: value for name, value in throughput.model_dump().items() if name != "duration_s"},
-        overall=overall_throughput(rows, overall_s),
+        overall=overall_throughput(every, overall_s),
         ttft_s=_ttft(rows),
         itl_s=_itl(db, stage.number, read),
         token_gap_s=_token_gaps(db, stage.number),
@@ -180,13 +199,14 @@ def _begins(rows: Rows) -> Mask:
 
 
 def _is_open_loop(plan: dict[str, Any]) -> bool:
-    return "rate" in plan or plan.get("arrival") == "recorded"
+    return plan.get("arrival") == "recorded" or not OPEN_LOOPS.isdisjoint(plan)
 
 
 def _offered_rate(stage: Stage, scheduled: Array) -> float | None:
-    """The rate asked for; of recorded times, the rate that they have."""
-    if stage.plan.get("recordedTimes") != "played":
-        return stage.plan.get("rate")
+    """The rate asked for; the mean of one that changes; of recorded times, the rate that they have."""
+    if stage.plan.get("recordedTimes") != "played" and "timestamps" not in stage.plan:
+        rate: float | None = stage.plan.get("rate", stage.plan.get("schedule", {}).get("meanRate"))
+        return rate
     return _rate(np.concatenate([scheduled, stage.unsent[:, 0]]))
 
 
@@ -203,7 +223,10 @@ def _span(stage: Stage, rows: Rows) -> Span:
     overall = Span(float(rows["start_time"].min()), float(rows["completed_time"].max()), "overall")
     if lanes is None and not _is_open_loop(stage.plan):
         return Span(overall.start_s, overall.end_s, "overall", "the file does not say what load was asked for")
-    times = StageTimes(begin_s, deadline_s, stop_s)
+    ramps = Ramps.of_plan(stage.plan)
+    if deadline_s is not None:
+        deadline_s -= ramps.down_s
+    times = StageTimes(begin_s + ramps.up_s, deadline_s, stop_s)
     return window(lanes, stage.plan.get("requests"), times, _units(rows), scheduled, overall)
 
 

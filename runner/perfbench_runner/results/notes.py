@@ -22,6 +22,7 @@ def notes(
         _recorded(plan),
         _stamps(stage.client.stamps, why_program),
         _window(span),
+        _excluded(stage),
         _censored(stage),
         _too_short(stage, asked),
         _no_content(stage),
@@ -62,6 +63,13 @@ def _window(span: Span) -> str:
     if span.kind != "overall":
         return ""
     return f"throughputs are from the first request sent to the last end, ramps included, since {span.reason}"
+
+
+def _excluded(stage: StageSummary) -> str:
+    count = stage.requests.excluded
+    if not count:
+        return ""
+    return f"{count} requests were sent while the load was ramped up or down: they are stored, and in no figure"
 
 
 def _censored(stage: StageSummary) -> str:

@@ -25,6 +25,10 @@ class SentBefore:
             entries = int(json.loads(facts["dataset_entries"])) or None
         return cls(np.array([row[0] for row in rows], dtype=np.int64), entries)
 
+    def note(self, rows: Rows) -> None:
+        """Requests that were sent and are in no figure."""
+        self._known = np.union1d(self._known, rows.prompt_ids[(rows["is_excluded"] > 0) & (rows.prompt_ids != 0)])
+
     def add(self, rows: Rows) -> Prompts | None:
         """What a stage repeats of itself and of what was sent before it; None where prompts are not known."""
         ids = rows.prompt_ids[rows.prompt_ids != 0]

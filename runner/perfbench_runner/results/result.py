@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_runner.results.ramps import Excluded
 from perfbench_runner.stamps import Stamps
 
 LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency")
@@ -39,6 +40,8 @@ class Result:
     """From handing the first byte of the request to the kernel to handing it the last; None: it never took that."""
     resends: int = 0
     """How often it was sent again because its idle connection proved to be closed; it was first sent at start_time."""
+    excluded: Excluded | None = None
+    """Why it is in no figure; None where it is."""
 
     @property
     def dispatch_lag_s(self) -> float:

@@ -17,12 +17,13 @@ NUMBERS = (
     "id", "success", "start_time", "completed_time", "scheduled_time", "dispatch_lag", "latency", "first_chunk_latency",
     "time_per_output_token", "prompt_tokens", "completion_tokens", "connect_time", "tls_time", "cached_tokens",
     "seq", "shard", "turn", "last_turn", "entry", "resends", "chunks", "is_stream", "merged_segments", "by_program",
-    "asked_tokens", "no_content", "is_usage",
+    "asked_tokens", "no_content", "is_usage", "is_excluded",
 )  # fmt: skip
 """Columns of a stage that are kept in memory, 8 bytes a request each."""
 COMPUTED = {
     "by_program": "CASE stamps WHEN 'program' THEN 1 WHEN 'kernel' THEN 0 END",
     "is_usage": "token_source = 'usage'",
+    "is_excluded": "excluded IS NOT NULL",
 }
 """Those that are no columns of the file."""
 UNFINISHED = "success = 0 AND coalesce(failure, '') = 'unfinished'"
@@ -61,12 +62,13 @@ class Rows:
         return ok
 
 
-def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -> Rows:
-    """All requests of a stage; `tell` is called with the number of rows read since the last time."""
+def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None], with_excluded: bool = True) -> Rows:
+    """The requests of a stage; `tell` is called with the number of rows read since the last time."""
     columns_of_numbers = ", ".join(COMPUTED.get(name, name) for name in NUMBERS)
     texts = "failure, token_source, model, status_code"
     cursor = db.execute(
-        f"SELECT {columns_of_numbers}, {UNFINISHED}, coalesce(prompt_id, 0), {texts} FROM requests WHERE stage = ?",  # noqa: S608
+        f"SELECT {columns_of_numbers}, {UNFINISHED}, coalesce(prompt_id, 0), {texts} FROM requests WHERE stage = ?"  # noqa: S608
+        f"{'' if with_excluded else ' AND excluded IS NULL'}",
         (stage,),
     )
     parts: list[list[Array]] = [[] for _ in NUMBERS]
@@ -106,7 +108,7 @@ def read_gaps(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
     """Gaps of succeeded and unfinished requests in microseconds, those of many requests at once."""
     cursor = db.execute(
         "SELECT g.gaps_us FROM requests r JOIN gaps g ON g.id = r.id"  # noqa: S608  # our names
-        f" WHERE r.stage = ? AND (r.success = 1 OR {UNFINISHED})",
+        f" WHERE r.stage = ? AND (r.success = 1 OR {UNFINISHED}) AND r.excluded IS NULL",
         (stage,),
     )
     while chunk := cursor.fetchmany(GAPS_AT_ONCE):
@@ -118,7 +120,7 @@ def read_token_gaps(db: sqlite3.Connection, stage: int) -> Iterator[Ints]:
     """Gaps between tokens of succeeded requests in microseconds: a gap between chunks, spread over the later one's tokens."""
     cursor = db.execute(
         "SELECT g.gaps_us, g.tokens FROM requests r JOIN gaps g ON g.id = r.id"
-        " WHERE r.stage = ? AND r.success = 1 AND g.tokens IS NOT NULL",
+        " WHERE r.stage = ? AND r.success = 1 AND g.tokens IS NOT NULL AND r.excluded IS NULL",
         (stage,),
     )
     while chunk := cursor.fetchmany(GAPS_AT_ONCE):

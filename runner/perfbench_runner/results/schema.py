@@ -7,7 +7,7 @@ One request is up to three rows with one `id`: `requests` is narrow, so that fig
 # ruff: noqa: S608  # the names in these statements are our own
 
 import sqlite3
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from time import time
 
 from perfbench_runner.results import client_health as health
@@ -52,9 +52,11 @@ NARROW = {
     "asked_tokens": "INTEGER",
     "no_content": "INTEGER",
     "send_time": "REAL",
+    "excluded": "TEXT",
 }
 """Columns of table `requests`, after its `id`."""
 NEW_IN_6 = ("stamps", "merged_segments", "model", "asked_tokens", "no_content", "send_time")
+NEW_IN_7 = ("excluded",)
 
 STAGE_TIMES = ("begin_time", "deadline_time", "stop_time")
 FEW = {
@@ -162,13 +164,24 @@ def m005_load_and_repeats(db: sqlite3.Connection) -> None:
 
 @migration
 def m006_stamps_and_what_was_asked(db: sqlite3.Connection) -> None:
-    had = _names(db, "main", "requests")
-    for name in NEW_IN_6:
-        if name not in had:  # a new file has it already
-            db.execute(f"ALTER TABLE requests ADD COLUMN {name} {NARROW[name]}")
+    _add_columns(db, (*NEW_IN_6, *NEW_IN_7))  # the view has them all
     db.execute("ALTER TABLE gaps ADD COLUMN tokens TEXT")
     db.execute("DROP VIEW result")
     _create_view(db)
+
+
+@migration
+def m007_excluded(db: sqlite3.Connection) -> None:
+    _add_columns(db, NEW_IN_7)
+    db.execute("DROP VIEW result")
+    _create_view(db)
+
+
+def _add_columns(db: sqlite3.Connection, names: Iterable[str]) -> None:
+    had = _names(db, "main", "requests")
+    for name in names:
+        if name not in had:  # a new file has it already
+            db.execute(f"ALTER TABLE requests ADD COLUMN {name} {NARROW[name]}")
 
 
 def _create_view(db: sqlite3.Connection) -> None:
@@ -203,10 +216,11 @@ def show_as_newest(db: sqlite3.Connection) -> None:
         names = {row[1] for row in db.execute("PRAGMA main.table_info(result)")}
         for table, select in _from_former("main.result", names, has_tokens=True).items():
             db.execute(f"CREATE TEMP VIEW {table} AS {select}")
-    elif missing := [name for name in NEW_IN_6 if name not in _names(db, "main", "requests")]:
+    elif missing := [name for name in (*NEW_IN_6, *NEW_IN_7) if name not in _names(db, "main", "requests")]:
         nulls = ", ".join(f"NULL AS {name}" for name in missing)
         db.execute(f"CREATE TEMP VIEW requests AS SELECT *, {nulls} FROM main.requests")
-        db.execute("CREATE TEMP VIEW gaps AS SELECT *, NULL AS tokens FROM main.gaps")
+        if "tokens" not in _names(db, "main", "gaps"):
+            db.execute("CREATE TEMP VIEW gaps AS SELECT *, NULL AS tokens FROM main.gaps")
     if "unsent" not in tables:
         times = ", ".join(f"NULL AS {name}" for name in STAGE_TIMES)
         db.execute(f"CREATE TEMP VIEW stage AS SELECT *, {times} FROM main.stage")

@@ -218,6 +218,7 @@ def narrow_row(result: Result, gaps: int) -> tuple[Any, ...]:
         data.asked_tokens,
         int(data.no_content),
         result.send_s,
+        result.excluded,
     )
 
 

@@ -49,6 +49,8 @@ class Requests(_Model):
     """Succeeded without content: all of their tokens were hidden. They have no TTFT."""
     resent: int = 0
     """Sent again, since their idle connection proved to be closed."""
+    excluded: int = 0
+    """Sent while the load was ramped up or down: stored, and in no other count or latency."""
 
     @property
     def failed_share(self) -> float | None:
@@ -167,6 +169,8 @@ class StageSummary(_Model):
 
     name: str
     requests: Requests
+    load: str = ""
+    """The load that was asked for, in words, with the seed that draws its schedule again."""
     notes: list[str] = []
     """What one must know to read the figures right, in words."""
     duration_s: float

@@ -87,7 +87,7 @@ def calibrate(benchmark: PerfBenchmark, mock: MockTarget, seconds: float, worker
 def _measure(
     benchmark: PerfBenchmark, stage: Stage, mock: MockTarget, seconds: float, workers: int | None
 ) -> StageError:
-    level = stage.model_copy(update={"duration": seconds, "requests": None})
+    level = stage.model_copy(update={"duration": seconds, "requests": None, "ramp_up": None, "ramp_down": None})
     finished, truth = _run(benchmark, level, mock, workers)
     figures = finished.summary.stages[0]
     return StageError(

@@ -20,6 +20,7 @@ from perfbench_plugins.loading import load_entry_points, load_plugins
 from perfbench_plugins.registry import BUILTIN, ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
 from perfbench_runner.load.check import LIMIT_S, check, reachable
 from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.timestamps import read_timestamps
 from perfbench_runner.run import secrets
 from perfbench_runner.run.cpus import available_cpus, default_workers
 from perfbench_runner.shard.messages import Wiring
@@ -87,6 +88,9 @@ def prepare(
         )
     feed.first()
     benchmark = with_recorded_times(benchmark, feed.has_schedule)
+    for stage in benchmark.spec.load.stages:
+        if stage.timestamps is not None:
+            read_timestamps(stage.timestamps)  # what is wrong with them shows before any load
     _check_rows(benchmark, feed, partial(_made, dataset_class))
     tls = _tls(target.tls)
     mock = None

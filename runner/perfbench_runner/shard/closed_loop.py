@@ -2,7 +2,8 @@
 
 How many lanes there are is a matter of all shards together (`places`): a lane that finds no request here gives its place
 back, and a shard that has requests waiting takes it. So the load is the one asked for until the last request was sent,
-however the requests were spread over the shards.
+however the requests were spread over the shards. While the load is ramped up or down, each shard adds and withdraws its own
+part of the lanes, wherever they are at work by then.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from perfbench_runner.event_loop import Soon
-from perfbench_runner.shard.messages import Assignment, Unsent
+from perfbench_runner.shard.messages import Assignment, Lanes, Unsent
 from perfbench_runner.shard.places import Places
+from perfbench_runner.timer import DeadlineTimer
 
 RETRY_S = 0.05
 """How soon it is tried again to send while the control process does not take results."""
@@ -27,14 +29,14 @@ class ClosedLoop:
 
     def __init__(
         self,
-        lanes: int,
+        lanes: Lanes,
         places: Places,
         perform: Callable[[Assignment, float], Awaitable[float]],
         start: Callable[[Coroutine[Any, Any, None]], None],
         is_blocked: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        """`lanes`: how many places are this shard's from the beginning. `perform` returns when the answer had arrived."""
+        """`lanes`: which are this shard's to add and to withdraw. `perform` returns when the answer had arrived."""
         self._lanes, self._places, self._perform, self._start = lanes, places, perform, start
         self._is_blocked, self._clock = is_blocked, clock
         self._loop = asyncio.get_running_loop()
@@ -42,6 +44,12 @@ class ClosedLoop:
         self._freed: deque[float] = deque()
         """When places were given back here that were not taken here again, the earliest first."""
         self._is_running = self._is_fed = self._is_stopped = self._is_watching = False
+        self._come_s: deque[float] = deque()
+        self._go_s: deque[float] = deque()
+        """When the next lanes come and go."""
+        self._leaving = 0
+        """Lanes that are to go, and have not yet: all were at work."""
+        self._timer: DeadlineTimer | None = None
         self._retry_soon = Soon(self._fill, RETRY_S)
         self._all_started = asyncio.Event()
 
@@ -67,17 +75,39 @@ class ClosedLoop:
     async def run(self, start_s: float) -> None:
         """Make the load; returns when the last request was started, or it was stopped."""
         self._is_running = True
-        for _ in range(self._lanes):
+        self._come_s.extend(start_s + at_s for at_s in self._lanes.come_s)
+        self._go_s.extend(start_s + at_s for at_s in self._lanes.go_s)
+        try:
+            self._change_lanes(start_s)
+            await self._all_started.wait()
+        finally:
+            if self._timer is not None:
+                self._timer.close()
+
+    def _change_lanes(self, start_s: float = 0.0) -> None:
+        """Let lanes come and go whose time it is, and wake up for the next."""
+        now_s = max(start_s, self._clock())
+        while self._come_s and self._come_s[0] <= now_s:
+            at_s = self._come_s.popleft()
             if self._can_send():
-                self._start(self._lane(self._queue.popleft(), start_s))
-            else:
-                self._give_back(start_s)
+                self._start(self._lane(self._queue.popleft(), at_s))
+            elif not self._is_stopped:
+                self._give_back(at_s)
+        while self._go_s and self._go_s[0] <= now_s:
+            self._go_s.popleft()
+            self._leaving += 1
         self._fill()
-        await self._all_started.wait()
+        following = min((times[0] for times in (self._come_s, self._go_s) if times), default=None)
+        if following is not None and not self._is_stopped:
+            self._timer = self._timer or DeadlineTimer(self._loop, self._change_lanes)
+            self._timer.arm(following)
 
     async def _lane(self, assignment: Assignment, free_s: float) -> None:
         while True:
             free_s = await self._perform(assignment, free_s)
+            if self._leaving:
+                self._leaving -= 1
+                return
             if not self._can_send():
                 break
             assignment = self._queue.popleft()
@@ -90,11 +120,13 @@ class ClosedLoop:
         self._places.give_back(free_s)
 
     def _fill(self) -> None:
-        """Start lanes in free places for the requests that wait, and be told of places where there are none."""
+        """Withdraw lanes that are to go, start others in free places, and be told of places where there are none."""
+        while self._leaving and self._places.take():
+            self._leaving -= 1
         while self._can_send() and self._places.take():
             freed_s = self._freed.popleft() if self._freed else self._places.freed_s
             self._start(self._lane(self._queue.popleft(), freed_s or self._clock()))
-        self._watch(self._can_send())
+        self._watch(self._can_send() or (self._leaving > 0 and not self._is_stopped))
         if self._is_stopped or (self._is_running and self._is_fed and not self._queue):
             self._all_started.set()
         elif self._queue and self._is_running and self._is_blocked():

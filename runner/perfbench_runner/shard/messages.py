@@ -24,14 +24,23 @@ class Wiring:
     """The API plugin, to build the turns of conversations and to read their replies."""
 
 
+class Lanes(NamedTuple):
+    """One shard's part of a closed loop's lanes: when they come, and when they go. Seconds from the start of the stage."""
+
+    come_s: list[float]
+    """One for each lane, in order; most loads have all of them come at once."""
+    go_s: list[float]
+    """From when on one lane after the other takes no further request; empty where they all stay."""
+
+
 @dataclass(frozen=True)
 class StageShare:
     """One shard's part of a stage."""
 
     index: int
     """Number of the stage; -1 is the warm-up."""
-    concurrency: int | None
-    """Lanes that are this shard's from the beginning of a closed loop; None for an open loop."""
+    lanes: Lanes | None
+    """This shard's lanes of a closed loop; None for an open loop."""
     is_limited: bool = False
     """Open loop: a request needs a place of those that all shards share."""
     duration_s: float | None = None

@@ -110,8 +110,8 @@ class _Stage:
         def is_blocked() -> bool:
             return shard.outbox.is_full
 
-        if share.concurrency is not None:
-            return ClosedLoop(share.concurrency, shard.places, self._perform, self._start, is_blocked, shard.clock)
+        if share.lanes is not None:
+            return ClosedLoop(share.lanes, shard.places, self._perform, self._start, is_blocked, shard.clock)
         places = shard.places if share.is_limited else None
         return OpenLoop(places, self._perform, self._start, is_blocked, shard.clock)
 

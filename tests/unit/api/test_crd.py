@@ -171,6 +171,13 @@ def test_rules_belong_to_sections_that_exist() -> None:
         {"target": {"mock": {}}, "load": {"stages": [{"concurrency": 1, "rate": 1, "requests": 1}]}},
         {"target": {"mock": {}}, "load": {"stages": [{"concurrency": 1}]}},
         {"target": {"mock": {}}, "load": {"stages": [{"concurrency": 1, "requests": 1, "maxConcurrency": 1}]}},
+        {
+            "target": {"mock": {}},
+            "load": {"stages": [{"profile": {"ramp": {"from": 1, "to": 2}}, "rate": 1, "duration": "9s"}]},
+        },
+        {"target": {"mock": {}}, "load": {"stages": [{"profile": {}, "duration": "9s"}]}},
+        {"target": {"mock": {}}, "load": {"stages": [{"rate": 1, "rampDown": "1s", "requests": 1}]}},
+        {"target": {"mock": {}}, "load": {"stages": [{"rate": 1, "arrival": "gamma", "requests": 1}]}},
         {"target": {"mock": {}}, "plugins": [{"file": "a", "module": "b"}]},
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from perfbench_api.resource import PerfBenchmark, SpecError
 
 TARGET = {"url": "http://x:8000/v1", "model": "m"}
+RAMP = {"ramp": {"from": 1, "to": 5}}
 
 
 def read(**spec: Any) -> PerfBenchmark:
@@ -56,6 +57,53 @@ def test_everything_but_the_target_has_a_default() -> None:
         ),
         (stage(concurrency=1, duration="0s"), "spec.load.stages[0].duration: input should be greater than 0"),
         (stage(concurrency=1, requests=1, maxConcurrency=1), "spec.load.stages[0]: maxConcurrency belongs to rate"),
+        (stage(rate=1, profile=RAMP, duration=9), "spec.load.stages[0]: rate and profile exclude each other"),
+        (
+            stage(profile=RAMP, requests=9),
+            "spec.load.stages[0]: profile: how long ramp takes is not known; give duration",
+        ),
+        (
+            stage(profile={}, duration=9),
+            "spec.load.stages[0].profile: give exactly one of ramp, steps, sine, burst and",
+        ),
+        (
+            stage(profile=RAMP | {"sine": {"mean": 2, "amplitude": 1, "period": 9}}, duration=9),
+            "spec.load.stages[0].profile: give",
+        ),
+        (
+            stage(profile={"ramp": {"from": 0, "to": 0}}, duration=9),
+            "spec.load.stages[0]: profile: its rate is always 0",
+        ),
+        (
+            stage(profile={"ramp": {"from": -1, "to": 0}}, duration=9),
+            "spec.load.stages[0].profile.ramp.from: input should",
+        ),
+        (
+            stage(profile={"sine": {"mean": 1, "amplitude": 2, "period": 9}}, duration=9),
+            "spec.load.stages[0].profile.sine: amplitude 2 is",
+        ),
+        (
+            stage(profile={"points": [{"at": 1, "rate": 1}, {"at": 2, "rate": 1}]}, duration=9),
+            "spec.load.stages[0].profile: points: the first",
+        ),
+        (
+            stage(profile={"points": [{"at": 0, "rate": 1}, {"at": 5, "rate": 1}, {"at": 2, "rate": 1}]}, duration=9),
+            "spec.load.stages[0].profile: points: one is",
+        ),
+        (
+            stage(profile={"burst": {"base": 1, "peak": 2, "for": 9, "every": 5}}, duration=9),
+            "spec.load.stages[0].profile.burst: every is no",
+        ),
+        (stage(rate=1, arrival="gamma", requests=1), "spec.load.stages[0]: arrival: gamma needs cv"),
+        (stage(rate=1, cv=2, requests=1), "spec.load.stages[0]: cv belongs to arrival: gamma, not to poisson"),
+        (stage(rate=1, cv=0, arrival="gamma", requests=1), "spec.load.stages[0].cv: input should be greater than 0"),
+        (stage(rate=1, rampDown=5, requests=1), "spec.load.stages[0]: rampDown ends with the duration; give duration"),
+        (stage(rate=1, rampUp=5, rampDown=5, duration=10), "spec.load.stages[0]: rampUp and rampDown leave nothing"),
+        (
+            stage(profile=RAMP, rampUp=5, duration=10),
+            "spec.load.stages[0]: rampUp and rampDown belong to concurrency or rate",
+        ),
+        (stage(timestamps={"path": "a.csv"}, arrival="constant"), "spec.load.stages[0]: timestamps are the arrivals"),
         ({"load": {"stages": []}}, "spec.load.stages: "),
         ({"load": {"maxFailedShare": 5}}, "spec.load.maxFailedShare: "),
         ({"request": {"maxTokens": 0}}, "spec.request: maxTokens must be at least 1"),

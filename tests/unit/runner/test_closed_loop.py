@@ -9,7 +9,7 @@ import pytest
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
 from perfbench_runner.shard.closed_loop import ClosedLoop
-from perfbench_runner.shard.messages import Assignment, arrived_s
+from perfbench_runner.shard.messages import Assignment, Lanes, arrived_s
 from perfbench_runner.shard.places import Places
 
 
@@ -27,7 +27,7 @@ async def test_a_request_is_scheduled_for_the_arrival_of_the_answer_before_it(re
         tasks.append(asyncio.get_running_loop().create_task(coroutine))
 
     places = Places()
-    loop = ClosedLoop(1, places, perform, start, lambda: False, lambda: 1e9)
+    loop = ClosedLoop(Lanes([0.0], []), places, perform, start, lambda: False, lambda: 1e9)
     loop.feed([Assignment(seq, None, b"") for seq in range(requests)])
     loop.end_feed()
     await loop.run(7.0)

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.results import schema
 from perfbench_runner.results.encoding import decode
 from perfbench_runner.results.figures import summarise
 from perfbench_runner.results.reading import open_results, stored
+from perfbench_runner.results.result import Result
 from perfbench_runner.results.schema import COLUMNS, FORMER, MIGRATIONS, migrate
 from perfbench_runner.results.store import FILE, PARTIAL, Store
 
@@ -83,6 +85,7 @@ def check(db: sqlite3.Connection) -> None:
         "unsent": 0,
         "no_content": 0,
         "resent": 0,
+        "excluded": 0,
     }
     assert stage.errors == {"timeout": 1}
     assert (stage.itl_s.count, stage.itl_s.min, stage.itl_s.max) == (4, 0.01, 0.02), "to whole microseconds"
@@ -101,6 +104,28 @@ def test_an_old_file_is_read_without_being_changed(old: Path) -> None:
     assert stored(old).rows == 4
     assert old.read_bytes() == before
     assert [path.name for path in old.parent.iterdir()] == [FILE]
+
+
+def test_a_file_from_before_ramps_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    """It has all columns but `excluded`; those of its gaps are kept."""
+    results = Store(tmp_path)
+    results.set_stage(0, "c1", {"concurrency": 1, "requests": 1})
+    data = BenchmarkData(success=True, start_time=1.0, completed_time=2.0, query_latency=1.0, first_chunk_latency=0.5)
+    data.inter_chunk_latency, data.gap_tokens = [0.25, 0.25], [1, 2]
+    results.add(Result(stage=0, seq=0, shard=0, scheduled_s=1.0, data=data))
+    results.commit()
+    results.db.execute("DROP VIEW result")
+    results.db.execute("ALTER TABLE requests DROP COLUMN excluded")
+    results.db.execute("CREATE VIEW result AS SELECT id FROM requests")
+    results.db.execute("DELETE FROM migration WHERE name = 'm007_excluded'")
+    file = results.close()
+    with closing(open_results(file)) as db:
+        (stage,) = summarise(db)
+    assert (stage.requests.total, stage.requests.excluded, stage.token_gap_s.count) == (1, 0, 3)
+    file.rename(tmp_path / PARTIAL)
+    again = Store(tmp_path)
+    assert again.db.execute("SELECT excluded FROM result").fetchall() == [(None,)]
+    again.db.close()
 
 
 def test_an_old_unfinished_file_becomes_a_new_one(old: Path) -> None:

@@ -23,6 +23,9 @@ def load(*stages: dict[str, Any], warmup: int = 0) -> Load:
         (load({"concurrency": 8, "duration": "2s", "requests": 5}, {"rate": 1, "requests": 1}), [0, 5]),
         (load({"concurrency": 10_000, "duration": "600s"}, {"rate": 1, "requests": 1}), [0, MOST_RESERVED]),
         (load({"rate": 100, "duration": "1s"}, {"rate": 1, "requests": 1}), [0, 160]),
+        (load({"profile": {"ramp": {"from": 0, "to": 100}}, "duration": "2s"}, {"rate": 1, "requests": 1}), [0, 160]),
+        (load({"rate": 100, "rampUp": "2s", "duration": "4s"}, {"rate": 1, "requests": 1}), [0, 300 + 104]),
+        (load({"rate": 100, "arrival": "gamma", "cv": 2, "duration": "1s"}, {"rate": 1, "requests": 1}), [0, 220]),
         (load({"rate": 100, "duration": "1s", "requests": 20}, {"rate": 1, "requests": 1}), [0, 20]),
     ],
 )  # fmt: skip

@@ -1,0 +1,94 @@
+"""How arrivals are dealt out to shards: together they are the whole schedule, in order, and it may come to an end."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, count, islice
+from random import Random
+from typing import Any
+
+import pytest
+from laws import cv, exponential, gaps_of, ks_p_value
+
+from perfbench_api.sections import Stage
+from perfbench_runner.engine.dispatch import Dispatcher
+from perfbench_runner.load.arrivals import arrivals
+from perfbench_runner.shard.request import PreparedRequest
+
+
+class Process:
+    """A shard that takes what it is given."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.lanes, self.outstanding = number, 1, 0
+        self.is_done = False
+        self.batch: list[Any] = []
+        self.times: list[float] = []
+        self.is_fed = False
+
+    def send(self, kind: str, *values: Any) -> None:
+        if kind == "feed":
+            self.times += [assignment.at_s for assignment in values[0]]
+        elif kind == "fed":
+            self.is_fed = True
+
+
+class Supervisor:
+    def __init__(self, shards: int) -> None:
+        self.shards = [Process(number) for number in range(shards)]
+
+    def broadcast(self, *message: Any) -> None:
+        for process in self.shards:
+            process.send(*message)
+
+
+class Endless:
+    """A feed without a dataset."""
+
+    has_schedule = False
+
+    def __init__(self) -> None:
+        self._numbers = count()
+
+    def __next__(self) -> PreparedRequest:
+        return PreparedRequest(b"{}", entry=next(self._numbers))
+
+
+def dealt(stage: Stage, times: Iterable[float], shards: int) -> tuple[Supervisor, Dispatcher]:
+    """All that a dispatcher gives out, with a clock that runs ahead of the schedule."""
+    supervisor: Any = Supervisor(shards)
+    feed: Any = Endless()
+    now = count()
+    dispatcher = Dispatcher(feed, supervisor, lambda: next(now) * 1e-4, lambda text: pytest.fail(text))
+    dispatcher.begin(stage, iter(times))
+    dispatcher.go(-1e6)
+    while not supervisor.shards[0].is_fed:
+        dispatcher.pending.clear()
+        dispatcher.refill()
+    dispatcher.pending.clear()
+    return supervisor, dispatcher
+
+
+def poisson() -> Iterator[float]:
+    return arrivals(10.0, "poisson", Random(1))
+
+
+@pytest.mark.parametrize("shards", [1, 3, 5, 16])
+@pytest.mark.parametrize(("arrival", "spread"), [("constant", None), ("poisson", None), ("gamma", 2.0)])
+async def test_the_parts_of_all_shards_are_the_whole_schedule_and_keep_its_law(
+    shards: int, arrival: str, spread: float | None
+) -> None:
+    whole = list(islice(arrivals(10.0, arrival, Random(1), spread), 4000))
+    supervisor, _ = dealt(Stage(rate=10, requests=4000), arrivals(10.0, arrival, Random(1), spread), shards)
+    parts = [process.times for process in supervisor.shards]
+    assert parts == [whole[number::shards] for number in range(shards)]
+    merged = sorted(chain.from_iterable(parts))
+    assert merged == whole
+    if arrival == "poisson":
+        assert ks_p_value([10 * gap for gap in gaps_of(merged)], exponential) > 0.001
+    assert cv(gaps_of(merged)) == pytest.approx({"constant": 0, "poisson": 1}.get(arrival, spread), abs=0.15)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 5, 16])
+async def test_a_schedule_that_ends_ends_the_stage(shards: int) -> None:
+    supervisor, dispatcher = dealt(Stage(rate=10, requests=4000), [0.0, 0.5, 0.75], shards)
+    assert sorted(chain.from_iterable(process.times for process in supervisor.shards)) == [0.0, 0.5, 0.75]
+    assert dispatcher.end(1e9) == [], "nothing was due and not sent"
