@@ -1,7 +1,7 @@
 """What the API server itself validates: CEL rules of the CRD, by the section that they belong to.
 
 They report at `kubectl apply` what the models would report later. A rule cannot see into fields whose type Kubernetes does
-not know (`maxTokens`, `max`, `args`), so the models validate everything again.
+not know (`concurrency`, `rate`, `maxTokens`, `max`, `args`), so the models validate everything again.
 """
 
 from dataclasses import dataclass
@@ -75,16 +75,11 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
     "Header": (Rule(_exactly_one("value", "secretKeyRef", "env"), "give one of value, secretKeyRef and env"),),
     "Stage": (
         Rule(
-            f"{_RECORDED} ? !has(self.concurrency) : {_exactly_one('concurrency', 'rate', 'profile', 'timestamps')}",
-            "give exactly one of concurrency (closed loop), rate, profile, timestamps (open loop) and arrival: recorded",
+            "!has(self.profile) || !has(self.timestamps)", "profile and timestamps exclude each other; give one of them"
         ),
         Rule(
             f"has(self.requests) || has(self.duration) || has(self.timestamps) || {_RECORDED}",
             "the stage has no end; give requests or duration",
-        ),
-        Rule(
-            "!has(self.maxConcurrency) || !has(self.concurrency)",
-            "maxConcurrency belongs to rate; concurrency is its own limit",
         ),
         Rule("!has(self.rampDown) || has(self.duration)", "rampDown ends with the duration; give duration"),
         Rule(

@@ -317,8 +317,11 @@ def test_rules_are_told_at_apply(release: Release, namespace: Namespace) -> None
     namespace.apply(benchmark("fixed", release.demo, cancel=True))
     with pytest.raises(CommandError, match="load cannot change"):
         namespace.apply(benchmark("fixed", release.demo, cancel=True, load={"pause": "1s"}))
+    with pytest.raises(CommandError, match="load cannot change"):  # in a field whose type Kubernetes does not know
+        namespace.apply(benchmark("fixed", release.demo, cancel=True, load={"stages": [{"rate": 77, "requests": 1}]}))
     for text, spec in (
-        ("exactly one of concurrency", {"load": {"stages": [{"concurrency": 1, "rate": 1, "requests": 1}]}}),
+        ("exactly one of ramp", {"load": {"stages": [{"profile": {}, "duration": "9s"}]}}),
+        ("belong together", {"load": {"stages": [{"rate": 1, "arrival": "gamma", "requests": 1}]}}),
         ("no end", {"load": {"stages": [{"concurrency": 1}]}}),
         ("exactly one of url", {"target": {"url": "http://x", "mock": {}}}),
         ("unknown field", {"lod": {}}),

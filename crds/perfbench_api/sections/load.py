@@ -1,14 +1,19 @@
 """`spec.load`: how hard and how long to load the target."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from perfbench_api.sections.profile import Profile, Timestamps
+from perfbench_api.sections.sweep import expanded
 from perfbench_api.values import Duration, Section, Unit
 
 USUAL_CONCURRENCY, USUAL_REQUESTS = 1, 1000
 """The load where none is asked for: that of `evalscope perf`, in a manifest, in flags and in Python alike."""
+
+
+SEVERAL = {"x-kubernetes-preserve-unknown-fields": True}
+"""A number, or what stands for several: Kubernetes has no type for that."""
 
 
 class Warmup(Section):
@@ -31,10 +36,10 @@ class Stage(Section):
 
     name: str | None = Field(None, min_length=1, max_length=63)
     """Name in results; c8, r5, ramp, burst, recorded and so on if not given."""
-    concurrency: int | None = Field(None, ge=1)
-    """Closed loop: this many requests are always in flight."""
-    rate: Annotated[float, Unit("requests/s")] | None = Field(None, gt=0)
-    """Open loop: requests start at this rate, however slow the answers are."""
+    concurrency: int | None = Field(None, ge=1, json_schema_extra=SEVERAL)
+    """Closed loop: this many requests are always in flight; of a list, or {from, to, steps, scale}, each makes a stage."""
+    rate: Annotated[float, Unit("requests/s")] | None = Field(None, gt=0, json_schema_extra=SEVERAL)
+    """Open loop: requests start at this rate, however slow the answers are; a list, or {from, to, steps, scale}, likewise."""
     profile: Profile | None = None
     """Open loop: a rate that changes over time, in place of rate."""
     timestamps: Timestamps | None = None
@@ -139,3 +144,13 @@ class Load(Section):
     """The run fails when more than this share of a stage's requests fail."""
     random_seed: int | None = None
     """Seed of prompts, their order, arrivals and drawn lengths; each run draws one of its own if not given, and names it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_written_short(cls, data: Any) -> Any:
+        """One stage for each value, before anything else looks at them."""
+        entries = data.get("stages") if isinstance(data, dict) else None
+        if not isinstance(entries, list):
+            return data
+        stages = [stage for n, entry in enumerate(entries) for stage in expanded(entry, f"stages[{n}]")]
+        return data | {"stages": stages}

@@ -168,9 +168,15 @@ def test_rules_belong_to_sections_that_exist() -> None:
         {"target": {"url": "x:1"}},
         {"target": {}},
         {"target": {"mock": {}, "headers": [{"name": "X-A"}]}},
-        {"target": {"mock": {}}, "load": {"stages": [{"concurrency": 1, "rate": 1, "requests": 1}]}},
+        {
+            "target": {"mock": {}},
+            "load": {
+                "stages": [
+                    {"profile": {"sine": {"mean": 2, "amplitude": 1, "period": "9s"}}, "timestamps": {"path": "x"}}
+                ]
+            },
+        },
         {"target": {"mock": {}}, "load": {"stages": [{"concurrency": 1}]}},
-        {"target": {"mock": {}}, "load": {"stages": [{"concurrency": 1, "requests": 1, "maxConcurrency": 1}]}},
         {
             "target": {"mock": {}},
             "load": {"stages": [{"profile": {"ramp": {"from": 1, "to": 2}}, "rate": 1, "duration": "9s"}]},
