@@ -81,6 +81,10 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
             f"has(self.requests) || has(self.duration) || has(self.timestamps) || {_RECORDED}",
             "the stage has no end; give requests or duration",
         ),
+        Rule(
+            "!has(self.until) || has(self.requests) || has(self.duration)",
+            "until: nobody knows when that will be; give requests or duration as the limit",
+        ),
         Rule("!has(self.rampDown) || has(self.duration)", "rampDown ends with the duration; give duration"),
         Rule(
             "has(self.cv) == (has(self.arrival) && self.arrival == 'gamma')",

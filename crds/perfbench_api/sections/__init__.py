@@ -15,6 +15,7 @@ from perfbench_api.sections.request import Request
 from perfbench_api.sections.results import Results
 from perfbench_api.sections.runner import Runner
 from perfbench_api.sections.target import ApiKey, Authority, Endpoint, Header, MetricsSource, MockTarget, Target, Tls
+from perfbench_api.sections.until import Until
 
 __all__ = [
     "ApiKey",
@@ -44,5 +45,6 @@ __all__ = [
     "Target",
     "Timestamps",
     "Tls",
+    "Until",
     "Warmup",
 ]

@@ -3,16 +3,18 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
 
 from perfbench_api.sections.profile import Profile, Timestamps
 from perfbench_api.sections.sweep import expanded
+from perfbench_api.sections.until import Until
 from perfbench_api.values import Duration, Section, Unit
 
 USUAL_CONCURRENCY, USUAL_REQUESTS = 1, 1000
 """The load where none is asked for: that of `evalscope perf`, in a manifest, in flags and in Python alike."""
 
 
-SEVERAL = {"x-kubernetes-preserve-unknown-fields": True}
+SEVERAL: JsonDict = {"x-kubernetes-preserve-unknown-fields": True}
 """A number, or what stands for several: Kubernetes has no type for that."""
 
 
@@ -55,6 +57,8 @@ class Stage(Section):
     duration: Duration | None = Field(None, gt=0)
     """End after this time; with requests given too, whichever comes first."""
 
+    until: Until | None = None
+    """End as soon as a figure is known well enough; requests or duration are the limit."""
     ramp_up: Duration | None = Field(None, gt=0)
     """Begin with one lane, or no rate, and rise evenly to concurrency or rate; these requests are in no figure."""
     ramp_down: Duration | None = Field(None, gt=0)
@@ -101,6 +105,14 @@ class Stage(Section):
             raise ValueError("rampDown ends with the duration; give duration")
         if self.duration is not None and (self.ramp_up or 0.0) + (self.ramp_down or 0.0) >= self.duration:
             raise ValueError("rampUp and rampDown leave nothing of the duration, of which they are a part")
+        return self
+
+    @model_validator(mode="after")
+    def _precision_has_a_limit(self) -> Self:
+        if self.until is not None and self.requests is None and self.duration is None:
+            raise ValueError("until: nobody knows when that will be; give requests or duration as the limit")
+        if self.until is not None and self.ramp_down is not None:
+            raise ValueError("rampDown: a stage with until ends at once; leave out one of both")
         return self
 
     @property

@@ -152,7 +152,7 @@ class Engine:
         if self._feed.dataset_entries is not None:
             self._guarded(partial(self._store.set_run, dataset_entries=self._feed.dataset_entries))
         self.observers.stage(self._view)
-        self._guarded(self._store.end_stage, number, times.ended_s, times.feed_s, times.stopped_s)
+        self._guarded(self._store.end_stage, number, times.ended_s, times.feed_s, times.stopped_s, times.ending)
 
     def _note_unmeasured(self) -> None:
         self._guarded(partial(self._store.set_run, unmeasured_requests=self.state.unmeasured))
@@ -220,6 +220,7 @@ class Engine:
         else:
             if not self._ramps.are_none:
                 result = replace(result, excluded=self._ramps.excluded(result.scheduled_s - self.state.stage_began_s))
+            self._stages.add(result)
             self._guarded(self._store.add, result)
             self._live.add(result)
             self.observers.add(result)

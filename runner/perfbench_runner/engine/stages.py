@@ -1,5 +1,6 @@
 """The stages in their sequence: the warm-up, then one after the other."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -8,6 +9,7 @@ from typing import Protocol
 
 from perfbench_api.sections import Load, Stage
 from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher
+from perfbench_runner.engine.endings import Endings
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.state import WARMUP, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
@@ -18,6 +20,7 @@ from perfbench_runner.load.parts import first_entries
 from perfbench_runner.load.plan import seed_of
 from perfbench_runner.load.rates import rate_of
 from perfbench_runner.load.timestamps import read_timestamps
+from perfbench_runner.results.result import Result
 from perfbench_runner.shard.messages import Lanes, StageShare
 from perfbench_runner.shard.places import Places
 
@@ -33,6 +36,8 @@ class StageTimes:
     feed_s: float
     stopped_s: float | None
     """None where it went on to its end: by count, by duration, or because the schedule was over."""
+    ending: str | None = None
+    """How it came to its end, in words, where there is something to be said."""
 
 
 class StageRecord(Protocol):
@@ -72,6 +77,15 @@ class Stages:
         self._supervisor, self._dispatcher, self._intake = supervisor, dispatcher, intake
         self._record = record
         self._entries = first_entries(load, feed.arguments.dataset_offset)
+        self._endings = Endings()
+        self._ending: str | None = None
+        self._ended_early_s: float | None = None
+        """When the stage under way was told to end before its count or duration."""
+        self._look: asyncio.Task[None] | None = None
+
+    def add(self, result: Result) -> None:
+        """A measured request has ended."""
+        self._endings.add(result)
 
     async def run(self) -> None:
         """Run all stages, unless the run is stopped."""
@@ -107,13 +121,38 @@ class Stages:
         await self._record.ready()
         self._go(active)
         self._record.began(number, self._state.stage_began_s, stage)
+        self._endings, self._ending, self._ended_early_s = Endings.of(stage), None, None
         while not self._supervisor.are_done:
             await self._supervisor.change(HORIZON_S / 8 if self._dispatcher.is_open_loop else TICK_S)
             self._dispatcher.refill()
+            self._look_for_an_end()
         await self._intake.drain()
-        ended_s, stopped_s = self._state.clock(), self._state.stopped_s
+        if self._look is not None:
+            await self._look
+            self._look = None
+        ended_s = self._state.clock()
+        stopped_s = self._state.stopped_s if self._ended_early_s is None else self._ended_early_s
         never_sent = self._dispatcher.end(self._dispatcher.ends_s(ended_s if stopped_s is None else stopped_s))
-        self._record.ended(number, StageTimes(ended_s, self._dispatcher.feed_s, stopped_s), never_sent)
+        ending = self._ending or self._endings.at_the_end()
+        self._record.ended(number, StageTimes(ended_s, self._dispatcher.feed_s, stopped_s, ending), never_sent)
+
+    def _look_for_an_end(self) -> None:
+        """See whether a figure is known well enough: in a thread, since the load must not wait for it."""
+        is_looking = self._look is not None and not self._look.done()
+        if self._ended_early_s is None and not is_looking and self._endings.is_due() and not self._state.is_stopping:
+            oldest = next(iter(self._dispatcher.pending), None)
+            self._look = asyncio.get_running_loop().create_task(self._look_at(self._endings, oldest))
+
+    async def _look_at(self, endings: Endings, oldest: int | None) -> None:
+        reason = await asyncio.to_thread(endings.look, oldest)
+        if reason is not None and not self._state.is_stopping and not self._supervisor.are_done:
+            self._end_early(reason)
+
+    def _end_early(self, reason: str) -> None:
+        """End the stage under way, and not the run; requests in flight may take the grace period."""
+        self._ending, self._ended_early_s = reason, self._state.clock()
+        self._dispatcher.stop()
+        self._supervisor.broadcast("stop", self._load.grace_period)
 
     def _draw_from(self, number: int) -> bool:
         """Go to the stage's own part of the dataset; false when the dataset refuses."""

@@ -58,4 +58,9 @@ def _ramps(plan: Plan) -> str:
 
 def _end(plan: Plan) -> str:
     ends = [f"{plan['requests']} requests"] if "requests" in plan else []
-    return " or ".join([*ends, *([str(plan["duration"])] if "duration" in plan else [])])
+    ends += [str(plan["duration"])] if "duration" in plan else []
+    if "until" not in plan:
+        return " or ".join(ends)
+    until = plan["until"]
+    figure = f"{until['metric']} {until['statistic'].replace('_', '.')}"
+    return f"until {figure} is known to ±{until['within']:.1%}, at most {' or '.join(ends)}"

@@ -16,6 +16,7 @@ def notes(
     """All of them, the most important first. `why_program`: why the machine does not give the kernel's stamps."""
     found = [
         _killed(plan),
+        str(plan.get("ending", "")),
         _model(stage, asked),
         _cut(stage),
         _cache(stage),

@@ -97,8 +97,15 @@ class Store:
         sql = "UPDATE stage SET start_time = ?1, begin_time = ?1, deadline_time = ?2 WHERE stage = ?3"
         self._execute(sql, (begin_s, deadline_s, number))
 
-    def end_stage(self, number: int, end_s: float, feed_s: float, stop_s: float | None = None) -> None:
-        """Record when a stage was over, how long its requests took to generate, and when it was told to stop early."""
+    def end_stage(
+        self, number: int, end_s: float, feed_s: float, stop_s: float | None = None, ending: str | None = None
+    ) -> None:
+        """Record when a stage was over, how long its requests took to generate, and when it was told to stop early.
+
+        `ending` says in words how it came to its end, where there is something to be said.
+        """
+        if ending is not None:
+            self._execute("UPDATE stage SET plan = json_set(plan, '$.ending', ?) WHERE stage = ?", (ending, number))
         sql = "UPDATE stage SET end_time = ?, feed_time = ?, stop_time = ? WHERE stage = ?"
         self._execute(sql, (end_s, feed_s, stop_s, number))
 

@@ -1,0 +1,85 @@
+"""What ends a stage before its count or duration: a figure that is known well enough. Fed with results, asked now and then.
+
+A look takes only requests before the oldest that is still under way: slow ones are missing among the latest that ended.
+"""
+
+from dataclasses import dataclass, field
+
+from perfbench_api.sections import Stage, Until
+from perfbench_runner.load.precision import Precision
+from perfbench_runner.results.result import Result
+
+
+@dataclass
+class Endings:
+    """Of the stage under way. Belongs to the control process's loop; `look` may run in a thread."""
+
+    until: Until | None = None
+    _precision: Precision | None = None
+    _values: list[tuple[int, float]] = field(default_factory=list)
+    """Number in the run and value of each request that has one."""
+
+    @classmethod
+    def of(cls, stage: Stage) -> "Endings":
+        """Those of a stage that is to begin."""
+        until = stage.until
+        return cls(until, None if until is None else Precision(until.probability, until.within))
+
+    def add(self, result: Result) -> None:
+        """A request of the stage has ended."""
+        if self.until is not None and result.excluded is None:
+            value = value_of(result, self.until.metric)
+            if value is not None:
+                self._values.append((result.seq, value))
+
+    def is_due(self) -> bool:
+        """Whether it is worth looking."""
+        return self._precision is not None and self._precision.is_due(len(self._values))
+
+    def _settled(self, oldest: int | None) -> list[float]:
+        """Values in the order of sending, of requests before the oldest that is under way; None where there is none."""
+        return [value for seq, value in sorted(self._values) if oldest is None or seq < oldest]
+
+    def look(self, oldest: int | None) -> str | None:
+        """Why the stage is to end, in words; None where it is not. `oldest` is the number of that which is under way."""
+        if self._precision is None or not self._precision.look(self._settled(oldest)):
+            return None
+        return f"ended since {self._state()}"
+
+    def at_the_end(self) -> str | None:
+        """What is to be said of a stage that came to its count or duration first."""
+        if self.until is None:
+            return None
+        if self._precision is None or self._precision.known is None:
+            return f"too few requests to say how well {self._figure} is known ({self._asked})"
+        return f"ended by count or duration before {self._figure} was known to what was asked ({self._asked}): {self._state()}"
+
+    @property
+    def _figure(self) -> str:
+        return "" if self.until is None else f"{self.until.metric} {self.until.statistic.replace('_', '.')}"
+
+    @property
+    def _asked(self) -> str:
+        return "" if self.until is None else f"until: ±{self.until.within:.1%}"
+
+    def _state(self) -> str:
+        if self._precision is None or self._precision.known is None:
+            return ""
+        known, requests = self._precision.known, self._precision.requests
+        if known.is_tail_too_thin:
+            return f"{requests:,} requests depend on each other too much to say how well {self._figure} is known"
+        if known.half_width == float("inf"):
+            return f"after {requests:,} requests {self._figure} has no upper bound"
+        return f"after {requests:,} requests {self._figure} is known to ±{known.half_width:.1%}"
+
+
+def value_of(result: Result, metric: str) -> float | None:
+    """A latency of a request that succeeded, seconds; None where it has none."""
+    data = result.data
+    if not data.success:
+        return None
+    if metric == "scheduled_latency":
+        return result.scheduled_latency_s
+    names = {"ttft": "first_chunk_latency", "tpot": "time_per_output_token", "e2e_latency": "query_latency"}
+    value: float | None = getattr(data, names[metric])
+    return value

@@ -1,0 +1,157 @@
+"""How well a quantile is known: the mathematics against tables, and what ends a stage."""
+
+from itertools import accumulate
+from math import comb, exp, inf
+from random import Random
+
+import pytest
+
+from perfbench_api.sections import Stage
+from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_runner.engine.endings import Endings, value_of
+from perfbench_runner.load.precision import (
+    Precision,
+    beta_quantile,
+    design_effect,
+    first_look,
+    known,
+    share_limits,
+    t_quantile,
+)
+from perfbench_runner.results.result import Result
+
+
+@pytest.mark.parametrize(
+    ("probability", "a", "b", "quantile"),
+    [
+        (0.025, 1, 1, 0.025),
+        (0.5, 0.5, 0.5, 0.5),
+        (0.975, 40, 1, 0.975 ** (1 / 40)),
+        (0.025, 9.9, 1, 0.025 ** (1 / 9.9)),
+        (0.975, 1, 1000, 1 - 0.025 ** (1 / 1000)),
+        (0.05, 1, 0.7, 1 - 0.95 ** (1 / 0.7)),
+    ],
+)
+def test_beta_quantiles_that_have_a_formula(probability: float, a: float, b: float, quantile: float) -> None:
+    assert beta_quantile(probability, a, b) == pytest.approx(quantile, abs=1e-10)
+
+
+def test_beta_quantiles_of_whole_numbers_are_those_of_the_binomial() -> None:
+    """P(X >= k) of n at share x is the beta distribution's at x."""
+    n, k = 20, 17
+    x = beta_quantile(0.025, k, n - k + 1)
+    tail = sum(comb(n, j) * x**j * (1 - x) ** (n - j) for j in range(k, n + 1))
+    assert tail == pytest.approx(0.025, abs=1e-9)
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), [(9, 2.2622), (5, 2.5706), (30, 2.0423), (100_000, 1.96)])
+def test_students_t(degrees: int, quantile: float) -> None:
+    assert t_quantile(0.975, degrees) == pytest.approx(quantile, abs=5e-4)
+
+
+def test_independent_requests_are_worth_one_each_and_runs_of_ten_a_tenth() -> None:
+    random = Random(1)
+    single = [random.random() < 0.9 for _ in range(20_000)]
+    assert design_effect(single) < 4
+    runs = [random.random() < 0.9 for _ in range(2000)]
+    found = [
+        design_effect([flag for flag in runs[start : start + 400] for _ in range(10)]) for start in range(0, 2000, 400)
+    ]
+    assert sum(found) / len(found) > 6
+    assert design_effect([True] * 50) == design_effect([False] * 50) == 1
+
+
+def test_limits_of_a_share_are_wider_for_fewer_and_for_dependent_requests() -> None:
+    widths = [
+        high - low for low, high in (share_limits(0.9, 1000, 1), share_limits(0.9, 1000, 5), share_limits(0.9, 100, 1))
+    ]
+    assert widths[0] < widths[1] < widths[2]
+    low, high = share_limits(1.0, 100, 1)
+    assert 0.9 < low < high == 1
+
+
+def test_a_quantile_has_an_interval_around_it() -> None:
+    random = Random(3)
+    found = known([exp(0.5 * random.gauss(0, 1)) for _ in range(10_000)], 0.99)
+    assert found.low < found.value < found.high
+    assert found.low < exp(0.5 * 2.3263) < found.high
+    assert not found.is_tail_too_thin
+    assert found.half_width == pytest.approx((found.high - found.low) / 2 / found.value)
+
+
+def test_of_a_thin_tail_nothing_is_known() -> None:
+    random = Random(3)
+    few = known([random.random() for _ in range(200)], 0.99)
+    assert few.high == inf
+    assert few.half_width == inf
+    wandering = list(accumulate(random.gauss(0, 1) for _ in range(5000)))
+    assert known([exp(at / 50) for at in wandering], 0.99).half_width == inf, "few independent values, if any"
+
+
+@pytest.mark.parametrize(("p", "count"), [(0.5, 200), (0.9, 200), (0.95, 200), (0.99, 1000), (0.999, 10_000)])
+def test_the_first_look_has_ten_values_in_the_tail(p: float, count: int) -> None:
+    assert first_look(p) == pytest.approx(count, abs=1)
+
+
+def test_two_looks_in_a_row_must_find_it_precise_and_each_needs_more_requests() -> None:
+    random = Random(5)
+    values = [100 + random.random() for _ in range(400)]
+    precision = Precision(0.5, 0.05)
+    assert not precision.look(values[:199])
+    assert precision.known is None
+    assert not precision.look(values[:200]), "once is luck"
+    assert not precision.is_due(229)
+    assert precision.look(values[:230])
+    assert precision.requests == 230
+
+
+def test_a_look_that_is_not_precise_begins_anew() -> None:
+    random = Random(5)
+    close = [100 + random.random() for _ in range(200)]
+    far = [random.random() * 200 for _ in range(600)]
+    precision = Precision(0.5, 0.01)
+    assert not precision.look(close)
+    assert not precision.look(far[:300])
+    assert not precision.look([*close, *close])
+
+
+def result(seq: int, ttft_s: float | None, success: bool = True, excluded: str | None = None) -> Result:
+    data = BenchmarkData(
+        success=success, start_time=1.0, completed_time=3.0, query_latency=2.0, first_chunk_latency=ttft_s
+    )
+    data.tidy()
+    return Result(stage=0, seq=seq, shard=0, scheduled_s=0.5, data=data, excluded=excluded)  # type: ignore[arg-type]
+
+
+def test_the_latest_requests_do_not_count_while_an_older_one_is_under_way() -> None:
+    """Among those that ended last the slow ones are missing."""
+    endings = Endings.of(Stage.model_validate({"concurrency": 4, "requests": 9999, "until": {"statistic": "p50"}}))
+    random = Random(1)
+    for seq in range(1000):
+        endings.add(result(seq, 1 + 0.01 * random.random()))
+    assert endings.is_due()
+    assert endings.look(100) is None, "too few before number 100"
+    assert endings.look(300) is None
+    assert (endings.look(400) or "").startswith("ended since after 400 requests ttft p50 is known to ±0.")
+
+
+def test_failed_and_ramped_requests_have_no_value() -> None:
+    assert value_of(result(0, 0.5, success=False), "ttft") is None
+    assert value_of(result(0, None), "ttft") is None
+    assert [value_of(result(0, 0.5), name) for name in ("ttft", "e2e_latency", "scheduled_latency", "tpot")] == [
+        0.5,
+        2.0,
+        2.5,
+        None,
+    ]
+    endings = Endings.of(Stage.model_validate({"concurrency": 4, "requests": 9999, "until": {"statistic": "p50"}}))
+    for seq in range(500):
+        endings.add(result(seq, 1.0, excluded="ramp_up"))
+    assert not endings.is_due()
+    assert endings.at_the_end() == "too few requests to say how well ttft p50 is known (until: ±5.0%)"
+
+
+def test_without_until_a_stage_ends_as_it_always_did() -> None:
+    endings = Endings.of(Stage(concurrency=4, requests=9))
+    endings.add(result(0, 1.0))
+    assert (endings.is_due(), endings.at_the_end()) == (False, None)
