@@ -6,6 +6,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from perfbench_api import GROUP, KIND, VERSION
+from perfbench_api.described import described
 from perfbench_api.redaction import shown, without_keys
 from perfbench_api.sections import Dataset, Load, Objective, PluginSource, Request, Results, Runner, Target
 from perfbench_api.values import Section
@@ -176,4 +177,4 @@ def field_names(model: type[BaseModel], loc: tuple[Any, ...]) -> dict[str, Any]:
         if section is None:
             return {}
         model = section
-    return {field.alias or name: field for name, field in model.model_fields.items()}
+    return {field.alias or name: field for name, field in described(model).items()}

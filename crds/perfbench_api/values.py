@@ -8,13 +8,15 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer
+from pydantic import BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from perfbench_api.described import Described
 
-class Section(BaseModel):
+
+class Section(Described):
     """A part of the manifest: camelCase in YAML, snake_case in Python; unknown fields are errors."""
 
     model_config = ConfigDict(
@@ -22,7 +24,6 @@ class Section(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
     )
 

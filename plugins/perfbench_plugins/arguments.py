@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from perfbench_api.described import MeansAs
 from perfbench_api.resource import PerfBenchmark, SpecError, problems
 from perfbench_api.sections import Dataset, Endpoint, Load, Prompts, Request, Results, Runner, Stage, Target, Warmup
 from perfbench_api.sections.load import USUAL_CONCURRENCY, USUAL_REQUESTS
@@ -30,7 +31,9 @@ def same_as(section: type[Section], name: str, **changes: Any) -> Any:
     default = field.get_default(call_default_factory=True, validated_data={})
     if default is not PydanticUndefined:
         changes.setdefault("default", default)
-    return Field(description=changes.pop("description", field.description), **changes)
+    same = Field(**changes)
+    same.metadata.append(MeansAs(section, name))
+    return same
 
 
 class Arguments(AsEvalScope, Endpoint, Prompts, Request):

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
+from perfbench_api.described import Described
 from perfbench_api.resource import SpecError, problems
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData
@@ -14,10 +15,10 @@ if TYPE_CHECKING:  # a fifth of a second to import, and most runs need no sessio
     import aiohttp
 
 
-class BaseApiArgs(BaseModel):
+class BaseApiArgs(Described):
     """Options of an API plugin (`target.apiArgs`); a plugin with its own inherits this. Unknown ones are errors."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class ApiPluginBase:

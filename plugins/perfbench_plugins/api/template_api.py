@@ -32,7 +32,7 @@ FALSE: tuple[Any, ...] = (None, False, "", [], {})
 class TemplateArgs(BaseApiArgs):
     """Options of the API template."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     body: str
     """Jinja template of the body, which must come out as a JSON object. Variables: messages (chat messages), prompt

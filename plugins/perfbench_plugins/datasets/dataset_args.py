@@ -3,18 +3,19 @@
 from random import Random
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from perfbench_api.described import Described
 from perfbench_plugins.datasets.lengths import Drawn, NumberDistribution
 
 FIRST_TURN_LENGTH, SUBSEQUENT_TURN_LENGTH = 65000, 500
 """EvalScope's defaults, in tokens."""
 
 
-class BaseDatasetArgs(BaseModel):
+class BaseDatasetArgs(Described):
     """Options of a dataset plugin (`dataset.args`); a plugin with its own inherits this. Unknown ones are errors."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class TextLengthArgs(BaseDatasetArgs):

@@ -8,7 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from perfbench_api.described import Described
 
 NEEDS = {
     "fixed": ({"value"}, set()),
@@ -21,10 +23,10 @@ NEEDS = {
 REDRAWS = 100
 
 
-class NumberDistribution(BaseModel):
+class NumberDistribution(Described):
     """A number that is drawn for each request. Short forms: a number is `fixed`, [min, max] is `uniform`."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     distribution: Literal["fixed", "uniform", "normal", "lognormal", "empirical"]
     """Kind: fixed (value), uniform (min, max), normal or lognormal (mean, std), empirical (file, or values and weights)."""

@@ -3,7 +3,9 @@
 import random
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
+
+from perfbench_api.described import Described
 
 IntOrRange = int | list[int]
 
@@ -13,10 +15,8 @@ def _sample_int_or_range(value: IntOrRange) -> int:  # plugins import it by this
     return random.randint(*value) if isinstance(value, list) else value
 
 
-class MultiTurnArgs(BaseModel):
+class MultiTurnArgs(Described):
     """Lengths of conversations that are made up, in tokens."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     first_turn_length: IntOrRange = 65000
     """Length of a conversation's first turn, or [min, max]."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
+from perfbench_api.described import described
 from perfbench_api.resource import SpecError
 from perfbench_api.values import Unit, format_duration
 from perfbench_plugins.arguments import Arguments
@@ -51,13 +52,10 @@ def _option(name: str) -> Callable[..., Any]:
     field = Arguments.model_fields[name]
     kinds = _kinds(field.annotation)
     flag = f"--{name.replace('_', '-')}"
-    text = (field.description or "").replace("\n", " ")
     unit = _unit(field)
-    text = f"{text} [{unit}]" if unit and unit != "duration" else text
-    text += _default(field, unit)
     if bool in kinds:
         both = flag if name.startswith("no_") else f"{flag}/--no-{flag[2:]}"  # nobody says --no-no-timestamp
-        return click.option(both, name, is_flag=True, default=None, help=text)
+        return click.option(both, name, cls=Flag, is_flag=True, default=None)
     names = [flag, *([SHORT[name]] if name in SHORT else []), name]
     if list in kinds or dict in kinds:
         return click.option(
@@ -67,10 +65,9 @@ def _option(name: str) -> Callable[..., Any]:
             multiple=True,
             callback=_parse(name, kinds),
             is_text=_is_text(name),
-            help=text,
         )
     kind = next((TYPES[kind] for kind in (str, int, float) if kind in kinds), click.STRING)
-    return click.option(*names, default=None, type=click.STRING if unit == "duration" else kind, help=text)
+    return click.option(*names, cls=Flag, default=None, type=click.STRING if unit == "duration" else kind)
 
 
 def _unit(field: FieldInfo) -> str | None:
@@ -96,7 +93,23 @@ def _default(field: FieldInfo, unit: str | None) -> str:
     return f"  [default: {shown}]"
 
 
-class Several(click.Option):
+def _help(name: str) -> str:
+    field = described(Arguments)[name]
+    unit = _unit(field)
+    text = (field.description or "").replace("\n", " ")
+    return (f"{text} [{unit}]" if unit and unit != "duration" else text) + _default(field, unit)
+
+
+class Flag(click.Option):
+    """An option for a field of Arguments, whose description is looked up when somebody asks for help."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """What `--help` says of it."""
+        self.help = _help(str(self.name))
+        return super().get_help_record(ctx)
+
+
+class Several(Flag):
     """An option of several values; `is_text` when they are texts, which may look like anything."""
 
     def __init__(self, *names: Any, is_text: bool = False, **settings: Any) -> None:

@@ -12,6 +12,7 @@ import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
+from perfbench_api.described import described
 from perfbench_api.explain import kind as type_of
 from perfbench_api.resource import SpecError
 from perfbench_plugins.loading import load_entry_points, load_plugins
@@ -82,7 +83,7 @@ def _first_line(plugin: type[Any]) -> str:
 
 def options_of(schema: type[BaseModel] | None) -> list[Option]:
     """The options that a plugin's model has, with type, default and meaning."""
-    fields = schema.model_fields if schema else {}
+    fields = described(schema) if schema else {}
     return [
         Option(
             field.alias or name,

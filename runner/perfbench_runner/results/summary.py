@@ -2,16 +2,17 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
+from perfbench_api.described import Described
 from perfbench_api.outcome import ClientState, Verdict
 
 ServerFigure = dict[str, float | None]
 """One figure of a server's own metrics: its mean, min, max, increase, per_second or value; null where nothing was read."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+class _Model(Described):
+    model_config = ConfigDict(extra="forbid")
 
 
 class Distribution(_Model):

@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
+from perfbench_api.described import Described
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Load, MockTarget, Request, Results, Stage, Target, Warmup
 from perfbench_runner.run.conclude import Finished
@@ -60,10 +61,9 @@ class Ceiling(BaseModel):
     """The mock, not the client, was the limit."""
 
 
-class Calibration(BaseModel):
+class Calibration(Described):
     """calibration.json."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
     ttft_ms: float
     """The truth: the mock's time to first token."""
     itl_ms: float

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from perfbench_api.described import described
 from perfbench_plugins.datasets.base import Item, Turn
 from perfbench_plugins.registry import DatasetRegistry
 
@@ -159,7 +160,7 @@ def test_it_has_its_section_in_the_docs_and_all_its_options(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_every_option_says_what_it_does(name: str) -> None:
     schema = DatasetRegistry.get_class(name).args_schema
-    assert [option for option, field in schema.model_fields.items() if not field.description] == []
+    assert [option for option, field in described(schema).items() if not field.description] == []
 
 
 EVALSCOPE = """openqa longalpaca line_by_line custom share_gpt_zh share_gpt_en share_gpt_zh_multi_turn share_gpt_en_multi_turn

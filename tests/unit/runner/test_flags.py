@@ -153,4 +153,6 @@ def test_a_wrong_value_names_the_flag(flags: dict[str, Any], line: str) -> None:
 def test_every_flag_has_a_help_text() -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option) and not parameter.hidden and parameter.name != "outputs_dir":
-            assert parameter.help, parameter.name
+            described = parameter.get_help_record(click.Context(command))
+            assert described is not None
+            assert described[1].strip(), parameter.name
