@@ -124,14 +124,21 @@ def test_the_operator_runs_cancels_and_deletes_within_its_policies(release: Rele
     namespace.apply(
         benchmark("short", MOCK),
         benchmark("long", MOCK, **LONG),
+        benchmark("pending", MOCK, runner={"nodeSelector": {"no-such": "node"}}),
         benchmark("passing", MOCK, ttlSecondsAfterFinished=0),
     )
+    wait_for(lambda: condition(status(namespace, "pending"), "Running")[1] == "Unschedulable", 15, "no node is found")
+    cancel(namespace, "pending")  # before its startTimeout; its Job is suspended
     assert condition(until(namespace, "short", "Succeeded"), "ResultsStored")[0] == "True"
     until(namespace, "long", "Running")
-    namespace.kubectl("patch", "pb", "long", "--type=merge", "--patch", '{"spec": {"cancel": true}}')
-    until(namespace, "long", "Cancelled")
+    cancel(namespace, "long")  # by the pod's deadline
     wait_for(lambda: "passing" not in namespace.kubectl("get", "pb", "--output", "name"), 60, "ttl is over")
     assert "denied request" not in release.log()
+
+
+def cancel(space: Namespace, name: str) -> None:
+    space.kubectl("patch", "pb", name, "--type=merge", "--patch", '{"spec": {"cancel": true}}')
+    until(space, name, "Cancelled")
 
 
 # The operator's account in other hands

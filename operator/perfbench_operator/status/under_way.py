@@ -29,6 +29,9 @@ def follow(draft: Draft, observed: Observed) -> None:
         return
     if pod is not None and terminated(pod) and not is_disrupted(pod):
         return  # its end is being reported, or its Job is about to try again: the status so far holds
+    if observed.is_cancelled:
+        _stop(draft)  # whatever kept it from starting does not matter any more
+        return
     trouble = None if pod is not None and has_ended(pod) else troubles.starting(pod, observed.events, observed.now)
     if trouble and trouble.reason == "ClaimNotBound" and observed.waited_s < _BINDING_S:
         trouble = None  # a new claim is bound some seconds after the scheduler first tried its pod
@@ -57,6 +60,13 @@ def _wait(draft: Draft, trouble: Trouble | None) -> None:
     reason, message = (trouble.reason, trouble.message) if trouble else ("Starting", "the runner is starting")
     draft.set_phase("Pending", message)
     draft.set_condition("Running", False, reason, message)
+
+
+def _stop(draft: Draft) -> None:
+    """A runner that has not started is taken back: its Job is being suspended, and so its pod is deleted."""
+    message = "cancelled before the runner started; its pod is being deleted"
+    draft.set_phase("Pending", message)
+    draft.set_condition("Running", False, "Cancelled", message)
 
 
 def _show(draft: Draft, observed: Observed) -> None:

@@ -19,6 +19,7 @@ from bodies import (
     message,
     observed,
     running,
+    unscheduled,
     waiting,
 )
 
@@ -140,6 +141,32 @@ STARTS: list[tuple[str, Observed, str]] = [
 def test_the_start_timeout_counts_from_when_it_could_start(observation: Observed, failure: str) -> None:
     found = compute(observation)
     assert (found.phase, conditions(found).get("Failed", ("", ""))[1]) == ("Failed" if failure else "Pending", failure)
+
+
+LATE = {"body": CANCELLED, "job": job_made(11)}
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        [unscheduled("Insufficient cpu")],
+        [waiting("ImagePullBackOff")],
+        [waiting("InvalidImageName")],
+        [creating(11)],
+        [],
+    ],
+    ids=["no node", "no image", "impossible image", "nothing is known", "no pod"],
+)
+def test_what_is_cancelled_does_not_fail_for_what_kept_it_from_starting(pods: list[dict[str, Any]]) -> None:
+    """Neither while its Job is being suspended, though the start timeout is over, nor when its pod is gone."""
+    found = observed(pods=pods, **LATE)
+    status = compute(found)
+    assert (status.phase, conditions(status)["Running"]) == ("Pending", ("False", "Cancelled"))
+    assert steps(found, status) == SUSPENDED
+    suspended = job(suspend=True)
+    for last in ([], [{**one, "status": {**one["status"], "phase": "Failed"}} for one in pods]):
+        over = compute(observed(body=CANCELLED, job=suspended, pods=last))
+        assert (over.phase, conditions(over)["Failed"]) == ("Cancelled", ("False", "Cancelled"))
 
 
 QUEUED = Place(2, 3, (("models", "first"),))
