@@ -1,4 +1,4 @@
-"""The API server: requests, lists in pages, watches, and its clock.
+"""The API server: requests, lists in pages, sessions to watch by, and its clock.
 
 Every time that Kubernetes writes is the API server's or a node's. So the operator measures by the API server's clock,
 too, which each of its answers tells; an operator whose own clock is wrong ends nobody's run.
@@ -6,20 +6,19 @@ too, which each of its answers tells; an operator whose own clock is wrong ends 
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 from kubernetes.aio import client, config
+from kubernetes.aio.client.rest import RESTClientObject
 
 from perfbench_operator.kube import Resource
 
 REQUEST_S = 15.0
 """Timeout of a request to the API server."""
-WATCH_S = 270
-"""The API server ends a watch after this time; the next one goes on from the last version."""
 PAGE = 500
 """Objects in one answer to a list."""
 _CLOCK_TOLERANCE_S = 2.0
@@ -33,7 +32,7 @@ class ApiError(Exception):
 
 
 class GoneError(ApiError):
-    """The version is too old to watch or list from: list anew."""
+    """The version is too old to go on with a list: list anew."""
 
 
 class NotFoundError(Exception):
@@ -70,7 +69,6 @@ class Api:
         else:
             file = os.environ.get("KUBECONFIG")  # the library reads it when it is imported, which may be too early
             await config.load_kube_config(file, client_configuration=settings)  # type: ignore[no-untyped-call]
-        settings.connection_pool_maxsize = 0  # no limit: every watch of every namespace holds a connection
         return cls(client.ApiClient(settings))
 
     async def close(self) -> None:
@@ -81,12 +79,28 @@ class Api:
         """The API server's time."""
         return self._clock() + self._ahead
 
+    async def open_session(self, traces: Sequence[aiohttp.TraceConfig]) -> tuple[str, aiohttp.ClientSession]:
+        """The API server's address, and a session that is logged in; it belongs to the caller's event loop, who closes it."""
+        settings = self._connection.configuration
+        token = await settings.get_api_key_with_prefix("BearerToken", alias="authorization")
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=RESTClientObject(settings).ssl_context),
+            headers={"Authorization": token} if token else {},
+            proxy=settings.proxy,
+            trace_configs=list(traces),
+        )
+        return str(settings.host), session
+
     async def call(
         self, method: str, path: str, body: Any = None, *, query: Query = (), kind: str = "application/json"
     ) -> Resource:
         """One request; raises ApiError, NotFoundError, ConflictError or RefusedError."""
-        response = await self._send(method, path, body, query, kind, REQUEST_S)
+        headers = {"Accept": "application/json", "Content-Type": kind}
+        request = await self._connection.param_serialize(
+            method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
         try:
+            response: Any = await self._connection.call_api(*request, _request_timeout=REQUEST_S)
             data: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(f"{method} {path}: {error or type(error).__name__}") from error
@@ -96,47 +110,17 @@ class Api:
         answer: Resource = json.loads(data)
         return answer
 
-    async def read_all(self, path: str, query: Query = ()) -> tuple[list[Resource], str]:
-        """All objects of a collection, read in pages, and the version to watch from."""
+    async def read_all(self, path: str, query: Query = ()) -> list[Resource]:
+        """All objects of a collection, read in pages."""
         items: list[Resource] = []
         token = ""
         while True:
             page = [*query, ("limit", str(PAGE)), *([("continue", token)] if token else [])]
             answer = await self.call("GET", path, query=page)
             items += answer["items"]
-            meta = answer.get("metadata") or {}
-            token = meta.get("continue") or ""
+            token = (answer.get("metadata") or {}).get("continue") or ""
             if not token:
-                return items, str(meta.get("resourceVersion") or "")
-
-    async def watch(self, path: str, query: Query, version: str) -> AsyncIterator[tuple[str, Resource]]:
-        """Changes since a version, each with its type; BOOKMARK only tells a version. Ends after WATCH_S."""
-        given = [("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(WATCH_S))]
-        timeout = aiohttp.ClientTimeout(total=WATCH_S + 30, sock_connect=REQUEST_S)
-        response = await self._send("GET", path, None, [*query, *given, ("resourceVersion", version)], "", timeout)
-        try:
-            if response.status >= 400:
-                _raise(response.status, f"watch {path}", await response.read())
-            async for line in _lines(response.response.content):
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    _raise(int(status.get("code") or 500), f"watch {path}", json.dumps(status).encode())
-                yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiError(f"watch {path}: {error or type(error).__name__}") from error
-        finally:
-            response.response.close()
-
-    async def _send(self, method: str, path: str, body: Any, query: Query, kind: str, limit: Any) -> Any:
-        headers = {"Accept": "application/json", **({"Content-Type": kind} if kind else {})}
-        request = await self._connection.param_serialize(
-            method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
-        )
-        try:
-            return await self._connection.call_api(*request, _request_timeout=limit)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiError(f"{method} {path}: {error or type(error).__name__}") from error
+                return items
 
     def _compare_clocks(self, date: str | None) -> None:
         try:
@@ -144,18 +128,6 @@ class Api:
         except (ValueError, TypeError):
             return
         self._ahead = ahead if abs(ahead.total_seconds()) > _CLOCK_TOLERANCE_S else timedelta()
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length: an object may have more than a megabyte."""
-    parts: list[bytes] = []
-    async for part in content.iter_any():
-        head, *rest = part.split(b"\n")
-        parts.append(head)
-        for begun in rest:
-            if line := b"".join(parts):
-                yield line
-            parts = [begun]
 
 
 def _raise(status: int, what: str, data: bytes) -> None:

@@ -6,12 +6,24 @@ Pods that are gone are kept until their benchmark is over: their termination mes
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from perfbench_operator.cluster import Source
 from perfbench_operator.kube import Data, NamespacedName, Resource, namespaced_name
 from perfbench_operator.objects.identity import NAME_LABEL, UID_LABEL
 from perfbench_operator.status.pods import GONE
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """A list that is under way. What the watch reports meanwhile is newer than what it will say."""
+
+    source: Source
+    before: dict[NamespacedName, Resource]
+    """What was known when it began."""
+    deleted: set[str] = field(default_factory=set)
+    """Uids of what has been deleted since."""
 
 
 @dataclass
@@ -22,20 +34,31 @@ class Cache:
     gone: dict[str, dict[str, Resource]] = field(default_factory=dict)
     """Pods that are gone, as they were last seen: by the uid of their benchmark, then by their own."""
     listed_sources: set[Source] = field(default_factory=set)
-    """Collections that have been listed at least once."""
+    """Collections that have been listed since they are watched."""
+    _listings: list[Listing] = field(default_factory=list)
 
-    def listed(self, source: Source, items: Sequence[Resource]) -> set[NamespacedName]:
+    @contextmanager
+    def listing(self, source: Source) -> Iterator[Listing]:
+        """A list begins; give what it has said to `listed`."""
+        known = self.objects[source.kind].items()
+        listing = Listing(source, {name: item for name, item in known if source.namespace in (None, name[0])})
+        self._listings.append(listing)
+        try:
+            yield listing
+        finally:
+            self._listings.remove(listing)
+
+    def listed(self, listing: Listing, items: Sequence[Resource]) -> set[NamespacedName]:
         """A list was read; return the benchmarks that it concerns."""
-        self.listed_sources.add(source)
+        source, before = listing.source, listing.before
         known, names = self.objects[source.kind], {namespaced_name(item) for item in items}
-        lost = [item for name, item in known.items() if source.namespace in (None, name[0]) and name not in names]
+        lost = [item for name, item in before.items() if name not in names and known.get(name) is item]
         concerned = {name for item in lost for name in self._remove(item, source.kind)}
-        return concerned.union(*(self.put(source.kind, item) for item in items))
+        there = [item for item in items if uid(item) not in listing.deleted]
+        return concerned.union(*(self.put(source.kind, item) for item in there))
 
     def changed(self, kind: str, event: str, item: Resource) -> set[NamespacedName]:
         """The watch reported a change; return the benchmarks that it concerns."""
-        if event == "BOOKMARK":
-            return set()
         return self._remove(item, kind) if event == "DELETED" else self.put(kind, item)
 
     def put(self, kind: str, item: Resource) -> set[NamespacedName]:
@@ -53,6 +76,8 @@ class Cache:
         known = objects.get(name)
         if known is not None and uid(known) == uid(item):
             del objects[name]
+        for listing in self._listings:
+            listing.deleted.add(uid(item))
         if kind == "Pod":
             owner = _label(item, UID_LABEL)
             if owner in self._uids(item["metadata"]["namespace"]):

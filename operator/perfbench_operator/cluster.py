@@ -3,9 +3,11 @@
 RIGHTS lists them; a test ensures that the chart's RBAC grants exactly these.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+import aiohttp
 
 from perfbench_api import GROUP, PLURAL, VERSION
 from perfbench_operator.api import MERGE, Api, Query
@@ -48,15 +50,19 @@ class Cluster:
         """The API server's time."""
         return self._api.now()
 
-    # Watching
+    # Collections
 
-    async def read_all(self, source: Source) -> tuple[list[Resource], str]:
-        """All objects, and the version to watch from."""
-        return await self._api.read_all(*_watched(source))
+    async def open_session(self, traces: Sequence[aiohttp.TraceConfig]) -> tuple[str, aiohttp.ClientSession]:
+        """The API server's address, and a session that is logged in, for kopf."""
+        return await self._api.open_session(traces)
 
-    def watch(self, source: Source, version: str) -> AsyncIterator[tuple[str, Resource]]:
-        """Changes since a version: their types and objects."""
-        return self._api.watch(*_watched(source), version)
+    async def read_all(self, source: Source) -> list[Resource]:
+        """All objects of a collection."""
+        return await self._api.read_all(collection_path(source), _selection(source))
+
+    async def check(self, source: Source) -> None:
+        """See whether a collection can be listed: raises NotFoundError, RefusedError or ApiError if not."""
+        await self._api.call("GET", collection_path(source), query=[*_selection(source), ("limit", "1")])
 
     # Benchmarks
 
@@ -108,12 +114,12 @@ class Cluster:
     async def pods(self, identity: Identity) -> list[Resource]:
         """The pods that are labelled as the benchmark's."""
         query = [("labelSelector", f"{SELECTOR},{UID_LABEL}={identity.uid}")]
-        return (await self._api.read_all(_path("Pod", identity.namespace), query))[0]
+        return await self._api.read_all(_path("Pod", identity.namespace), query)
 
     async def events(self, namespace: str, uids: Sequence[str]) -> list[Resource]:
         """Events about some objects."""
         path = _path("Event", namespace)
-        found = [(await self._api.read_all(path, [("fieldSelector", f"involvedObject.uid={uid}")]))[0] for uid in uids]
+        found = [await self._api.read_all(path, [("fieldSelector", f"involvedObject.uid={uid}")]) for uid in uids]
         return [event for events in found for event in events]
 
     async def suspend(self, job: Data) -> None:
@@ -162,7 +168,11 @@ def _path(kind: str, namespace: str | None, name: str = "") -> str:
     return f"{group}{inside}/{plural}" + (f"/{name}" if name else "")
 
 
-def _watched(source: Source) -> tuple[str, Query]:
-    """Path and query of a collection; of everything but benchmarks, only the operator's own objects."""
-    query = [] if source.kind == "PerfBenchmark" else [("labelSelector", SELECTOR)]
-    return _path(source.kind, source.namespace), query
+def collection_path(source: Source) -> str:
+    """Where a collection is."""
+    return _path(source.kind, source.namespace)
+
+
+def _selection(source: Source) -> Query:
+    """Of everything but benchmarks, only the operator's own objects."""
+    return [] if source.kind == "PerfBenchmark" else [("labelSelector", SELECTOR)]

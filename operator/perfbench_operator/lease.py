@@ -2,7 +2,8 @@
 
 An operator for some namespaces has a Lease in each of them; one for all namespaces has a single one, in a namespace that every
 cluster has, and leaves alone the namespaces that another operator holds. So two replicas, or two releases, never work on the
-same namespaces. A holder renews its Lease; one that has died is followed by whoever sees that it was not renewed.
+same namespaces. A holder renews its Lease; one that has died is followed by whoever sees that it was not renewed. Who has no
+Lease does not even watch.
 """
 
 import asyncio
@@ -72,28 +73,45 @@ class Lease:
     name: str
     me: str
     on_held: Callable[[], None] = lambda: None
+    on_turn: Callable[[], None] = lambda: None
+    """Called after each attempt to get or renew it."""
     clock: Callable[[], float] = monotonic
     sight: Sight | None = None
     held_from_s: float = float("inf")
     """From when on it may be relied on, while it is held."""
     renewed_s: float = float("-inf")
     last: Resource | None = None
+    answered_s: float = float("-inf")
+    """When the API server last answered a question about it."""
     waits_for: str = ""
+    problem: str = ""
+    """What the last attempt failed for."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether this operator has it. A holder that cannot renew stops before others may take over."""
+        return self.held_from_s < float("inf") and self.clock() < self.renewed_s + DURATION_S - 1
 
     @property
     def is_held(self) -> bool:
-        """Whether it is this operator's turn. A holder that cannot renew stops before others may take over."""
-        now_s = self.clock()
-        return self.held_from_s <= now_s < self.renewed_s + DURATION_S - 1
+        """Whether it is this operator's turn: it has the Lease, and had the time to settle."""
+        return self.is_taken and self.held_from_s <= self.clock()
 
     async def keep(self) -> None:
         """Get and renew it until cancelled."""
         while True:
             was_held = self.is_held
+            problem = ""
             try:
                 await self.turn()
             except FAILURES as error:
-                logger.warning("lease %s/%s: %s", self.namespace, self.name, error)
+                problem = str(error) or type(error).__name__
+                if not isinstance(error, ApiError):
+                    self.answered_s = self.clock()
+            if problem and problem != self.problem:
+                logger.warning("lease %s/%s: %s", self.namespace, self.name, problem)
+            self.problem = problem
+            self.on_turn()
             if not was_held and await self._settled():
                 logger.info("lease %s/%s: held", self.namespace, self.name)
                 self.on_held()
@@ -113,7 +131,7 @@ class Lease:
         except NotFoundError:
             lease = None
         self.last = lease
-        asked_s = self.clock()
+        self.answered_s = asked_s = self.clock()
         version = str(lease["metadata"].get("resourceVersion")) if lease else ""
         if self.sight is None or self.sight.version != version:
             self.sight = Sight(version, asked_s)
@@ -140,8 +158,8 @@ class Lease:
 
     async def release(self) -> None:
         """Let the next one have it at once."""
-        was_held, self.held_from_s = self.is_held, float("inf")
-        if was_held and self.last is not None:
+        was_taken, self.held_from_s = self.is_taken, float("inf")
+        if was_taken and self.last is not None:
             with contextlib.suppress(*FAILURES):
                 await self.store.patch_lease(self.last, {"holderIdentity": "", "leaseDurationSeconds": 1})
 
@@ -162,6 +180,10 @@ class Turns:
     leases: Sequence[Lease]
     is_for_all: bool = False
     clock: Callable[[], float] = monotonic
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while this operator has any of its Leases: then it has to know what is going on in all of its namespaces."""
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while it has none."""
     _others: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Namespaces that other operators hold: version of their Lease, and when it was first seen."""
 
@@ -170,9 +192,26 @@ class Turns:
         cls, store: LeaseStore, namespaces: Sequence[str], home: str, me: str, on_held: Callable[[], None]
     ) -> "Turns":
         """The Leases for these namespaces; for all of them, whose Lease is in `home`, if there are none."""
-        if namespaces:
-            return cls([Lease(store, namespace, NAME, me, on_held) for namespace in namespaces])
-        return cls([Lease(store, home, NAME_FOR_ALL, me, on_held)], is_for_all=True)
+        names = [(namespace, NAME) for namespace in namespaces] or [(home, NAME_FOR_ALL)]
+        leases = [Lease(store, namespace, name, me, on_held) for namespace, name in names]
+        turns = cls(leases, is_for_all=not namespaces)
+        for lease in leases:
+            lease.on_turn = turns.turned
+        return turns
+
+    def turned(self) -> None:
+        """A Lease was taken, renewed or lost."""
+        if any(lease.is_taken for lease in self.leases):
+            self.taken.set()
+            self.lost.clear()
+        else:
+            self.taken.clear()
+            self.lost.set()
+
+    @property
+    def answered_s(self) -> float:
+        """When the API server last answered a question about a Lease."""
+        return max(lease.answered_s for lease in self.leases)
 
     def may_work(self, namespace: str) -> bool:
         """Whether this operator works on a namespace now."""

@@ -43,7 +43,7 @@ async def run(settings: Settings) -> None:
     controller = Controller(settings, Cluster(await Api.connect()), Runners())
     if settings.metrics_port:
         serve_metrics(settings.metrics_port, controller.metrics.registry)
-    health = await serve_health(settings.health_port, lambda: controller.health.problem(monotonic()))
+    health = await serve_health(settings.health_port, lambda: controller.watching.health.problem(monotonic()))
     controller.start()
     stopping = asyncio.create_task(stopped.wait())
     ended, _ = await asyncio.wait([stopping, *controller.tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -92,6 +92,7 @@ def _log(kind: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if kind == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("kopf").setLevel(logging.ERROR)  # else it tells of each start, and that it leaves signals to us
 
 
 if __name__ == "__main__":

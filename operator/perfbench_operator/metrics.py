@@ -98,7 +98,7 @@ class BenchmarkCollector:
         self.watch_lag_s = 0.0
         """For how long the watch has not reported a change that a list showed, in seconds."""
         self.listed_at_s = 0.0
-        """When all benchmarks were last listed, in seconds since the epoch."""
+        """When all benchmarks were last listed, or there was nothing to list; in seconds since the epoch."""
 
     def describe(self) -> list[Metric]:
         """Nothing is collected at registration."""
@@ -114,7 +114,8 @@ class BenchmarkCollector:
         lag.add_metric([], self.watch_lag_s)
         yield lag
         listed = GaugeMetricFamily(
-            "perfbench_operator_last_list_timestamp_seconds", "When all benchmarks were last listed; 0 for never."
+            "perfbench_operator_last_list_timestamp_seconds",
+            "When all benchmarks were last listed, or an operator without a Lease had none to list; 0 for never.",
         )
         listed.add_metric([], self.listed_at_s)
         yield listed

@@ -7,8 +7,8 @@ import asyncio
 import copy
 import itertools
 import json
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +19,16 @@ from perfbench_operator.kube import Data, merge_patch
 Resource = dict[str, Any]
 
 
+DISCOVERY: dict[str, Any] = {
+    "/api": {"versions": ["v1"]},
+    "/api/v1": {"pods": "Pod", "configmaps": "ConfigMap", "events": "Event", "namespaces": "Namespace"},
+    "/apis/batch/v1": {"jobs": "Job"},
+    "/apis/coordination.k8s.io/v1": {"leases": "Lease"},
+    "/apis/apiextensions.k8s.io/v1": {"customresourcedefinitions": "CustomResourceDefinition"},
+    "/apis/perfbench.io/v1alpha1": {"perfbenchmarks": "PerfBenchmark"},
+}
+
+
 class FakeApi:
     """Objects by plural, namespace and name, and everybody who watches them."""
 
@@ -26,7 +36,13 @@ class FakeApi:
         self.objects: dict[tuple[str, str, str], Resource] = {}
         self.made: list[str] = []
         """Kind and name of every object that was created."""
-        self.watchers: list[tuple[str, asyncio.Queue[tuple[str, Resource]]]] = []
+        self.watchers: list[tuple[str, str, asyncio.Queue[tuple[str, Resource]]]] = []
+        """Plural, namespace (empty for all) and what is to be told."""
+        self.forbidden: set[str] = set()
+        """Namespaces in which nobody has any right."""
+        self.has_crd = True
+        self.token = ""
+        """Whoever brings another one is not let in."""
         self.on_moment: Callable[[str, str], bool] = lambda kind, moment: False
         self.kinds: list[str] = []
         self._versions, self._uids = itertools.count(100), itertools.count(1)
@@ -40,6 +56,12 @@ class FakeApi:
         self.objects[plural, meta["namespace"], meta["name"]] = item
         self._tell(plural, event, item)
         return item
+
+    def lose_place(self, plural: str) -> None:
+        """Whoever watches is told to list anew."""
+        for kind, _, queue in self.watchers:
+            if kind == plural:
+                queue.put_nowait(("ERROR", {"kind": "Status", "code": 410, "message": "too old"}))
 
     def make(self, plural: str, item: Resource) -> Resource:
         """Create an object."""
@@ -65,8 +87,8 @@ class FakeApi:
         return [item for (kind, _, _), item in self.objects.items() if kind == plural]
 
     def _tell(self, plural: str, event: str, item: Resource) -> None:
-        for kind, queue in self.watchers:
-            if kind == plural:
+        for kind, namespace, queue in self.watchers:
+            if kind == plural and namespace in ("", item["metadata"]["namespace"]):
                 queue.put_nowait((event, copy.deepcopy(item)))
 
     # HTTP
@@ -84,12 +106,41 @@ class FakeApi:
         self.kinds.append(kind)
         if self.on_moment(kind, "before"):
             return _cut(request)
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return web.json_response({"kind": "Status", "code": 401}, status=401)
+        if not plural or (plural == "perfbenchmarks" and not self.has_crd):
+            return self._discover(request, kind)
+        if namespace in self.forbidden:
+            return web.json_response({"kind": "Status", "message": f"no role in {namespace}"}, status=403)
         if verb == "watch":
-            return await self._watch(request, kind, plural)
+            return await self._watch(request, kind, plural, namespace)
         status, answer = self._answer(request.method, plural, namespace, name, body)
         if self.on_moment(kind, "after"):
             return _cut(request)
         return web.json_response(answer, status=status)
+
+    def _discover(self, request: web.Request, kind: str) -> web.StreamResponse:
+        known = {path: found for path, found in DISCOVERY.items() if self.has_crd or "perfbench" not in path}
+        groups = [path.split("/")[2:] for path in known if path.startswith("/apis")]
+        versions = {group: {"version": version} for group, version in groups}
+        answer = known.get(request.path)
+        if request.path == "/apis":
+            answer = {
+                "groups": [
+                    {"name": group, "versions": [one], "preferredVersion": one} for group, one in versions.items()
+                ]
+            }
+        elif answer and "versions" not in answer:
+            verbs = ["get", "list", "patch", "watch"]
+            answer = {
+                "resources": [
+                    {"name": plural, "singularName": one.lower(), "kind": one, "namespaced": True, "verbs": verbs}
+                    for plural, one in answer.items()
+                ]
+            }
+        if self.on_moment(kind, "after"):
+            return _cut(request)
+        return web.json_response(answer or {"kind": "Status", "message": "not found"}, status=200 if answer else 404)
 
     def _answer(self, method: str, plural: str, namespace: str, name: str, body: Data) -> tuple[int, Data]:
         key = (plural, namespace, name)
@@ -98,7 +149,8 @@ class FakeApi:
                 return 409, {"message": "exists"}
             return 201, copy.deepcopy(self.make(plural, dict(body)))
         if method == "GET" and not name:
-            found = [item for (kind, where, _), item in self.objects.items() if kind == plural and where == namespace]
+            where = {namespace} if namespace else {key[1] for key in self.objects}
+            found = [item for key, item in self.objects.items() if key[0] == plural and key[1] in where]
             return 200, {"items": copy.deepcopy(found), "metadata": {"resourceVersion": str(next(self._versions))}}
         if key not in self.objects:
             return 404, {"message": "not found"}
@@ -116,13 +168,14 @@ class FakeApi:
             self.put(plural, changed, "MODIFIED")
         return 200, copy.deepcopy(self.objects[key])
 
-    async def _watch(self, request: web.Request, kind: str, plural: str) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, kind: str, plural: str, namespace: str) -> web.StreamResponse:
         queue: asyncio.Queue[tuple[str, Resource]] = asyncio.Queue()
         since = int(request.query["resourceVersion"])
         for item in self.all(plural):
-            if int(item["metadata"]["resourceVersion"]) > since:
+            is_seen = namespace in ("", item["metadata"]["namespace"])
+            if is_seen and int(item["metadata"]["resourceVersion"]) > since:
                 queue.put_nowait(("MODIFIED", copy.deepcopy(item)))
-        watcher = (plural, queue)
+        watcher = (plural, namespace, queue)
         self.watchers.append(watcher)
         if self.on_moment(kind, "after"):
             return _cut(request)
@@ -132,6 +185,8 @@ class FakeApi:
             while True:
                 event, item = await queue.get()
                 await response.write(json.dumps({"type": event, "object": item}).encode() + b"\n")
+                if event == "ERROR":
+                    return response
         except (ConnectionError, asyncio.CancelledError):
             return response
         finally:
@@ -139,9 +194,26 @@ class FakeApi:
                 self.watchers.remove(watcher)
 
 
+@asynccontextmanager
+async def served(api: FakeApi) -> AsyncIterator[str]:
+    """The address at which it can be asked."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
 def _parts(path: str) -> tuple[str, str, str, str]:
-    """Plural, namespace, name and subresource of a path."""
-    _, _, rest = path.partition("/namespaces/")
+    """Plural, namespace, name and subresource of a path; all of them empty for one that is no object's."""
+    _, is_inside, rest = path.partition("/namespaces/")
+    if not is_inside:
+        words = path.split("/")[3 if path.startswith("/api/") else 4 :]
+        return (words[0], "", "", "") if words else ("", "", "", "")
     namespace, plural, name, part = [*rest.split("/"), "", "", ""][:4]
     return plural, namespace, name, part
 

@@ -49,9 +49,9 @@ class Memory:
     def cache(self) -> Cache:
         """What a new process lists."""
         cache = Cache()
-        cache.listed(Source("PerfBenchmark"), [copy.deepcopy(self.body)] if self.body else [])
-        cache.listed(Source("Job"), [copy.deepcopy(item) for (kind, _), item in self.objects.items() if kind == "Job"])
-        cache.listed(Source("Pod"), [copy.deepcopy(item) for item in self._pods()])
+        fill(cache, "PerfBenchmark", [copy.deepcopy(self.body)] if self.body else [])
+        fill(cache, "Job", [copy.deepcopy(item) for (kind, _), item in self.objects.items() if kind == "Job"])
+        fill(cache, "Pod", [copy.deepcopy(item) for item in self._pods()])
         return cache
 
     def _pods(self) -> list[Data]:
@@ -140,6 +140,12 @@ def _merged(old: Data, patch: Data) -> Data:
         elif value is not None:
             new[key] = value
     return new
+
+
+def fill(cache: Cache, kind: str, items: Sequence[Data]) -> None:
+    """A list of everything of a kind was read."""
+    with cache.listing(Source(kind)) as listing:
+        cache.listed(listing, items)
 
 
 def reconciler(cluster: Memory, now: datetime = NOW, **settings: Any) -> Reconciler:

@@ -2,11 +2,11 @@
 
 import pytest
 from bodies import body
+from memory import fill
 
 from perfbench_operator.admission import Candidate, Limits, Place, places
 from perfbench_operator.admitter import Admitter
 from perfbench_operator.cache import Cache
-from perfbench_operator.cluster import Source
 from perfbench_operator.objects.identity import STARTED
 
 
@@ -64,7 +64,7 @@ def test_of_many_that_come_at_once_one_starts_and_the_next_when_it_is_over() -> 
     """Also where the cache does not show yet that it has started."""
     cache = Cache()
     bodies = [body(uid=f"u{number}", name=f"b{number}") for number in range(16)]
-    cache.listed(Source("PerfBenchmark"), bodies)
+    fill(cache, "PerfBenchmark", bodies)
     admitter = Admitter(cache, Limits())
     found = [admitter.place(one) for one in bodies]
     assert [place is None for place in found] == [True] + [False] * 15
@@ -89,5 +89,5 @@ def test_of_many_that_come_at_once_one_starts_and_the_next_when_it_is_over() -> 
 )
 def test_what_a_new_process_knows_is_in_the_cluster(other: dict[str, object], blocks: bool) -> None:
     cache = Cache()
-    cache.listed(Source("PerfBenchmark"), [body(), other])
+    fill(cache, "PerfBenchmark", [body(), other])
     assert bool(Admitter(cache, Limits()).place(body())) == blocks

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 from bodies import NOW, body, running, unscheduled
-from memory import Memory
+from memory import Memory, fill
 
 from perfbench_api.outcome import Progress
 from perfbench_operator.cache import Cache
-from perfbench_operator.cluster import Source
 from perfbench_operator.reconciler import Reconciler
 from perfbench_operator.settings import Settings
 
@@ -63,7 +62,7 @@ async def requests_per_second(count: int, phase: str, pod: Callable[[], Data] | 
     now = [NOW]
     fake: Any = cluster
     reconciler = Reconciler(fake, fake, Settings(start_timeout_s=1e5), cache, lambda: now[0])
-    cache.listed(Source("PerfBenchmark"), bodies)
+    fill(cache, "PerfBenchmark", bodies)
     due = dict.fromkeys(names, 0.0)
     begun = 0
     for second in range(60 * (MINUTES + 1)):

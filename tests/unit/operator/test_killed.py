@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import web
 from bodies import pod, timestamp_now
-from fake_api import FakeApi
+from fake_api import FakeApi, served
 from kubernetes.aio import client
 
 from perfbench_api.outcome import Outcome, Progress, StoredResults
@@ -87,19 +86,14 @@ class Asked:
 @asynccontextmanager
 async def cluster_of(outcome: Outcome, run_s: float) -> AsyncIterator[tuple[FakeApi, Node, str]]:
     api = FakeApi()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", api.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
     node = Node(api, outcome, run_s)
     working = asyncio.create_task(node.work())
     try:
-        yield api, node, f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with served(api) as url:
+            yield api, node, url
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
-        await runner.cleanup()
 
 
 class Operator:

@@ -1,12 +1,13 @@
 """Whose turn it is: decisions as a table, and two operators at one Lease."""
 
+import asyncio
 import copy
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from perfbench_operator.api import ConflictError, NotFoundError
+from perfbench_operator.api import ConflictError, NotFoundError, RefusedError
 from perfbench_operator.lease import DURATION_S, NAME, SETTLE_S, Lease, Sight, Step, Turns, next_step
 
 Data = dict[str, Any]
@@ -127,6 +128,54 @@ async def test_a_released_lease_is_taken_at_once() -> None:
     await turn(second)
     clock.now_s += SETTLE_S
     assert second.is_held
+
+
+class Unreadable(Store):
+    """The API server answers, and refuses."""
+
+    async def lease(self, namespace: str, name: str) -> Data:
+        raise RefusedError("no role in models", is_invalid=False)
+
+
+async def test_a_lease_that_cannot_be_read_is_told_once_and_the_api_server_has_answered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("perfbench_operator.lease.RENEW_S", 0.0)
+    clock = Clock()
+    turns = Turns.of(Unreadable(), ("models",), "default", "me", lambda: None)
+    [lease] = turns.leases
+    lease.clock, tried = clock, asyncio.Queue[None]()
+
+    def turned() -> None:
+        turns.turned()
+        tried.put_nowait(None)
+
+    lease.on_turn = turned
+    task = asyncio.create_task(lease.keep())
+    for _ in range(3):
+        await asyncio.wait_for(tried.get(), 10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [record.message for record in caplog.records] == ["lease models/perfbench-operator: no role in models"]
+    assert turns.answered_s == clock.now_s
+    assert (turns.taken.is_set(), turns.lost.is_set()) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("later_s", "is_taken", "is_held"), [(0, True, False), (SETTLE_S, True, True), (DURATION_S - 0.5, False, False)]
+)
+async def test_who_has_a_lease_may_watch_at_once_and_work_when_it_has_settled(
+    later_s: float, is_taken: bool, is_held: bool
+) -> None:
+    clock = Clock()
+    turns = Turns.of(Store(), ("a", "b"), "default", "me", lambda: None)
+    for lease in turns.leases:
+        lease.clock = clock
+    await turn(turns.leases[1])
+    clock.now_s += later_s
+    turns.turned()
+    assert (turns.taken.is_set(), turns.lost.is_set()) == (is_taken, not is_taken)
+    assert [turns.may_work(namespace) for namespace in "ab"] == [False, is_held]
 
 
 async def test_a_holder_that_cannot_renew_stops_before_others_may_take_over() -> None:

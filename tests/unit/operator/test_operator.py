@@ -1,21 +1,19 @@
 """The parts around the reconciler: controller, work queue, health, metrics, settings, events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiohttp
 import pytest
 from bodies import NOW, body
 
-from perfbench_operator.api import RefusedError
 from perfbench_operator.cluster import Source
 from perfbench_operator.controller import Controller
 from perfbench_operator.events import phase_event
 from perfbench_operator.health import MISSED_S, STALLED_S, UNREACHABLE_S, Health
 from perfbench_operator.main import serve_health
 from perfbench_operator.settings import Settings, SettingsError
-from perfbench_operator.watch import follow
 from perfbench_operator.workqueue import WorkQueue
 
 
@@ -119,9 +117,13 @@ class ListedLate:
         self.bodies = list(bodies)
         self.meanwhile: Callable[[], None] = lambda: None
 
-    async def read_all(self, source: Source) -> tuple[list[dict[str, Any]], str]:
+    async def read_all(self, source: Source) -> list[dict[str, Any]]:
+        found = list(self.bodies)
         self.meanwhile()
-        return self.bodies, "9"
+        return found
+
+    async def open_session(self, traces: Sequence[aiohttp.TraceConfig]) -> tuple[str, aiohttp.ClientSession]:
+        raise AssertionError("nobody watches")
 
 
 def controller_of(cluster: Any, **settings: Any) -> Controller:
@@ -131,14 +133,20 @@ def controller_of(cluster: Any, **settings: Any) -> Controller:
 ALL = Source("PerfBenchmark")
 
 
+async def list_again(controller: Controller) -> dict[tuple[str, str], Any]:
+    """The periodic list, of a collection that is being watched; what is known then."""
+    controller.cache.listed_sources.add(ALL)
+    await controller.watching.list_all()
+    return controller.cache.objects["PerfBenchmark"]
+
+
 async def test_a_benchmark_that_is_deleted_while_all_are_listed_does_not_come_back() -> None:
-    cluster = ListedLate(body(uid="other", name="other"))
+    cluster = ListedLate(body(), body(uid="other", name="other"))
     controller = controller_of(cluster)
-    controller.changed(ALL, "ADDED", body())
-    cluster.meanwhile = lambda: controller.changed(ALL, "DELETED", body())
-    await controller.list_all()
-    assert list(controller.metrics.benchmarks.known) == [("models", "other")]
-    assert list(controller.health.missed) == ["other"], "what is deleted is not missed"
+    controller.watching.changed(ALL, "ADDED", body())
+    cluster.meanwhile = lambda: controller.watching.changed(ALL, "DELETED", body())
+    assert list(await list_again(controller)) == [("models", "other")]
+    assert list(controller.watching.health.missed) == ["other"], "what is deleted is not missed"
 
 
 async def test_a_benchmark_that_is_created_or_changed_while_all_are_listed_stays_as_the_watch_reported_it() -> None:
@@ -147,64 +155,17 @@ async def test_a_benchmark_that_is_created_or_changed_while_all_are_listed_stays
     controller = controller_of(cluster)
 
     def change() -> None:
-        controller.changed(ALL, "MODIFIED", changed)
-        controller.changed(ALL, "ADDED", made)
+        controller.watching.changed(ALL, "MODIFIED", changed)
+        controller.watching.changed(ALL, "ADDED", made)
 
     cluster.meanwhile = change
-    await controller.list_all()
-    assert controller.metrics.benchmarks.known == {("models", "chat"): changed, ("models", "made"): made}
+    assert await list_again(controller) == {("models", "chat"): changed, ("models", "made"): made}
 
 
 async def test_a_benchmark_whose_deletion_the_watch_has_missed_goes_with_the_next_list() -> None:
     controller = controller_of(ListedLate())
-    controller.changed(ALL, "ADDED", body())
-    await controller.list_all()
-    assert controller.metrics.benchmarks.known == {}
-
-
-class Gone:
-    """A cluster in which one of the namespaces is gone, and with it the operator's rights in it."""
-
-    def __init__(self) -> None:
-        self.is_back = False
-
-    async def read_all(self, source: Source) -> tuple[list[dict[str, Any]], str]:
-        if source.namespace == "gone" and not self.is_back:
-            raise RefusedError("forbidden: no role in namespace gone", is_invalid=False)
-        name = {"PerfBenchmark": [body(namespace=source.namespace)]}
-        return name.get(source.kind, []), "9"
-
-    async def watch(self, source: Source, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        await asyncio.Event().wait()
-        yield "BOOKMARK", {}
-
-
-async def test_a_namespace_that_is_gone_does_not_stop_the_others_and_may_come_back() -> None:
-    cluster = Gone()
-    controller = controller_of(cluster, namespaces=("here", "gone"))
-    pauses = asyncio.Queue[float]()
-    freed = asyncio.Event()
-
-    async def sleep(delay_s: float) -> None:
-        pauses.put_nowait(delay_s)
-        await freed.wait()
-
-    tasks = [asyncio.create_task(follow(cluster, source, controller, sleep)) for source in controller.sources]
-    for _ in range(3):  # all collections of the one that is gone
-        await asyncio.wait_for(pauses.get(), 5)
-    await asyncio.sleep(0)
-    assert list(controller.cache.objects["PerfBenchmark"]) == [("here", "chat")]
-    assert "no role" in controller.unreadable[Source("Pod", "gone")]
-    assert controller.metrics.registry.get_sample_value("perfbench_operator_unreadable_collections") == 3
-    cluster.is_back = True
-    freed.set()
-    for _ in range(100):  # turns of the loop
-        await asyncio.sleep(0)
-    assert controller.unreadable == {}
-    assert set(controller.cache.objects["PerfBenchmark"]) == {("here", "chat"), ("gone", "chat")}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    controller.watching.changed(ALL, "ADDED", body())
+    assert await list_again(controller) == {}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
