@@ -123,8 +123,11 @@ class Place:
         found: dict[str, Any] = self.until(f"{name} is over", final)
         return found
 
-    def until_loaded(self, name: str) -> None:
-        self.until(f"{name} is under load", lambda: (self.status(name).get("live") or {}).get("requests", 0) > 3)
+    def until_loaded(self, name: str, requests: int = 4) -> None:
+        def count() -> int:
+            return (self.status(name).get("live") or {}).get("requests") or 0
+
+        self.until(f"{name} is under load", lambda: count() >= requests)
 
     def pods(self, name: str) -> list[dict[str, Any]]:
         return self.items("pods", f"perfbench.io/benchmark={name},app.kubernetes.io/component=runner")

@@ -131,8 +131,9 @@ def delete(
 
 
 def kill_pod(place: Place) -> End:
+    """By force: it may not even store what it has in hand, so there is something stored already."""
     place.apply("way", **LONG)
-    place.until_loaded("way")
+    place.until_loaded("way", requests=40)
     [pod] = place.pods("way")
     place.bench.rest("DELETE", place.path("pods", pod["metadata"]["name"]), {"gracePeriodSeconds": 0})
     return End.of(place, "way")
