@@ -15,6 +15,7 @@ PHASE_COLORS = (
     ("waiting", "yellow"),
     ("warmup", "blue"),
     ("running", "blue"),
+    ("pausing", "text"),
     ("storing", "green"),
     ("done", "green"),
 )

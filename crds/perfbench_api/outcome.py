@@ -16,7 +16,7 @@ Verdict = Literal["Passed", "Failed", "Inconclusive"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 ClientState = Literal["valid", "degraded", "invalid"]
 CLIENT_STATES: tuple[ClientState, ...] = get_args(ClientState)
-RunPhase = Literal["starting", "waiting", "warmup", "running", "storing", "done"]
+RunPhase = Literal["starting", "waiting", "warmup", "running", "pausing", "storing", "done"]
 """What a runner is doing; a benchmark's phase in its status is coarser."""
 Latency = Literal["ttft", "itl", "tpot", "e2e_latency", "scheduled_latency"]
 LATENCIES: tuple[Latency, ...] = get_args(Latency)
@@ -28,7 +28,7 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
     phase: RunPhase = "starting"
-    """waiting: for the target to answer; storing: the load is over, results are being written."""
+    """waiting: for the target to answer; pausing: between two stages; storing: the load is over, results are being written."""
     stage: str | None = None
     stage_index: int = 0
     stage_count: int = 0

@@ -16,12 +16,25 @@ from pydantic_core import PydanticUndefined
 
 from perfbench_api.described import MeansAs
 from perfbench_api.resource import PerfBenchmark, SpecError, problems
-from perfbench_api.sections import Dataset, Endpoint, Load, Prompts, Request, Results, Runner, Stage, Target, Warmup
+from perfbench_api.sections import (
+    Dataset,
+    Endpoint,
+    Load,
+    Prompts,
+    Request,
+    Results,
+    Runner,
+    Stage,
+    Target,
+    Tls,
+    Warmup,
+)
 from perfbench_api.sections.load import USUAL_CONCURRENCY, USUAL_REQUESTS
 from perfbench_api.values import Duration, Free, Section, format_duration
 from perfbench_plugins.as_evalscope import AsEvalScope, several
 from perfbench_plugins.foreign import WITHOUT_EFFECT, take_out
 from perfbench_plugins.logger import get_logger
+from perfbench_plugins.objectives import read_objective
 from perfbench_plugins.urls import DEFAULT_URL, SUFFIXES, is_for_chat
 
 
@@ -54,6 +67,13 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     """Accept any TLS certificate. Only for tests."""
     ca_file: str | None = None
     """Trust the certificate authorities in this PEM file instead of the system's."""
+    cert_file: str | None = same_as(Tls, "cert_file")
+    key_file: str | None = same_as(
+        Tls, "key_file", description="Its private key (PEM file); in cert_file if not given."
+    )
+    wait_for: Duration | None = same_as(
+        Target, "wait_for", description="How long to wait for the target to answer; no wait if not given."
+    )
 
     dataset: str = same_as(Dataset, "name")
     dataset_path: str | None = same_as(Dataset, "path")
@@ -83,6 +103,9 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     workers: int | None = same_as(Runner, "workers")
     messages: str = same_as(Results, "messages")
 
+    objectives: list[str] = []
+    """Bounds that the verdict is about: 'ttft.p99<=500ms' 'failed_share<=1%' 'request_throughput>=20'; a latency without a
+    statistic is its p99."""
     name: str | None = None
     """Name of the run and of its folder; by the model if not given."""
     outputs_dir: str = "outputs"
@@ -110,6 +133,13 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
         if value == []:
             raise ValueError("is an empty list; give one value or several")
         return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+    @field_validator("objectives", mode="after")
+    @classmethod
+    def _are_objectives(cls, value: list[str]) -> list[str]:
+        for text in value:
+            read_objective(text)
+        return value
 
     @model_validator(mode="after")
     def _lists_are_of_one_length(self) -> Self:
@@ -188,7 +218,13 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
             "headers": [{"name": name, "value": value} for name, value in self.headers.items()],
             "connectionTest": not self.no_test_connection,
             "keepAlive": self.keep_alive,
-            "tls": {"insecureSkipVerify": self.insecure, "ca": {"file": self.ca_file} if self.ca_file else None},
+            "tls": {
+                "insecureSkipVerify": self.insecure,
+                "ca": {"file": self.ca_file} if self.ca_file else None,
+                "certFile": self.cert_file,
+                "keyFile": self.key_file,
+            },
+            "waitFor": None if self.wait_for is None else format_duration(self.wait_for),
         }
         chat = self.apply_chat_template if "apply_chat_template" in self.model_fields_set else None
         dataset = _fields_of(self, Prompts) | {
@@ -214,6 +250,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
             "dataset": dataset,
             "request": _fields_of(self, Request) | {"query_template": self._template()},
             "load": load,
+            "objectives": [read_objective(text) for text in self.objectives],
             "results": {"messages": self.messages},
             "runner": {"workers": self.workers},
         }

@@ -1,4 +1,7 @@
-"""Where requests go: URLs completed with an API's usual path, as EvalScope completes them."""
+"""Where requests go: URLs completed with an API's usual path, as EvalScope completes them.
+
+A server behind a Unix socket has the URL `unix:SOCKET:PATH`, such as unix:/run/vllm.sock:/v1/chat/completions.
+"""
 
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -27,8 +30,8 @@ def completed(url: str, suffix: str, endpoints: tuple[str, ...] = ()) -> str:
     if not suffix or parts is WRONG or (path not in ("", "/v1") and (not endpoints or ends_in(url, *endpoints))):
         return url
     if suffix.startswith("/"):
-        return urlunsplit(parts._replace(path=suffix))
-    return urlunsplit(parts._replace(path=f"{path or '/v1'}/{suffix}"))
+        return joined(parts._replace(path=suffix))
+    return joined(parts._replace(path=f"{path or '/v1'}/{suffix}"))
 
 
 def ends_in(url: str, *endpoints: str) -> bool:
@@ -41,13 +44,31 @@ def redirected(url: str, endpoint: str, to: str) -> str:
     """The URL with another endpoint, where its path ends in this one."""
     parts = _parts(url)
     path = parts.path.rstrip("/")
-    return urlunsplit(parts._replace(path=path.removesuffix(endpoint) + to)) if ends_in(url, endpoint) else url
+    return joined(parts._replace(path=path.removesuffix(endpoint) + to)) if ends_in(url, endpoint) else url
+
+
+def split(url: str) -> SplitResult:
+    """The parts of a URL; in one of a Unix socket the socket's path takes the host's place. Raises ValueError."""
+    scheme, _, rest = url.partition(":")
+    if scheme != "unix":
+        return urlsplit(url)
+    socket, _, address = rest.partition(":")
+    path, _, query = address.partition("?")
+    return SplitResult(scheme, socket, path, query, "")
+
+
+def joined(parts: SplitResult) -> str:
+    """The URL of these parts."""
+    if parts.scheme != "unix":
+        return urlunsplit(parts)
+    query = f"?{parts.query}" if parts.query else ""
+    return f"unix:{parts.netloc}:{parts.path}{query}"
 
 
 def _parts(url: str) -> SplitResult:
     """The parts of a URL; none of one that is wrong, which is told where it is used."""
     try:
-        return urlsplit(url)
+        return split(url)
     except ValueError:
         return WRONG
 

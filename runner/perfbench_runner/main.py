@@ -17,7 +17,7 @@ from perfbench_runner.cli.progress import ProgressLine, console
 from perfbench_runner.cli.stage_results import StageResults
 from perfbench_runner.cli.table import show_summary
 from perfbench_runner.engine.launch import is_fork_safe
-from perfbench_runner.run import secrets
+from perfbench_runner.run import disk, secrets
 from perfbench_runner.run.conclude import Finished
 from perfbench_runner.run.execute import execute
 from perfbench_runner.run.folders import new_folder
@@ -47,6 +47,9 @@ def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> dict[
         pack(prepared.wiring)  # what cannot be done is told before there is a folder
     folder = new_folder(Path(arguments.outputs_dir), prepared.benchmark.metadata.name, not arguments.no_timestamp)
     out = console(stderr=True)
+    text, is_warning = disk.told(prepared.results_bytes, folder)
+    if text:
+        out.print(f"{'warning: ' if is_warning else ''}{text}", soft_wrap=True)
     with kept() as interrupts:
         with ProgressLine(out) as line:
             run = partial(execute, prepared, folder, [line], interrupts=interrupts)

@@ -80,6 +80,7 @@ spec:
 - name: urls
   expression: >-
     (has(variables.target.url) ? [variables.target.url] : [])
+    + (has(variables.target.proxy) ? [variables.target.proxy] : [])
     + variables.sources.filter(source, has(source.url)).map(source, source.url)
     + (has(variables.spec.results.push) ? [variables.spec.results.push] : [])
 - name: secrets

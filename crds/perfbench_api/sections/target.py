@@ -1,5 +1,6 @@
 """`spec.target`: the endpoint to measure, and how to reach it."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -142,7 +143,8 @@ class Endpoint(Section):
     """The fields of target that plugins also see."""
 
     url: str | None = None
-    """Address of the endpoint: http://host:8000/v1/chat/completions; the API's usual path is added to a host or /v1."""
+    """Address of the endpoint: http://host:8000/v1/chat/completions, or unix:/run/vllm.sock:/v1/chat/completions on a
+    laptop; the API's usual path is added to a host, a socket or /v1."""
     model: str | None = Field(None, min_length=1)
     """Name of the model, as the endpoint serves it."""
     api: str = "openai"
@@ -155,6 +157,20 @@ class Endpoint(Section):
     """Maximum time without data from the endpoint within a request."""
     total_timeout: Duration | None = Field(3600.0, gt=0)
     """Maximum time of a request."""
+    proxy: str | None = None
+    """Send through this HTTP proxy: its URL, or `environment` for what HTTP_PROXY, HTTPS_PROXY and NO_PROXY say."""
+
+
+def _check_scheme(url: str) -> None:
+    if url.lower().startswith("unix:"):
+        if not re.fullmatch(r"unix:/[^:]*[^:/](:(/.*)?)?", url):
+            raise ValueError(f"url {url!r} names no socket; write it as unix:/run/vllm.sock:/v1/chat/completions")
+        return
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise ValueError(f"url {url!r} has no scheme; write http://{url} or https://{url}")
+    if scheme.lower() not in ("http", "https"):
+        raise ValueError(f"url {url!r} is of scheme {scheme}; only http:// and https:// are spoken: http://{rest}")
 
 
 class Target(Endpoint):
@@ -196,13 +212,8 @@ class Target(Endpoint):
             raise ValueError("nothing to measure; give url, service or mock")
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
-        scheme, separator, rest = (self.url or "").partition("://")
-        if self.url is not None and not separator:
-            raise ValueError(f"url {self.url!r} has no scheme; write http://{self.url} or https://{self.url}")
-        if separator and scheme.lower() not in ("http", "https"):
-            raise ValueError(
-                f"url {self.url!r} is of scheme {scheme}; only http:// and https:// are spoken: http://{rest}"
-            )
+        if self.url is not None:
+            _check_scheme(self.url)
         names = [header.name.lower() for header in self.headers]
         for name in names:
             if names.count(name) > 1:

@@ -12,7 +12,7 @@ from perfbench_operator.status.over import fail
 from perfbench_operator.status.pods import condition, has_ended, is_disrupted, is_running, terminated
 from perfbench_operator.status.troubles import Trouble
 
-LOADING = ("warmup", "running", "storing", "done")
+LOADING = ("warmup", "running", "pausing", "storing", "done")
 """Phases of a runner whose target has answered."""
 _BEFORE = ("Pending", "Queued", "Suspended")
 _BINDING_S = 8.0
@@ -122,6 +122,6 @@ def _doing(progress: Progress, observed: Observed) -> str:
         return "stopping; results are being stored"
     if observed.job is None:
         return "its Job was deleted: stopping the runner; results are being stored"
-    texts = {"warmup": "warming up", "storing": "storing results", "done": "done"}
+    texts = {"warmup": "warming up", "pausing": "pausing between stages", "storing": "storing results", "done": "done"}
     stage = f"stage {progress.stage_index + 1} of {progress.stage_count}: {progress.stage}"
     return texts.get(progress.phase, stage)

@@ -30,7 +30,7 @@ from perfbench_runner.cli.streams import log_without_secrets, stdout_kept_clean
 from perfbench_runner.observe import termination
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.store import StoreError
-from perfbench_runner.run import secrets
+from perfbench_runner.run import disk, secrets
 from perfbench_runner.run.conclude import Finished
 from perfbench_runner.run.execute import WRITER_NICENESS, execute
 from perfbench_runner.run.facts import own_version
@@ -124,6 +124,9 @@ def run(
         monitors = _monitors(prepared, listen, termination_message)
         with_time = not (arguments and arguments.no_timestamp)
         folder = own_folder(results_dir) if results_dir else new_folder(outputs_dir, benchmark.metadata.name, with_time)
+        text, is_warning = disk.told(prepared.results_bytes, folder)
+        if is_warning or (text and not quiet):
+            streams.remark(f"{'warning: ' if is_warning else ''}{text}", "yellow" if is_warning else None)
         if calibrate:
             prepared.calibration = _calibration(benchmark)
         finished = _watch(prepared, folder, quiet, watch, monitors)
@@ -182,6 +185,8 @@ def _show_dry_run(prepared: PreparedRun) -> None:
         click.echo(KNOWN.text(f"# first request: POST {prepared.wiring.url}"), err=True)
         body = json.loads(prepared.feed.first_body())
         click.echo(KNOWN.text(json.dumps(body, indent=2, ensure_ascii=False)), err=True)
+        if prepared.results_bytes is not None:
+            click.echo(f"# results: about {disk.size(prepared.results_bytes)} at most", err=True)
 
 
 def _watch(prepared: PreparedRun, folder: Path, quiet: bool, watch: bool, monitors: Sequence[Observer]) -> Finished:

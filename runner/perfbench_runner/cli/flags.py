@@ -65,6 +65,7 @@ def _option(name: str) -> Callable[..., Any]:
             multiple=True,
             callback=_parse(name, kinds),
             is_text=_is_text(name),
+            metavar="NAME=VALUE…" if dict in kinds else "TEXT…" if _is_text(name) else "VALUE…",
         )
     kind = next((TYPES[kind] for kind in (str, int, float) if kind in kinds), click.STRING)
     return click.option(*names, cls=Flag, default=None, type=click.STRING if unit == "duration" else kind)
@@ -97,7 +98,8 @@ def _help(name: str) -> str:
     field = described(Arguments)[name]
     unit = _unit(field)
     text = (field.description or "").replace("\n", " ")
-    return (f"{text} [{unit}]" if unit and unit != "duration" else text) + _default(field, unit)
+    text = (f"{text} [{unit}]" if unit and unit != "duration" else text) + _default(field, unit)
+    return f"{text} {MAP_FORMS}" if dict in _kinds(field.annotation) else text
 
 
 class Flag(click.Option):
@@ -181,6 +183,7 @@ def _mapping(values: tuple[str, ...], is_text: bool) -> dict[str, Any]:
     return {name: text if is_text else _value(text) for name, _, text in pairs}
 
 
+MAP_FORMS = "Takes name=value or 'Name: value', several of them, or one JSON object."
 HEADER = r"[A-Za-z0-9_.-]+:\s"
 """How a header begins as curl takes it: `Name: value`."""
 

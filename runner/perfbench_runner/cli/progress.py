@@ -76,6 +76,10 @@ class ProgressLine(Observer):
         progress = run.progress()
         if progress.phase in ("waiting", "starting"):
             return Text(f"waiting for the target  {progress.message}", style="yellow")
+        if progress.phase == "pausing":
+            return Text(
+                f"pausing before stage {progress.stage_index + 2} of {progress.stage_count}  {progress.percent:3.0f} %"
+            )
         parts = [
             f"{progress.phase} {progress.stage or ''}".strip(),
             f"{progress.percent:3.0f} %",

@@ -51,7 +51,7 @@ class WatchView(ProgressLine):
 
     def _text(self, run: RunView) -> Text:
         progress = run.progress()
-        if not self.console.is_terminal or progress.phase in ("waiting", "starting"):
+        if not self.console.is_terminal or progress.phase in ("waiting", "starting", "pausing"):
             return super()._text(run)
         if self._clock() >= self._next_s:
             self._next_s = self._clock() + EVERY_S

@@ -37,6 +37,8 @@ def progress_of(state: RunState, load: Load, live: Live, client: State | None) -
 def _percent(state: RunState, done: float, stages: int) -> float:
     if state.phase in ("storing", "done"):
         return 100.0
+    if state.phase == "pausing":
+        return 100.0 * (state.stage_index + 1) / stages
     return 100.0 * (state.stage_index + done) / stages if state.phase == "running" else 0.0
 
 

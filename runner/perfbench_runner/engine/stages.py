@@ -92,6 +92,7 @@ class Stages:
         await self._warm_up()
         for index, stage in enumerate(self._load.stages):
             if index and self._load.pause:
+                self._state.phase = "pausing"
                 await self._supervisor.pause(self._load.pause, self._state)
             if self._state.is_stopping:
                 return

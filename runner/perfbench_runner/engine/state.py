@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal
 
-Phase = Literal["starting", "waiting", "warmup", "running", "storing", "done"]
+Phase = Literal["starting", "waiting", "warmup", "running", "pausing", "storing", "done"]
 
 WARMUP, TEST = -1, -2
 """Stage numbers of requests that are not counted."""

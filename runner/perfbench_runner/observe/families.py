@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from perfbench_plugins.exchange import FailureKind
 from perfbench_runner.observe.histogram import Histogram
 
-PHASES = ("starting", "waiting", "warmup", "running", "storing", "done")
+PHASES = ("starting", "waiting", "warmup", "running", "pausing", "storing", "done")
 RUN = ("namespace", "benchmark", "model", "workload")
 STAGE = (*RUN, "stage")
 OUTCOMES = ("success", *(value for name, value in vars(FailureKind).items() if name.isupper()))

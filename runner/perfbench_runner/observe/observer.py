@@ -21,7 +21,7 @@ class RunView(Protocol):
 
     @property
     def phase(self) -> str:
-        """starting, waiting, warmup, running, storing or done."""
+        """starting, waiting, warmup, running, pausing, storing or done."""
 
     @property
     def stage_index(self) -> int:

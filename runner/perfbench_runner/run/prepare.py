@@ -21,7 +21,7 @@ from perfbench_plugins.registry import BUILTIN, ApiRegistry, DatasetRegistry, Pl
 from perfbench_runner.load.check import LIMIT_S, check, reachable
 from perfbench_runner.load.feed import REFUSALS, Feed
 from perfbench_runner.load.timestamps import read_timestamps
-from perfbench_runner.run import secrets
+from perfbench_runner.run import disk, open_files, proxies, secrets
 from perfbench_runner.run.cpus import available_cpus, default_workers
 from perfbench_runner.shard.messages import Wiring
 from perfbench_runner.shard.transport import Limits, destination, tls_context
@@ -50,6 +50,8 @@ class PreparedRun:
     calibration: dict[str, Any] | None = None
     mock: "MockProcess | None" = None
     """The mock endpoint, if the run has one of its own."""
+    results_bytes: int | None = None
+    """About what its results will take on disk; None where nobody can know."""
 
 
 def prepare(
@@ -93,18 +95,23 @@ def prepare(
             read_timestamps(stage.timestamps)  # what is wrong with them shows before any load
     _check_rows(benchmark, feed, partial(_made, dataset_class))
     tls = _tls(target.tls)
+    workers = benchmark.spec.runner.workers or default_workers(available_cpus())
+    if text := open_files.provide(benchmark.spec.load.stages, target.total_timeout, workers):
+        LOG.warning("%s", text)
     mock = None
     try:
         if target.mock is not None:
             mock = start_mock(target.mock, cleanup)
             arguments.url = api_class.redirect(api_class.complete_url(mock.base_url, arguments), arguments)
-        wiring = _wiring(arguments, feed.api, tls, target.keep_alive)
+        if target.mock is None and (text := proxies.ignored(target.proxy, arguments.url, env)):
+            LOG.warning("%s", text)
+        wiring = _wiring(arguments, feed.api, tls, target.keep_alive, env)
     except BaseException:
         cleanup.close()
         raise
-    workers = benchmark.spec.runner.workers or default_workers(available_cpus())
     kept = secrets.manifest(benchmark, bool(key))
-    return PreparedRun(benchmark, kept, arguments, feed, wiring, workers, cleanup, mock=mock)
+    size = disk.estimate(benchmark.spec, arguments, len(feed.first_body()))
+    return PreparedRun(benchmark, kept, arguments, feed, wiring, workers, cleanup, mock=mock, results_bytes=size)
 
 
 def _check_rows(benchmark: PerfBenchmark, feed: Feed, make_dataset: Callable[[Arguments], Any]) -> None:
@@ -240,7 +247,9 @@ def _check_readable(field_name: str, file: str | None) -> None:
             raise SpecError([f"{field_name}: cannot read {file}: {error.strerror}"]) from None
 
 
-def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any], keep_alive: bool) -> Wiring:
+def _wiring(
+    arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any], keep_alive: bool, env: Mapping[str, str]
+) -> Wiring:
     given = {name.lower() for name in arguments.headers}
     own = api.headers(arguments.api_key.get_secret_value() if arguments.api_key else None)
     headers = {name: value for name, value in own.items() if name.lower() not in given} | arguments.headers
@@ -249,7 +258,8 @@ def _wiring(arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any], keep_
     url = arguments.url or ""
     _check_url(url, headers)
     is_ours = isinstance(api, DefaultApiPlugin) and type(api).process_request is DefaultApiPlugin.process_request
-    return Wiring(url, headers, limits, tls, None if is_ours else api, api)
+    proxy = proxies.proxy_of(arguments.proxy, url, env)
+    return Wiring(url, headers, limits, tls, None if is_ours else api, api, proxy)
 
 
 def _check_url(url: str, headers: dict[str, str]) -> None:

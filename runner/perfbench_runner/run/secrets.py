@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 from perfbench_api.redaction import (
     HIDDEN,
@@ -28,6 +28,8 @@ from perfbench_api.values import Section
 from perfbench_plugins.arguments import Arguments
 
 API_KEY = "PERFBENCH_API_KEY"
+PROXY_PASSWORD = "PERFBENCH_PROXY_PASSWORD"  # noqa: S105  # the name of a variable
+"""The variable that a kept manifest names for a password that was written into `target.proxy`."""
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """Annotation in which kubectl keeps the whole manifest as it was written."""
@@ -165,7 +167,9 @@ def _text(text: str, path: tuple[str, ...], variable: str | None = None) -> str:
     """A text of the manifest, a secret in it replaced by a reference."""
     if REFERENCE.fullmatch(text) or path[-2:] == ("apiKey", "env"):
         return text
-    if text.startswith(("http://", "https://")):
+    if path[-2:] == ("target", "proxy"):
+        return _proxy(text)
+    if text.startswith(("http://", "https://", "unix:")):
         return _url(text)
     is_free = variable is None
     if _is_secret(path[-1] if path else "", text, is_free):
@@ -184,6 +188,16 @@ def _url(url: str) -> str:
             KNOWN.add(unquote_plus(value), _variable(f"PERFBENCH_QUERY_{name}"))
             url = url.replace(pair, f"{name}={_reference(value, _variable(f'PERFBENCH_QUERY_{name}'))}")
     return url
+
+
+def _proxy(url: str) -> str:
+    """A proxy's URL, its password replaced by a reference."""
+    before, _, host = url.rpartition("@")
+    name, _, password = before.removeprefix("http://").partition(":")
+    if not password or REFERENCE.fullmatch(password):
+        return url
+    KNOWN.add(unquote(password), PROXY_PASSWORD)
+    return f"http://{name}:{_reference(password, PROXY_PASSWORD)}@{host}"
 
 
 def _reference(value: str, variable: str) -> str:

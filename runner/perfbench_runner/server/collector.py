@@ -62,9 +62,10 @@ class Source:
 def sources(metrics: Literal["auto", "off"] | Sequence[MetricsSource], wiring: Wiring) -> list[Source]:
     """What `target.metrics` asks for; of those of `auto` one is to be read.
 
-    The target's own headers and TLS go to its own origin only. Raises SpecError for an address that is none.
+    The target's own headers and TLS go to its own origin only; behind a proxy or a Unix socket nothing is looked for.
+    Raises SpecError for an address that is none.
     """
-    if metrics == "off":
+    if metrics == "off" or (metrics == "auto" and (wiring.proxy or wiring.url.startswith("unix:"))):
         return []
     own = Page(wiring.url, wiring.headers, cache(partial(tls_context, **wiring.tls)))
     if metrics == "auto":
@@ -90,6 +91,10 @@ def _page(url: str, own: Page, where: str) -> Page:
         ) from None
     page = Page(url)
     return Page(url, own.headers, own.tls) if page.origin == own.origin else page
+
+
+LOADING = ("warmup", "running", "pausing")
+"""Phases in which the server is expected to answer, and what it said is read."""
 
 
 class Seen(NamedTuple):
@@ -208,7 +213,7 @@ class ServerMetrics(Observer):
 
     async def _turn(self, run: RunView) -> None:
         seen = await self._look(run)
-        if run.phase not in ("warmup", "running"):
+        if run.phase not in LOADING:
             self._waiting = seen  # to be read when there is time: the load comes first
             return
         waiting, self._waiting = self._waiting, []
@@ -264,7 +269,7 @@ class ServerMetrics(Observer):
 
     def _tell(self, source: Source, problem: ScrapeError, run: RunView) -> None:
         """Say once what is wrong, when it matters: before the load the server may not be up yet."""
-        if run.phase not in ("warmup", "running"):
+        if run.phase not in LOADING:
             return
         if isinstance(problem, NoPageError) and source in self._candidates:
             self._candidates.remove(source)

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from perfbench_runner.shard.destination import Origin
 
-Address = tuple[int, tuple[str, int]]
+Address = tuple[int, tuple[str, int] | str]
 """Address family and address, as a socket takes them."""
 
 RESOLVE_AGAIN_S = 30.0
@@ -39,11 +39,14 @@ def _failed(resolution: "asyncio.Future[list[Address]]") -> bool:
 
 
 async def resolve(origin: Origin) -> list[Address]:
-    """All addresses of a host, of one family: IPv4 where it has one. Raises OSError for an unknown host."""
+    """All addresses to connect to, of one family: IPv4 where there is one. Raises OSError for an unknown host."""
+    if origin.socket:
+        return [(socket.AF_UNIX, origin.socket)]
+    host, port = origin.peer
     with suppress(ValueError):  # a plain address needs no resolver
-        family = socket.AF_INET if ip_address(origin.host).version == 4 else socket.AF_INET6
-        return [(family, (origin.host, origin.port))]
-    found = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        family = socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6
+        return [(family, (host, port))]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     families = {entry[0] for entry in found}
     family = socket.AF_INET if socket.AF_INET in families else found[0][0]
     return [(entry[0], (str(entry[4][0]), int(entry[4][1]))) for entry in found if entry[0] == family]

@@ -24,6 +24,8 @@ def cause(error: Exception) -> str:
 
 _KNOWN = {
     errno.ECONNREFUSED: "connection refused; does the server run, and is the port right?",
+    errno.ENOENT: "there is no such socket; does the server run?",
+    errno.EACCES: "permission denied",
     errno.EMFILE: "too many open files here; raise the limit (ulimit -n)",
     errno.EADDRNOTAVAIL: "no ephemeral port is left here; widen net.ipv4.ip_local_port_range",
 }

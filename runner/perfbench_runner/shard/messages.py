@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
+from perfbench_runner.shard.destination import Proxy
 from perfbench_runner.shard.request import PreparedConversation
 from perfbench_runner.shard.transport import Limits
 
@@ -22,6 +23,8 @@ class Wiring:
     """An API plugin that overrides `process_request`; None where the transport does all."""
     api: Any = None
     """The API plugin, to build the turns of conversations and to read their replies."""
+    proxy: Proxy | None = None
+    """What requests are sent through."""
 
 
 class Lanes(NamedTuple):

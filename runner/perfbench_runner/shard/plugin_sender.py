@@ -10,6 +10,8 @@ import orjson
 from perfbench_plugins.benchmark_data import BenchmarkData, whole
 from perfbench_plugins.blame import blame
 from perfbench_plugins.exchange import FailureKind
+from perfbench_plugins.urls import split
+from perfbench_runner.shard.destination import Proxy
 from perfbench_runner.shard.messages import Wiring
 from perfbench_runner.shard.transport import tls_context
 
@@ -23,6 +25,10 @@ class PluginSender:
     def __init__(self, wiring: Wiring, clock: Callable[[], float] = perf_counter) -> None:
         self._wiring, self._clock = wiring, clock
         self._session: aiohttp.ClientSession | None = None
+        parts = split(wiring.url)
+        self._socket = parts.netloc if parts.scheme == "unix" else ""
+        query = f"?{parts.query}" if parts.query else ""
+        self._url = f"http://localhost{parts.path or '/'}{query}" if self._socket else wiring.url
 
     async def send(self, content: bytes, own_headers: dict[str, str] | None) -> BenchmarkData:
         """What the plugin measured; whatever it raises is this request's failure."""
@@ -30,7 +36,7 @@ class PluginSender:
         headers = {"Content-Type": "application/json", **(own_headers or {}), **self._wiring.headers}
         try:
             body = orjson.loads(content)
-            data = await plugin.process_request(await self._aiohttp(), self._wiring.url, headers, body)
+            data = await plugin.process_request(await self._aiohttp(), self._url, headers, body)
             if not isinstance(data, BenchmarkData):
                 raise TypeError(f"process_request returned {data!r}, no BenchmarkData")
         except asyncio.CancelledError:
@@ -57,11 +63,28 @@ class PluginSender:
 
             limits = self._wiring.limits
             timeout = aiohttp.ClientTimeout(total=limits.total_s, connect=limits.connect_s, sock_read=limits.read_s)
-            connector = aiohttp.TCPConnector(limit=0, ssl=tls_context(**self._wiring.tls))
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=2**20)
+            connector: aiohttp.BaseConnector = (
+                aiohttp.UnixConnector(self._socket, limit=0)
+                if self._socket
+                else aiohttp.TCPConnector(limit=0, ssl=tls_context(**self._wiring.tls))
+            )
+            proxy = self._wiring.proxy
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=timeout,
+                read_bufsize=2**20,
+                proxy=str(proxy) if proxy else None,
+                proxy_auth=_auth(proxy) if proxy and proxy.authorization else None,
+            )
         return self._session
 
     async def close(self) -> None:
         """Close its connections."""
         if self._session:
             await self._session.close()
+
+
+def _auth(proxy: Proxy) -> "aiohttp.BasicAuth":
+    import aiohttp
+
+    return aiohttp.BasicAuth.decode(proxy.authorization)

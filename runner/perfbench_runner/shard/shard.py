@@ -38,8 +38,10 @@ class Shard:
 
     def __init__(self, number: int, wiring: Wiring, places: Places, clock: Callable[[], float] = perf_counter) -> None:
         self.number, self.wiring, self.places, self.clock = number, wiring, places, clock
-        self.transport = HttpTransport(wiring.limits, lambda: tls_context(**wiring.tls), first_address=number)
-        self.destination = destination(wiring.url, wiring.headers)
+        self.transport = HttpTransport(
+            wiring.limits, lambda: tls_context(**wiring.tls), first_address=number, proxy=wiring.proxy
+        )
+        self.destination = destination(wiring.url, wiring.headers, wiring.proxy)
         self.plugin_sender = PluginSender(wiring, clock) if wiring.plugin is not None else None
         self.in_flight = 0
         self.stage: _Stage | None = None

@@ -11,8 +11,9 @@ from perfbench_runner.shard.addresses import Addresses
 from perfbench_runner.shard.causes import cause
 from perfbench_runner.shard.connection import Connection, Limits
 from perfbench_runner.shard.deadlines import Deadlines
-from perfbench_runner.shard.destination import Destination, Origin, destination
+from perfbench_runner.shard.destination import Destination, Origin, Proxy, destination
 from perfbench_runner.shard.tls import Tls, tls_context
+from perfbench_runner.shard.tunnel import open_tunnel
 from perfbench_runner.stamps import KernelClock, Stamps, available_stamps, request_stamps
 from perfbench_runner.wire import Wire
 
@@ -37,13 +38,14 @@ class HttpTransport:
         clock: Callable[[], float] = perf_counter,
         first_address: int = 0,
         stamps: Stamps | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         """`first_address`: which of a host's addresses to begin with, counted round; processes give their number.
 
-        `stamps`: whose stamps to use, by default the best that a trial finds.
+        `stamps`: whose stamps to use, by default the best that a trial finds. `proxy`: what `post` sends through.
         """
         self.limits, self.clock, self.first_address = limits, clock, first_address
-        self._make_tls = tls
+        self._make_tls, self._proxy = tls, proxy
         self._tls: ssl.SSLContext | None = None
         self._pools: dict[Origin, Pool] = {}
         self.stamps: Stamps = stamps or available_stamps()
@@ -65,7 +67,7 @@ class HttpTransport:
             if len(self._destinations) > 1000:  # headers of each request's own
                 self._destinations.clear()
             try:
-                self._destinations[key] = destination(url, headers)
+                self._destinations[key] = destination(url, headers, self._proxy)
             except ValueError as error:  # headers that a dataset gave this request
                 now = perf_counter()
                 return Exchange(sent_s=now, end_s=now, failure=FailureKind.PLUGIN, error=str(error))
@@ -140,7 +142,8 @@ class HttpTransport:
     async def _open(self, origin: Origin, exchange: Exchange, begin: float) -> Connection:
         sock = await self._connected(origin)
         connected_s, tls = perf_counter(), None
-        wire = Wire(asyncio.get_running_loop(), sock, self.kernel_clock)
+        # Bytes of a Unix socket have no segments that the kernel would stamp.
+        wire = Wire(asyncio.get_running_loop(), sock, None if origin.socket else self.kernel_clock)
         try:
             if origin.is_tls:
                 tls = Tls(wire, self._context(), origin.host)
@@ -164,10 +167,13 @@ class HttpTransport:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.kernel_clock is not None:
-                request_stamps(sock)
+            if not origin.socket:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self.kernel_clock is not None:
+                    request_stamps(sock)
             await asyncio.get_running_loop().sock_connect(sock, address)
+            if origin.is_tls and origin.proxy:
+                await open_tunnel(sock, origin, origin.proxy)
         except BaseException:
             sock.close()
             raise

@@ -156,3 +156,45 @@ def test_every_flag_has_a_help_text() -> None:
             described = parameter.get_help_record(click.Context(command))
             assert described is not None
             assert described[1].strip(), parameter.name
+
+
+@pytest.mark.parametrize("flag", ["headers", "api-args", "extra-args", "dataset-args"])
+def test_help_of_a_map_says_what_it_takes(flag: str) -> None:
+    text = " ".join(CliRunner().invoke(command, ["--help"], obj={}).output.split())
+    own = text.partition(f"--{flag} ")[2].partition(" --")[0]
+    assert own.startswith("NAME=VALUE…")
+    assert "Takes name=value or 'Name: value', several of them, or one JSON object." in own
+
+
+def test_flags_for_what_a_manifest_has() -> None:
+    found = parse(
+        *("--url", "https://x", "--model", "m", "--wait-for", "5m", "--proxy", "environment"),
+        *("--cert-file", "c.pem", "--key-file", "k.pem", "--ca-file", "ca.pem"),
+        *("--objectives", "ttft.p99<=500ms", "failed_share <= 1%", "--number", "10"),
+        *("--objectives", "output_token_throughput>=20"),
+    )
+    spec = arguments_of(found).to_benchmark().dump()["spec"]
+    assert spec["target"]["waitFor"] == "5m"
+    assert spec["target"]["proxy"] == "environment"
+    tls = {"insecureSkipVerify": False, "ca": {"file": "ca.pem"}, "certFile": "c.pem", "keyFile": "k.pem"}
+    assert spec["target"]["tls"] == tls
+    bounds = [(each["metric"], each.get("max"), each.get("min")) for each in spec["objectives"]]
+    assert bounds == [("ttft", 0.5, None), ("failed_share", 0.01, None), ("output_token_throughput", None, 20.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ttft.p99", "--objectives: 'ttft.p99' is no objective"),
+        ("ttft.p99=500ms", "is no objective; write it as 'ttft.p99<=500ms'"),
+        ("ttft.p99<500ms", "is no objective"),
+        ("ttft<=1%", "1% is a share, and ttft is a time"),
+        ("ttft.p98<=1s", "objectives[0].statistic: input should be 'mean'"),
+        ("tfft<=1s", "objectives[0].metric: input should be 'ttft'"),
+        ("ttft<=-1s", "'-1s' is not a duration"),
+    ],
+)
+def test_an_objective_that_is_none_is_told(text: str, words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        arguments_of({"url": "http://x", "model": "m", "objectives": [text]}).to_benchmark()
+    assert words in str(caught.value)
