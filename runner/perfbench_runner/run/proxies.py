@@ -2,9 +2,9 @@
 
 from base64 import b64encode
 from collections.abc import Mapping
-from ipaddress import ip_address
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from urllib.parse import unquote, urlsplit
-from urllib.request import proxy_bypass_environment
 
 from perfbench_api.redaction import KNOWN
 from perfbench_api.resource import SpecError
@@ -39,13 +39,26 @@ def of_environment(url: str, env: Mapping[str, str]) -> tuple[str, str]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     without = env.get("no_proxy") or env.get("NO_PROXY") or ""
-    if is_loopback(host) or proxy_bypass_environment(host, {"no": without}):
+    if is_loopback(host) or any(goes_without(host, entry.strip()) for entry in without.split(",")):
         return "", ""
     own = f"{parts.scheme}_proxy"
     for name in (own, own.upper(), "all_proxy", "ALL_PROXY"):
         if value := env.get(name, "").strip():
             return name, value
     return "", ""
+
+
+def goes_without(host: str, entry: str) -> bool:
+    """Whether an entry of NO_PROXY is about a host: its name or address, a domain that it is in, a network, or `*`."""
+    if entry == "*":
+        return True
+    with suppress(ValueError):
+        address = ip_address(host)
+        with suppress(ValueError):
+            return address in ip_network(entry.strip("[]"), strict=False)
+        return False
+    domain = entry.lower().removeprefix("*").lstrip(".").rstrip(".")
+    return bool(domain) and f".{host.rstrip('.')}".endswith(f".{domain}")
 
 
 def is_loopback(host: str) -> bool:
