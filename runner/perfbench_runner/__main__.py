@@ -2,15 +2,17 @@
 
 import sys
 
-from perfbench_runner import signals
+from perfbench_runner.early import exit_at_once
 
-signals.exit_at_once()  # before anything else is loaded, which takes a while
+exit_at_once()  # before anything else is loaded, which takes a while
 if sys.platform == "win32":
     sys.stderr.write("error: perfbench runs on Linux and macOS; on Windows use WSL (wsl --install)\n")
     sys.exit(2)
 
 import runpy  # noqa: E402
 from pathlib import Path  # noqa: E402
+
+from perfbench_runner import signals  # noqa: E402
 
 
 def main() -> None:

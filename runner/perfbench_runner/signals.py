@@ -2,7 +2,7 @@
 
 Python takes a second to load all that a run needs, and ten where a container has a fraction of a CPU. Meanwhile a
 signal without a handler leaves a traceback, or is dropped by the kernel where the process is a container's first. So
-`exit_at_once` comes before every other import; `raise_interrupted` follows when there is something to clean up, and
+`early.exit_at_once` comes before every other import; `raise_interrupted` follows when there is something to clean up, and
 `kept` while there are results to be stored. This module imports next to nothing for that reason.
 """
 
@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
-EXIT_CODE = 130
-"""Of a process that was told to end before its work was done."""
+from perfbench_runner.early import EXIT_CODE as EXIT_CODE
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _asked: list[str] = []
 """Names of signals that came before a run did. Raising is not enough: Python drops what is raised in a destructor."""
 
@@ -49,16 +48,6 @@ class Interrupts:
         self._tell = tell
         for name in self.names.copy():
             tell(name)
-
-
-def exit_at_once() -> None:
-    """From now on a signal ends the process, without any cleaning up: while modules are loaded."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        os.write(2, f"stopped by {signal.Signals(number).name}\n".encode())
-        os._exit(EXIT_CODE)
-
-    _handle(leave)
 
 
 def exit_with(code: int) -> None:

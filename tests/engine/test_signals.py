@@ -27,6 +27,8 @@ def end_of(process: "subprocess.Popen[str]", within_s: float = 20) -> tuple[int,
     return process.returncode, stderr
 
 
+STARTED = "from perfbench_runner.__main__ import main; main()"
+"""What the wrapper of the command does that an installer makes."""
 LOADING = "import time; time.sleep(60)"
 """A module that takes a while to load."""
 
@@ -47,6 +49,27 @@ def test_a_signal_while_modules_are_loaded_ends_the_command(
     assert process.stdout.readline() == "loading\n"
     process.send_signal(number)
     assert end_of(process) == (130, f"stopped by {signal.Signals(number).name}\n")
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4])
+def test_ctrl_c_before_anything_is_loaded_leaves_no_trace_of_ours(started: Start, wait_s: float) -> None:
+    """Until Python has started and its wrapper of the command has run, a signal is Python's own business."""
+    process = started(sys.executable, "-c", STARTED, "run", "--url", "http://127.0.0.1:9", "--model", "m")
+    time.sleep(wait_s)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert not any(name in stderr for name in ("signals.py", "/cli/", "click", "pydantic", "perfbench_api"))
+    assert (process.returncode, stderr) == (130, "stopped by SIGINT\n") or process.returncode in (1, -signal.SIGINT)
+
+
+def test_signals_are_followed_before_python_has_loaded_their_module() -> None:
+    """`signal`, which is what takes the time, may not be loaded before they are."""
+    program = (
+        "import sys; before = set(sys.modules); import perfbench_runner.early as early; early.exit_at_once()\n"
+        "print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['perfbench_runner', 'perfbench_runner.early']"
 
 
 @BOTH
