@@ -32,7 +32,8 @@ class ChatTemplate:
             return str(self._compiled.render(messages=list(map(_plain, messages)), **{**self.special, **values}))
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             # a template that adds texts fails on a list of parts as Python does
-            raise TokenizerError(f"the chat template cannot render these messages: {error}") from None
+            where = f" (its line {line})" if (line := line_of_template(error)) else ""
+            raise TokenizerError(f"the chat template cannot render these messages: {error}{where}") from None
 
     @cached_property
     def _compiled(self) -> Any:
@@ -54,7 +55,19 @@ class ChatTemplate:
         try:
             return environment.from_string(self.source)
         except jinja2.TemplateError as error:
-            raise TokenizerError(f"the chat template is no Jinja template: {error}") from None
+            line = getattr(error, "lineno", None)
+            where = f" (its line {line})" if line else ""
+            raise TokenizerError(f"the chat template is no Jinja template: {error}{where}") from None
+
+
+def line_of_template(error: BaseException) -> int | None:
+    """The line of a Jinja template in which rendering it went wrong; None where that is not known."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":  # Jinja's name for one that is in no file
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def openssl(*args: str) -> None:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two authorities, ours and another; of ours a server for 127.0.0.1, one for another name, and a client."""
+    """Two authorities, ours and another; of ours a server for 127.0.0.1, one for another name, one that has expired, a client."""
     folder = tmp_path_factory.mktemp("certificates")
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     usage = ["-addext", "keyUsage=critical,keyCertSign"]
@@ -219,6 +219,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
         signer = ["-CA", f"{folder}/ours.pem", "-CAkey", f"{folder}/ours.key"]
         openssl("req", "-x509", *key, *signer, "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}", *files)
+    request = ["-keyout", f"{folder}/expired.key", "-out", f"{folder}/expired.csr", "-subj", "/CN=expired"]
+    openssl("req", "-new", *key[:-2], *request, "-addext", "subjectAltName=IP:127.0.0.1")
+    late = ["-in", f"{folder}/expired.csr", "-out", f"{folder}/expired.pem", "-days", "-1", "-copy_extensions", "copy"]
+    openssl("x509", "-req", "-CA", f"{folder}/ours.pem", "-CAkey", f"{folder}/ours.key", *late)
     both = (folder / "client.pem").read_text() + (folder / "client.key").read_text()
     (folder / "client-both.pem").write_text(both)
     return folder

@@ -66,6 +66,13 @@ async def test_names_are_checked(certificates: Path) -> None:
     assert "another name than the one in target.url" in exchange.error
 
 
+async def test_a_certificate_that_has_expired_is_to_be_renewed(certificates: Path) -> None:
+    async with serving(certificates, "expired") as port:
+        (exchange,) = await ask(f"https://127.0.0.1:{port}/", ca_file=str(certificates / "ours.pem"))
+    assert exchange.failure == "connect"
+    assert exchange.error.endswith("certificate has expired; renew it, or set this machine's clock")
+
+
 @pytest.mark.parametrize("authority", ["another.pem", None])
 async def test_another_authority_is_not_trusted(certificates: Path, authority: str | None) -> None:
     tls: dict[str, Any] = {"ca_file": str(certificates / authority)} if authority else {}

@@ -18,6 +18,7 @@ from perfbench_plugins.api.base import BaseApiArgs
 from perfbench_plugins.api.chat import are_token_ids, as_text, with_images
 from perfbench_plugins.api.default_api import SAMPLING, DefaultApiPlugin, TokenCount
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.chat_template import line_of_template
 from perfbench_plugins.reading import Piece
 from perfbench_plugins.registry import PluginError, register_api
 from perfbench_plugins.tokens import Tokenizer
@@ -100,14 +101,24 @@ class TemplatePlugin(DefaultApiPlugin):
             return dict(messages)
         param = param or self.param
         ids = self.token_ids(messages) if param.tokenize_prompt else messages
-        text = self._body.render(_variables(ids, param))
+        text = self._rendered(ids, param)
         try:
             body = json.loads(text)
         except ValueError as error:
-            raise ValueError(f"target.apiArgs.body renders to no JSON ({error}): {text[:200]!r}") from None
+            raise PluginError(f"target.apiArgs.body: renders to no JSON ({error}): {text[:200]!r}") from None
         if not isinstance(body, dict):
-            raise ValueError(f"target.apiArgs.body renders to a JSON {type(body).__name__}, not an object")
+            raise PluginError(f"target.apiArgs.body: renders to a JSON {type(body).__name__}, not an object")
         return {**body, **(param.extra_args or {})}
+
+    def _rendered(self, messages: Any, param: Arguments) -> str:
+        """The body's text; raises PluginError that names the line of the user's template, which is the plugin here."""
+        variables = _variables(messages, param)
+        try:
+            return str(self._body.render(variables))
+        except Exception as error:  # an expression of the template may raise anything
+            line = line_of_template(error)
+            where = f" line {line}" if line else ""
+            raise PluginError(f"target.apiArgs.body{where}: {type(error).__name__}: {error}") from error
 
     def read_message(self, message: Any) -> Piece:
         """What the expressions find in it."""

@@ -38,7 +38,7 @@ def _tls_cause(error: ssl.SSLError) -> str:
     if reason in _NO_TLS:
         return f"TLS failed: {reason}; is it http instead of https?"
     if "CERTIFICATE_REQUIRED" in reason:
-        return "the server wants a client certificate; give target.tls.certFile"
+        return "the server wants a client certificate; give target.tls.certFile (--cert-file)"
     if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
         return f"the server does not accept our certificate: {reason}; see target.tls.certFile"
     return f"TLS failed: {reason}"
@@ -49,4 +49,4 @@ def _certificate_advice(code: int) -> str:
         return "it is for another name than the one in target.url"
     if code in _NO_VALID_TIME:
         return "renew it, or set this machine's clock"
-    return "give target.tls.ca"
+    return "give target.tls.ca (--ca-file)"

@@ -44,15 +44,19 @@ def test_a_whole_body_is_sent_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("{{ modle }}", "'modle' is undefined"),
-        ("{", "renders to no JSON"),
-        ("[1]", "renders to a JSON list"),
-        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ modle }}", "target.apiArgs.body line 1: UndefinedError: 'modle' is undefined"),
+        ('{\n"a": 1,\n"b": {{ prompt.x }}}', "target.apiArgs.body line 3: UndefinedError: "),
+        ('{"a":\n{{ 1 / 0 }}}', "target.apiArgs.body line 2: ZeroDivisionError: division by zero"),
+        ("{", "target.apiArgs.body: renders to no JSON"),
+        ("[1]", "target.apiArgs.body: renders to a JSON list"),
+        ("{{ ''.__class__.__mro__ }}", "target.apiArgs.body line 1: SecurityError: "),
     ],
 )
-def test_a_body_that_cannot_be_sent_is_told(body: str, words: str) -> None:
-    with pytest.raises(Exception, match=words):
+def test_a_body_that_cannot_be_sent_is_told_with_the_templates_own_line(body: str, words: str) -> None:
+    with pytest.raises(PluginError) as caught:
         plugin(body=body).build_request("hi")
+    assert str(caught.value).startswith(words)
+    assert ".py" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

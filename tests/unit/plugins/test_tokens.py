@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from perfbench_plugins.chat_template import ChatTemplate
 from perfbench_plugins.datasets.random_text import words
 from perfbench_plugins.tokens import Tokenizer, TokenizerError, load_tokenizer
 
@@ -127,3 +128,18 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
     with pytest.raises(TokenizerError, match=r"pip install 'perfbench-operator\[tokenizers\]'"):
         load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{{ messages }}\n{{ nothing.at_all }}", r"cannot render these messages: .* \(its line 2\)"),
+        ("a\n\n{{ raise_exception('no system role') }}", r"no system role \(its line 3\)"),
+        ("{{ messages[0].content + 1 }}", r"\(its line 1\)"),
+        ("a\n{% if %}", r"is no Jinja template: .* \(its line 2\)"),
+    ],
+)
+def test_a_chat_template_that_fails_is_told_with_its_own_line(source: str, words: str) -> None:
+    with pytest.raises(TokenizerError, match=words) as caught:
+        ChatTemplate(source).render([{"role": "user", "content": "hi"}])
+    assert ".py" not in str(caught.value)
