@@ -202,6 +202,31 @@ def test_a_disk_that_is_full_from_the_start_is_bad_input(
     assert server.stats()["started"] == 0
 
 
+@pytest.mark.parametrize("free_bytes", [0, 200_000])
+def test_recovering_on_a_full_disk_says_so_and_can_be_done_again(
+    mock: Start, perfbench: Start, spec_for: Start, small_disk: Path, free_bytes: int
+) -> None:
+    server = mock(output_tokens=64, ttft_s=0.05, itl_s=0.0)
+    run = perfbench(spec_for(server, LONG, request={"maxTokens": 64}), name="disk/run")
+    run.wait_for_rows(50)
+    run.signal(signal.SIGKILL)
+    run.wait(5)
+    filler = small_disk / "filler"
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True)
+    os.truncate(filler, filler.stat().st_size - free_bytes)
+    command = [str(Path(sys.executable).parent / "perfbench"), "recover", str(run.folder)]
+    full = subprocess.run(command, capture_output=True, text=True)
+    assert full.returncode in (1, 2), full.stdout
+    assert "Traceback" not in full.stderr
+    assert any(words in full.stderr for words in ("No space", "is there room on the disk?", "is the disk full"))
+    assert not (run.folder / "summary.json").exists()
+    filler.unlink()
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert run.stage["requests"]["total"] == run.count() >= 50
+    assert run.query("PRAGMA integrity_check") == [("ok",)]
+
+
 def test_a_plugin_that_blocks_its_process_is_ended_all_the_same(tmp_path: Path) -> None:
     plugin = tmp_path / "stuck.py"
     plugin.write_text(
