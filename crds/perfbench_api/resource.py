@@ -1,5 +1,6 @@
 """PerfBenchmark: the whole resource. Errors name the field and say what to do."""
 
+from datetime import date
 from difflib import get_close_matches
 from typing import Any, Literal, Self, get_args
 
@@ -133,12 +134,18 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         names = list(field_names(model, loc[:-1]))
         near = get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}" if names else "it takes none"
         return f"{path}: unknown field; {hint}"
     if kind == "missing":
         return f"{path}: missing; it must be given"
     if kind == "value_error":
         return f"{path}: {without_keys(text.removeprefix('Value error, '))}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        text = "must be a map of fields"
+    if item["input"] is None:
+        return f"{path}: {text[0].lower()}{text[1:]}; it is empty"
+    if kind == "string_type" and isinstance(item["input"], (bool, int, float, date)) and loc[-1:] != ("apiKey",):
+        return f"{path}: must be text, got {item['input']}; put it in quotes"
     way_out = "; name what holds it: {env: VARIABLE} or {secretKeyRef: ...}" if loc[-1:] == ("apiKey",) else ""
     return f"{path}: {text[0].lower()}{text[1:]}, got {shown(item['input'], loc)}{way_out}"
 

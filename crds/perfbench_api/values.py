@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -65,6 +65,13 @@ def parse_duration(value: Any) -> Any:
     return float(value)
 
 
+def check_quantity(text: str) -> str:
+    """A quantity as Kubernetes writes it; anything else raises ValueError."""
+    if not re.fullmatch(QUANTITY, text):
+        raise ValueError(f"{text!r} is no quantity; write it as 10Gi or 500M")
+    return text
+
+
 def format_duration(seconds: float) -> str:
     """The shortest text that `parse_duration` reads back: 0.5 -> 500ms, 90 -> 90s, 3600 -> 1h."""
     for unit in ("h", "m"):
@@ -100,6 +107,7 @@ Duration = Annotated[
 Quantity = Annotated[
     str,
     BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value),
+    AfterValidator(check_quantity),
     Schema(
         {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, "pattern": QUANTITY}
     ),

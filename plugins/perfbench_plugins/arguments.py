@@ -344,6 +344,8 @@ def _camel(data: Any) -> Any:
 def _by_python_name(line: str) -> str:
     """A problem's line under the names that Python callers use: maxTokens -> max_tokens."""
     field, colon, rest = line.partition(":")
+    if field == "manifest":  # of several arguments together
+        return rest.strip()
     if rest.startswith(" unknown field"):
         near = get_close_matches(field, python_names(), n=1, cutoff=0.5)
         rest = f" unknown argument; did you mean {near[0]!r}?" if near else " unknown argument"

@@ -45,6 +45,9 @@ def decoded(exchange: Exchange) -> Generator[None, None, Exchange]:
             ends.append(length)
             begin = end
     except DecodingError as cause:
+        if length > MOST_BYTES:  # nobody reads what is refused, and it would fill the disk
+            parts, length = [b"".join(parts[:1])], min(length, len(parts[0]))
+            ends = array("Q", [min(end, length) for end in ends])
         ends.extend([length] * (len(exchange.ends) - len(ends)))
         if not failure:
             failure, error = FailureKind.PROTOCOL, str(cause)

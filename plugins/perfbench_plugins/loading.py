@@ -32,7 +32,7 @@ def load_plugins(sources: Iterable[str]) -> None:
 def load_file(path: Path) -> None:
     """Run a Python file as a module of its own; its imports from evalscope.perf find ours."""
     if not path.is_file():
-        raise PluginError(f"plugin file {path} does not exist")
+        raise PluginError(f"plugin file {path} {'is no file' if path.exists() else 'does not exist'}")
     resolved = path.resolve()
     name = f"{OF_FILE}{path.stem}_{hashlib.sha1(str(resolved).encode(), usedforsecurity=False).hexdigest()[:8]}"
     if name in sys.modules:

@@ -1,5 +1,6 @@
 """Server-sent events: a text/event-stream taken apart into the data of its events."""
 
+import codecs
 from collections.abc import Generator
 from itertools import accumulate
 from typing import NamedTuple
@@ -61,11 +62,11 @@ def _split_lines(body: bytes) -> Events:
         events.ends.append(last)
 
     for line in body.splitlines(keepends=True):
-        text = line.rstrip(b"\r\n")
+        text = line.rstrip(b"\r\n") if end else line.rstrip(b"\r\n").removeprefix(codecs.BOM_UTF8)
         field, _, value = text.partition(b":")
         if field == b"data":
             lines.append(value.removeprefix(b" "))
-            last = end + len(text)
+            last = end + len(line.rstrip(b"\r\n"))
         elif field == b"event":
             kind = value.removeprefix(b" ")
         elif not text:

@@ -61,6 +61,8 @@ def test_what_is_no_answer_is_no_success(
     assert run.stage["requests"]["succeeded"] == 0
     assert run.stage["errors"] == {failure: 8}
     assert told in run.rows("error")[0][0]
+    assert f"; the first, {failure}: " in run.stderr
+    assert told[:30] in run.stderr
 
 
 def test_the_connection_test_tells_it_before_any_load(answering: Start, perfbench: Start, spec_for: Start) -> None:
@@ -82,3 +84,14 @@ def test_a_server_that_compresses_unasked(answering: Start, perfbench: Start, sp
     else:
         assert run.wait() == 1
         assert "Content-Encoding is 'x-unheard-of'" in run.stderr
+
+
+def test_a_server_that_counts_no_tokens_of_a_text_is_not_believed(
+    answering: Start, perfbench: Start, spec_for: Start
+) -> None:
+    usage = USAGE.replace(b": 5", b": 0").replace(b": 3", b": 0")
+    run = perfbench(spec_for(answering(TOKENS + usage + DONE, "Content-Type: text/event-stream")))
+    assert run.wait() == 0
+    assert run.stage["token_sources"] == {"chunks": 40}
+    assert run.rows("DISTINCT completion_tokens") == [(5,)]
+    assert any("output tokens are counted here" in note for note in run.stage["notes"])

@@ -160,8 +160,17 @@ class Endpoint(Section):
     proxy: str | None = None
     """Send through this HTTP proxy: its URL, or `environment` for what HTTP_PROXY, HTTPS_PROXY and NO_PROXY say."""
 
+    @field_validator("model", mode="after")
+    @classmethod
+    def _is_a_name(cls, model: str | None) -> str | None:
+        if model is not None and not model.strip():
+            raise ValueError("is blank; name the model as the endpoint serves it")
+        return model
+
 
 def _check_scheme(url: str) -> None:
+    if any(c.isspace() or not c.isprintable() for c in url):
+        raise ValueError(f"url {url[:200]!r} holds a space or a control character, which no URL does")
     if url.lower().startswith("unix:"):
         if not re.fullmatch(r"unix:/[^:]*[^:/](:(/.*)?)?", url):
             raise ValueError(f"url {url!r} names no socket; write it as unix:/run/vllm.sock:/v1/chat/completions")
@@ -203,6 +212,8 @@ class Target(Endpoint):
     @classmethod
     def _accept_bare_off(cls, value: object) -> object:
         """YAML reads a bare off as false, and on as true."""
+        if isinstance(value, str) and "://" in value:
+            raise ValueError(f"{value!r} is one source of a list: [{{url: ...}}]")
         return {False: "off", True: "auto"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")

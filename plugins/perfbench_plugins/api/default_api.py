@@ -257,12 +257,19 @@ class DefaultApiPlugin(ApiPluginBase):
             data.failure, data.error = self._uncounted(error)
             return
         if isinstance(tokens, TokenCount):
-            _note_count(data, tokens)
+            _note_count(data, self._believed(tokens, data))
         else:
             data.token_source = "plugin"  # noqa: S105  # no password
         data.time_per_output_token = time_per_output_token(
             data.query_latency or 0.0, data.first_chunk_latency, data.completion_tokens
         )
+
+    def _believed(self, tokens: TokenCount, data: BenchmarkData) -> TokenCount:
+        """The count, unless a server says that a text has no tokens: then it has not counted, and we do."""
+        is_counted = tokens.completion != 0 or tokens.source != "usage" or not self.generates
+        if is_counted or not data.generated_text:
+            return tokens
+        return self.estimate(data.response_messages, data.request)
 
     def _tokens(self, data: BenchmarkData) -> tuple[int | None, int | None]:
         """What `parse_responses` counts; raises what it raises, and TypeError for what are no numbers.

@@ -23,6 +23,7 @@ from perfbench_plugins.datasets import hub
 from perfbench_plugins.datasets.dataset_args import BaseDatasetArgs as BaseDatasetArgs
 from perfbench_plugins.datasets.dataset_args import TextLengthArgs
 from perfbench_plugins.datasets.errors import DatasetError as DatasetError  # plugins import it from here
+from perfbench_plugins.datasets.errors import not_utf8
 from perfbench_plugins.datasets.fitting import TextFit
 from perfbench_plugins.datasets.rows import rows_at
 from perfbench_plugins.tokens import Tokenizer, as_tokenizer, load_tokenizer
@@ -149,7 +150,7 @@ class DatasetPluginBase:
         except OSError as error:
             raise DatasetError(f"dataset.path: cannot read {dataset!r}: {error.strerror or error}") from None
         except UnicodeDecodeError as error:
-            raise DatasetError(f"dataset.path: {dataset!r} is no UTF-8 text: {error}") from None
+            raise DatasetError(f"dataset.path: {dataset!r} is no UTF-8 text: {not_utf8(error)}") from None
 
     def dataset_json_list(self, dataset: str | None) -> Iterator[Any]:
         """The items of a file that holds one JSON list; raises DatasetError when it cannot be read."""

@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-from perfbench_plugins.datasets.errors import DatasetError
+from perfbench_plugins.datasets.errors import DatasetError, not_utf8
 
 Row = dict[str, Any]
 TEXT_COLUMN = "text"
@@ -72,7 +72,7 @@ def readable(path: Path) -> Iterator[None]:
     except OSError as error:
         raise DatasetError(f"dataset.path: cannot read {str(path)!r}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise DatasetError(f"dataset.path: {str(path)!r} is no UTF-8 text: {error}") from None
+        raise DatasetError(f"dataset.path: {str(path)!r} is no UTF-8 text: {not_utf8(error)}") from None
     except (ValueError, csv.Error, tarfile.TarError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise DatasetError(f"dataset.path: {str(path)!r} cannot be read: {error}") from None
 

@@ -184,7 +184,7 @@ def _mapping(values: tuple[str, ...], is_text: bool) -> dict[str, Any]:
 
 
 MAP_FORMS = "Takes name=value or 'Name: value', several of them, or one JSON object."
-HEADER = r"[A-Za-z0-9_.-]+:\s"
+HEADER = r"[A-Za-z0-9_.-]+:(?!//)"
 """How a header begins as curl takes it: `Name: value`."""
 
 

@@ -59,6 +59,8 @@ def _read(path: Path) -> Any:
         where = f" line {mark.line + 1}" if mark else ""
         what = "" if isinstance(error, yaml.constructor.ConstructorError) else "is no YAML: "
         raise SpecError([f"{path}{where}: {what}{getattr(error, 'problem', None) or error}"]) from None
+    if _holds_itself(documents):
+        raise SpecError([f"{path}: an anchor (&) stands within what it names (*), so that it never ends"])
     found = [
         item for item in documents if isinstance(item, dict) and item.get("kind", "PerfBenchmark") == "PerfBenchmark"
     ]
@@ -67,6 +69,24 @@ def _read(path: Path) -> Any:
     if len(found) > 1:
         raise SpecError([f"{path}: holds {len(found)} PerfBenchmarks; expected one"])
     return found[0]
+
+
+def _holds_itself(data: Any) -> bool:
+    """Whether a map or list is within itself, which YAML's anchors make possible."""
+    above, done = set[int](), set[int]()
+
+    def visit(value: Any) -> bool:
+        if not isinstance(value, (dict, list)) or id(value) in done:
+            return False
+        if id(value) in above:
+            return True
+        above.add(id(value))
+        found = any(map(visit, value.values() if isinstance(value, dict) else value))
+        above.remove(id(value))
+        done.add(id(value))
+        return found
+
+    return visit(data)
 
 
 def _instead(documents: list[Any]) -> str:
@@ -91,6 +111,8 @@ def assign(data: Any, override: str) -> None:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError):
         raise SpecError([f"--set {override[:200]!r}: {text[:200]!r} is no YAML value"]) from None
+    if _holds_itself(value):
+        raise SpecError([f"--set {override[:200]!r}: an anchor (&) stands within what it names (*)"])
     _put(data, steps, value, override)
 
 

@@ -25,6 +25,8 @@ def show_command(folder: Path, as_json: bool) -> None:
     from perfbench_runner.cli.table import show_summary
     from perfbench_runner.results.summary import Summary
 
+    if not folder.exists():
+        raise StoreError(f"there is no {folder}; perfbench ls lists the runs that there are")
     file = folder / SUMMARY if folder.is_dir() else folder.parent / SUMMARY
     text = _text_of(file)
     if as_json:

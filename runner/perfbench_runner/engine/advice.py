@@ -37,9 +37,15 @@ REASONS = {FailureKind.PLUGIN: "PluginFailed", "http_401": "Unauthorized", "http
 def advice(url: str, kind: str, error: str | None) -> str:
     """One line: what happened at which URL, and the way out."""
     what = f"HTTP {kind.removeprefix('http_')}" if kind.startswith("http_") else kind
-    text = " ".join((error or "").split())[:300]
+    text, url = in_one_line(error or ""), in_one_line(url)
     hint = "" if ": certificate" in text or "certificate is not trusted" in text else _hint(kind, text)
     return "; ".join([f"target.url {url}: {what}{': ' + text if text else ''}", *([hint] if hint else [])])
+
+
+def in_one_line(text: str, most: int = 300) -> str:
+    """A text of the server's or the user's own, cut, and without what would move a terminal's cursor."""
+    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+    return plain if len(plain) <= most else f"{plain[:most]}…"
 
 
 LIMITS = ("totalTimeout", "readTimeout", "connectTimeout")

@@ -1,8 +1,15 @@
 """Whether a run has failed although it went on to its end. Pure functions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from perfbench_runner.results.summary import StageSummary
+
+
+def nothing_sent(stages: Sequence[StageSummary]) -> str | None:
+    """Why a run that went on to its end has measured nothing, where not one request came due; else None."""
+    if not stages or any(stage.requests.total or stage.requests.unsent for stage in stages):
+        return None
+    return "no request came due in any stage: give a longer duration, or a higher rate"
 
 
 def too_many_failures(stages: Iterable[StageSummary], max_failed_share: float) -> str | None:

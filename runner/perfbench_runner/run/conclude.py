@@ -14,6 +14,7 @@ import yaml
 
 from perfbench_api.outcome import Outcome, StoredResults
 from perfbench_api.resource import PerfBenchmark
+from perfbench_runner.engine.advice import in_one_line
 from perfbench_runner.engine.state import End
 from perfbench_runner.results import reading, store
 from perfbench_runner.results.reading import Tell, told_nobody
@@ -141,14 +142,24 @@ def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, te
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
     from perfbench_runner.results.figures import summarise
-    from perfbench_runner.results.verdict import too_many_failures
+    from perfbench_runner.results.verdict import nothing_sent, too_many_failures
     from perfbench_runner.server.figures import server_figures
 
     stages = summarise(db, server_figures, tell)
-    failure = too_many_failures(stages, benchmark.spec.load.max_failed_share)
-    if failure and end.state == "complete":
-        end.state, end.reason, end.message = "failed", "TooManyFailures", failure
+    if end.state == "complete":
+        if failure := too_many_failures(stages, benchmark.spec.load.max_failed_share):
+            end.state, end.reason = "failed", "TooManyFailures"
+            end.message = f"{failure}{_first_error(db)}"
+        elif nothing := nothing_sent(stages):
+            end.state, end.reason, end.message = "failed", "NothingSent", nothing
     return _summary(stages, benchmark, end, reading.facts(db))
+
+
+def _first_error(db: sqlite3.Connection) -> str:
+    """What the first request that failed was told; nothing where it has no words."""
+    sql = "SELECT failure, error FROM requests WHERE failure != '' AND error != '' AND failure != 'unfinished' LIMIT 1"
+    found = db.execute(sql).fetchone()
+    return f"; the first, {found[0]}: {in_one_line(found[1])}" if found else ""
 
 
 def _summary(stages: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[str, str]) -> Any:

@@ -1,6 +1,7 @@
 """All that a run needs, checked and built: what can go wrong goes wrong here, before anything is sent."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -235,7 +236,10 @@ def _tls(tls: Tls) -> dict[str, Any]:
             tls_context(**arguments)  # type: ignore[arg-type]  # of the right types, by their names
         except OSError as error:
             given = " and ".join(f"{name} {file}" for name, file in files.items() if file)
-            raise SpecError([f"spec.target.tls: {given}: no usable certificates: {error}"]) from None
+            what = re.sub(r"^\[.*?\] *| *\(_ssl\.c:\d+\)$", "", str(error))
+            raise SpecError(
+                [f"spec.target.tls: {given}: no usable PEM file of certificates (and key) in its order: {what}"]
+            ) from None
     return arguments
 
 

@@ -57,10 +57,10 @@ def api_key(target: Target, env: Mapping[str, str]) -> str | None:
     """The API key that the manifest refers to; raises SpecError when it is asked for and not there."""
     source = target.api_key
     name = source.env if source and source.env else API_KEY
-    key = env.get(name)
+    key = env.get(name, "").strip() or None  # a Secret made from a file ends in a line break
     if key is None and source is not None:
-        raise SpecError([f"spec.target.apiKey: environment variable {name} is not set (nor in .env)"])
-    key = (key or "").strip() or None  # a Secret made from a file ends in a line break
+        state = "is empty" if name in env else "is not set (nor in .env)"
+        raise SpecError([f"spec.target.apiKey: environment variable {name} {state}"])
     KNOWN.add(key, name)
     return key
 

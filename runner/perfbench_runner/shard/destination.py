@@ -1,12 +1,16 @@
 """Where requests go: a URL and its headers, rendered once for all requests of a run."""
 
+import os
 import re
+import sys
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote
 
 from perfbench_plugins.urls import split
 
 USER_AGENT = "perfbench"
+SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
+"""What a socket's address has room for."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ def destination(url: str, headers: dict[str, str], proxy: Proxy | None = None) -
 def _origin(parts: SplitResult, url: str, proxy: Proxy | None) -> tuple[Origin, str]:
     """Where to connect, and the header Host. Raises ValueError."""
     if parts.scheme == "unix":
+        if len(os.fsencode(parts.netloc)) > SOCKET_PATH_BYTES:
+            raise ValueError(f"the path of a Unix socket may have {SOCKET_PATH_BYTES} bytes, this one has more")
         return Origin("localhost", 0, is_tls=False, socket=parts.netloc), "localhost"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no http(s) URL")

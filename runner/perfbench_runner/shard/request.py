@@ -72,6 +72,9 @@ def prepare_request(
         content = json_of(body)
     except PluginError:
         raise
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise PluginError(f"a prompt or parameter holds {half!r}, half of a character, which cannot be sent") from None
     except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
         raise PluginError(f"API plugin {name}: build_request: {blame(api, error)}") from error
     if item is None:

@@ -123,6 +123,7 @@ def test_a_bomb_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MOST_BYTES", 2**20)
     found, _ = run(exchange([gzip.compress(b"\0" * 2**26)], "gzip"))
     assert (found.failure, len(found.body) <= 2**20 + decoding.STEP_BYTES) == ("protocol", True)
+    assert len(found.body) == decoding.STEP_BYTES == found.ends[-1], "what is refused is not stored either"
 
 
 @pytest.mark.parametrize("size", [1000, 2**18, 3 * 2**20 + 5])

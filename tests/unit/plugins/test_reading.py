@@ -1,5 +1,6 @@
 """What an exchange says: the same messages and the right times, however the network cut the bytes."""
 
+import codecs
 import gc
 from array import array
 from random import Random
@@ -428,3 +429,10 @@ def test_an_event_that_is_longer_than_a_step_is_read_whole() -> None:
     exchange.ends.append(len(body))
     exchange.stamps.append(1.5)
     assert read_exchange(exchange, "", delta).generated_text == text
+
+
+def test_a_byte_order_mark_before_the_first_event_is_no_part_of_it() -> None:
+    body = codecs.BOM_UTF8 + b"data: a\n\ndata: b\n\n"
+    found = split_events(body)
+    assert found.data == [b"a", b"b"]
+    assert [body[:end].endswith(data) for end, data in zip(found.ends, found.data, strict=True)] == [True, True]
