@@ -76,7 +76,8 @@ def test_the_json_schema_has_them_by_alias_and_nested() -> None:
 def test_starting_parses_no_source() -> None:
     program = (
         "import ast, inspect; ast.parse = inspect.getsource = None\nimport perfbench_runner.cli.commands as commands\n"
-        "from perfbench_api.resource import PerfBenchmark\nPerfBenchmark.read({'metadata': {'name': 'a'}, 'spec': {'target': {'mock': {}}}})"
+        "from perfbench_api.resource import PerfBenchmark\n"
+        "PerfBenchmark.read({'metadata': {'name': 'a'}, 'spec': {'target': {'mock': {}}}})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
