@@ -56,14 +56,13 @@ Found = tuple[float, int]
 
 
 def perfbench(model: Model, seed: int) -> tuple[Answer, int]:
-    """A quarter of each point settles and is not counted."""
+    """Of each point a fifth as many requests settle before those that count."""
     random, wanted = Random(f"perfbench/{seed}"), Range(LOW, HIGH, PRECISION, (model.share,))
     points: list[Point] = []
     used = 0
     while isinstance(following := propose(wanted, points, Budget(2_000_000 - used)), Next):
-        settling = following.requests // 4
-        found = model.ttft_s(following.load, following.requests + settling, random)[settling:]
-        used += following.requests + settling
+        found = model.ttft_s(following.load, following.total, random)[following.settling :]
+        used += following.total
         share = share_of([(int(value <= model.bound_s), 1) for value in found])
         points.append(Point(following.load, (share,), following.role))
     return following, used

@@ -173,6 +173,14 @@ def _run_load() -> list[Data]:
             size=(12, 8),
         ),
         lines(
+            "Search",
+            "Of a search: the load under way, and what is known of the load that the target carries, as a 90 % interval.",
+            "short",
+            Query(f"{asked} or {limit}", "tried"),
+            Query(f"max by (end) (perfbench_search_load{{{SELECTED}}})", "{{end}}"),
+            overrides=[dashed("low", "#8e8e8e"), dashed("high", "#8e8e8e"), colored("estimate", "green")],
+        ),
+        lines(
             "Failures",
             "Failed requests per second, by kind. Empty while nothing fails.",
             "reqps",

@@ -52,6 +52,7 @@ PRINTER_COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Req/s", "number", ".status.live.requestsPerSecond", 0),
     ("TTFT p99", "string", ".status.live.ttftP99", 0),
     ("Tok/s", "number", ".status.live.outputTokensPerSecond", 0),
+    ("Carries", "number", ".status.search.low", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Verdict reason", "string", ".status.verdictReason", 1),
     ("Model", "string", ".status.model", 1),

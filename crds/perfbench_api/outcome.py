@@ -23,6 +23,24 @@ LATENCIES: tuple[Latency, ...] = get_args(Latency)
 """Latencies of a stage, as objectives and metrics name them; the summary adds the unit: `ttft_s`."""
 
 
+class FoundLoad(BaseModel):
+    """What a search has found: the highest load that the target carries."""
+
+    model_config = ConfigDict(extra="ignore")
+    kind: Literal["rate", "concurrency"]
+    goal: Literal["objectives", "knee"] = "objectives"
+    load: float | None = None
+    """The estimate; None where no load of the range is carried."""
+    low: float | None = None
+    """Lower end of its 90 % interval: what is carried for sure."""
+    high: float | None = None
+    confirmed: bool | None = None
+    """Whether the objectives held in a run at `low`."""
+    reason: str = ""
+    points: int = 0
+    """How many loads were tried."""
+
+
 class Progress(BaseModel):
     """GET /progress of a runner."""
 
@@ -44,6 +62,8 @@ class Progress(BaseModel):
     client: ClientState | None = None
     message: str = ""
     """One line for people, such as why the target does not answer."""
+    search: FoundLoad | None = None
+    """Of a search: what is known so far."""
 
 
 class StoredResults(BaseModel):
@@ -88,6 +108,8 @@ class Outcome(BaseModel):
     """Of each stage: name, requests {total, succeeded, failed, …}, throughputs, {mean, p50, p99} of the latencies."""
     stages_omitted: int = 0
     """So many more stages there were: the message had no space for them. summary.json has them all."""
+    search: FoundLoad | None = None
+    """Of a search: what it has found."""
     results: StoredResults | None = None
 
     @model_validator(mode="before")

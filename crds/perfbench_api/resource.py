@@ -50,6 +50,19 @@ class Spec(Section):
     """Delete the PerfBenchmark this long after its end; its results stay."""
 
     @model_validator(mode="after")
+    def _objectives_can_steer_a_search(self) -> Self:
+        """A search counts the requests that keep an objective, so that this must be a share of them."""
+        for index, objective in enumerate(self.objectives if self.load.search is not None else ()):
+            if objective.stage is not None:
+                raise ValueError(f"objectives[{index}].stage: a search has no stages of given names; leave it out")
+            if objective.max is None or not (objective.share or objective.metric == "failed_share"):
+                raise ValueError(
+                    f"objectives[{index}]: a search needs a share of requests to go by: a percentile of a latency (p50 to"
+                    " p99_9) with max, or failed_share with max; bound the others in a run of their own"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _stage_names_are_unique(self) -> Self:
         titles = [stage.title for stage in self.load.stages]
         for objective in self.objectives:

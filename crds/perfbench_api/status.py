@@ -16,7 +16,7 @@ BENCHMARK_PHASES: tuple[BenchmarkPhase, ...] = get_args(BenchmarkPhase)
 FINAL: tuple[BenchmarkPhase, ...] = ("Succeeded", "Failed", "Cancelled")
 """Phases that never change again."""
 ConditionType = Literal[
-    "Queued", "TargetReady", "Running", "ResultsStored", "ObjectivesMet", "Finished", "Complete", "Failed"
+    "Queued", "TargetReady", "Running", "ResultsStored", "ObjectivesMet", "LoadFound", "Finished", "Complete", "Failed"
 ]
 CONDITIONS: tuple[ConditionType, ...] = get_args(ConditionType)
 """The operator's own conditions, in the order in which they are shown; others may add theirs."""
@@ -29,7 +29,7 @@ class Condition(Section):
     """One condition of the benchmark, as in every Kubernetes resource."""
 
     type: str = Field(min_length=1, max_length=316)
-    """Queued, TargetReady, Running, ResultsStored, ObjectivesMet, Finished, Complete, Failed, or another program's."""
+    """Queued, TargetReady, Running, ResultsStored, ObjectivesMet, LoadFound, Finished, Complete, Failed, or another program's."""
     status: Literal["True", "False", "Unknown"]
     """Whether the condition holds."""
     reason: str = Field(min_length=1, max_length=REASON_LENGTH)
@@ -76,6 +76,27 @@ class LiveFigures(Section):
     """Median time to first token, such as 31.2ms."""
     ttft_p99: str | None = None
     """99th percentile of the time to first token."""
+
+
+class SearchStatus(Section):
+    """The highest load that the target carries, as far as the search knows it."""
+
+    kind: Literal["rate", "concurrency"]
+    """What is searched for: requests a second, or requests in flight."""
+    goal: Literal["objectives", "knee"] = "objectives"
+    """The highest load at which the objectives hold, or the knee of throughput against latency."""
+    load: float | None = None
+    """The estimate."""
+    low: float | None = None
+    """Lower end of its 90 % interval: what is carried for sure."""
+    high: float | None = None
+    """Upper end; absent where the search came to the end of its range."""
+    confirmed: bool | None = None
+    """Whether the objectives held in a run at low; absent where that is open."""
+    points: int = 0
+    """How many loads were tried."""
+    reason: str = Field("", max_length=MESSAGE_LENGTH)
+    """How it is known."""
 
 
 class ClientStatus(Section):
@@ -156,6 +177,8 @@ class Status(Section):
     """How far the run is."""
     live: LiveFigures | None = None
     """Figures of the run."""
+    search: SearchStatus | None = None
+    """Of a search: the load that it has found."""
     summary: StageFigures | None = None
     """Figures of each stage: name, requests, throughputs, {mean, p50, p99} of the latencies, in seconds."""
     stages_omitted: int | None = None

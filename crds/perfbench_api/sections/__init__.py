@@ -14,6 +14,7 @@ from perfbench_api.sections.references import KeyRef, NameRef, ServiceRef
 from perfbench_api.sections.request import Request
 from perfbench_api.sections.results import Results
 from perfbench_api.sections.runner import Runner
+from perfbench_api.sections.search import Search
 from perfbench_api.sections.target import ApiKey, Authority, Endpoint, Header, MetricsSource, MockTarget, Target, Tls
 from perfbench_api.sections.until import Until
 
@@ -38,6 +39,7 @@ __all__ = [
     "Request",
     "Results",
     "Runner",
+    "Search",
     "ServiceRef",
     "Sine",
     "Stage",

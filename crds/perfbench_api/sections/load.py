@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from pydantic.config import JsonDict
 
 from perfbench_api.sections.profile import Profile, Timestamps
+from perfbench_api.sections.search import Search
 from perfbench_api.sections.sweep import expanded
 from perfbench_api.sections.until import Until
 from perfbench_api.values import Duration, Section, Unit
@@ -148,6 +149,8 @@ class Load(Section):
         [Stage(concurrency=USUAL_CONCURRENCY, requests=USUAL_REQUESTS)], min_length=1, max_length=64
     )
     """Stages of the load, one after the other; one request at a time, 1000 times, if not given."""
+    search: Search | None = None
+    """In place of stages: find the highest load at which the objectives hold."""
     pause: Duration = 0.0
     """Rest between stages."""
     grace_period: Duration = 30.0
@@ -166,3 +169,14 @@ class Load(Section):
             return data
         stages = [stage for n, entry in enumerate(entries) for stage in expanded(entry, f"stages[{n}]")]
         return data | {"stages": stages}
+
+    @model_validator(mode="after")
+    def _search_is_in_place_of_stages(self) -> Self:
+        """Stages become what stands for the points; a kept manifest has that, and Kubernetes adds the default."""
+        if self.search is None:
+            return self
+        points = [Stage(**self.search.placeholder())]
+        if self.stages not in (points, [Stage(concurrency=USUAL_CONCURRENCY, requests=USUAL_REQUESTS)]):
+            raise ValueError("stages and search exclude each other; give one of them")
+        self.__dict__["stages"] = points  # nobody gave them
+        return self

@@ -58,6 +58,13 @@ class Objective(Section):
                 raise ValueError(f"{name}: a share is from 0 to 1, or from 0% to 100%; {bound:g} is more")
         return self
 
+    @property
+    def share(self) -> float | None:
+        """The share of requests that a percentile's bound is about: 0.99 of a p99; None of other statistics."""
+        if self.metric not in LATENCIES or not self.statistic.startswith("p"):
+            return None
+        return float(self.statistic[1:].replace("_", ".")) / 100
+
 
 def _wrong_unit(metric: str, bound: Any) -> str:
     """What a bound is, where it has another unit than the metric; else an empty text."""

@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from perfbench_api.outcome import Outcome, Progress
-from perfbench_api.status import LiveFigures, RunProgress
+from perfbench_api.outcome import FoundLoad, Outcome, Progress
+from perfbench_api.status import MESSAGE_LENGTH, LiveFigures, RunProgress, SearchStatus
 from perfbench_api.values import format_duration
 from perfbench_operator.kube import Data
 
@@ -37,6 +37,20 @@ def live_figures(progress: Progress) -> LiveFigures:
         output_tokens_per_second=_rounded(progress.output_token_throughput_tps),
         ttft_p50=_duration(progress.ttft_p50_s),
         ttft_p99=_duration(progress.ttft_p99_s),
+    )
+
+
+def found_load(found: FoundLoad) -> SearchStatus:
+    """What a search knows."""
+    return SearchStatus(
+        kind=found.kind,
+        goal=found.goal,
+        load=_rounded(found.load),
+        low=_rounded(found.low),
+        high=_rounded(found.high),
+        confirmed=found.confirmed,
+        points=found.points,
+        reason=found.reason[:MESSAGE_LENGTH],
     )
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from perfbench_api.outcome import Outcome, Verdict
-from perfbench_api.status import MESSAGE_LENGTH, ClientStatus, ResultsStatus, RunProgress, Status
+from perfbench_api.status import MESSAGE_LENGTH, ClientStatus, ResultsStatus, RunProgress, SearchStatus, Status
 from perfbench_operator.kube import Data
 from perfbench_operator.objects.layout import RESULTS
 from perfbench_operator.status import troubles
 from perfbench_operator.status.draft import Draft
-from perfbench_operator.status.figures import final_figures, stages_of
+from perfbench_operator.status.figures import final_figures, found_load, stages_of
 from perfbench_operator.status.observed import Observed
 from perfbench_operator.status.pods import ended_at, is_gone
 from perfbench_operator.status.troubles import Trouble
@@ -78,6 +78,9 @@ def _record(draft: Draft, outcome: Outcome, claim: str) -> None:
     _judge(draft, outcome)
     if not status.summary:  # else the runner has told all of it before it ended
         status.summary, status.stages_omitted = stages_of(outcome)
+    if outcome.search:
+        status.search = found_load(outcome.search)
+        _say_what_was_found(draft, status.search)
     if outcome.client:
         count, length = _REASONS
         reasons = [reason[:length] for reason in outcome.client_reasons[:count]]
@@ -110,6 +113,19 @@ def _judge(draft: Draft, outcome: Outcome) -> None:
     status.verdict = outcome.verdict
     status.verdict_reason = "; ".join(outcome.verdict_reasons)[:MESSAGE_LENGTH] or None
     draft.set_condition("ObjectivesMet", state, reason, status.verdict_reason or "")
+
+
+def _say_what_was_found(draft: Draft, found: SearchStatus) -> None:
+    """True: a load that is known, and not contradicted by its confirmation; False: the target carries none of the range."""
+    if found.low is None:
+        is_none = found.load is None and found.high is not None
+        draft.set_condition("LoadFound", False if is_none else None, "NoneCarried" if is_none else "Open", found.reason)
+    elif found.confirmed is False:
+        draft.set_condition("LoadFound", None, "NotConfirmed", found.reason)
+    elif found.confirmed is None and found.goal == "objectives":
+        draft.set_condition("LoadFound", None, "Open", found.reason)
+    else:
+        draft.set_condition("LoadFound", True, "Confirmed" if found.confirmed else "KneeFound", found.reason)
 
 
 def _show_last_stage(status: Status, summary: Sequence[Data]) -> None:

@@ -6,7 +6,7 @@ from perfbench_api.values import format_duration
 from perfbench_operator.kube import timestamp
 from perfbench_operator.status import troubles
 from perfbench_operator.status.draft import Draft
-from perfbench_operator.status.figures import live_figures, run_progress, stages_of
+from perfbench_operator.status.figures import found_load, live_figures, run_progress, stages_of
 from perfbench_operator.status.observed import Observed
 from perfbench_operator.status.over import fail
 from perfbench_operator.status.pods import condition, has_ended, is_disrupted, is_running, terminated
@@ -85,6 +85,8 @@ def _show(draft: Draft, observed: Observed) -> None:
         status.summary, status.stages_omitted = stages_of(observed.outcome)
     if progress.phase != "starting":
         status.progress, status.live = run_progress(progress), live_figures(progress)
+        if progress.search is not None:
+            status.search = found_load(progress.search)
     if progress.client:
         status.client = ClientStatus(state=progress.client)
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from perfbench_runner.cli.grid import Column, show_grid
+from perfbench_runner.cli.search_table import show_search
 from perfbench_runner.results.objectives import MINIMUM_SAMPLES, with_unit
 from perfbench_runner.results.summary import Distribution, ObjectiveResult, StageSummary, Summary
 from perfbench_runner.results.written import number, time, time_in, unit_of
@@ -39,6 +40,8 @@ def show_summary(console: Console, summary: Summary) -> None:
     _show_lines(console, _failures(summary.stages), "red")
     _show_lines(console, _notes(summary.stages), "yellow")
     _show_client(console, summary)
+    if summary.search is not None:
+        show_search(console, summary.search)
     if summary.objectives:
         _show_objectives(console, summary.objectives)
     _show_verdict(console, summary)

@@ -21,6 +21,7 @@ from perfbench_runner.engine import advice
 from perfbench_runner.engine.dispatch import Dispatcher
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.probe import Probe
+from perfbench_runner.engine.searching import Searching
 from perfbench_runner.engine.stages import Stages, StageTimes
 from perfbench_runner.engine.state import TEST, WARMUP, End, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
@@ -72,6 +73,7 @@ class Engine:
         self._live = Live(clock)
         self._ramps = Ramps()
         """Those of the stage under way."""
+        self._searching = Searching(spec, store, clock) if spec.load.search is not None else None
         self._supervisor = Supervisor(shards, clock)
         self._dispatcher = Dispatcher(feed, self._supervisor, clock, self.refused)
         self._intake = Intake(feed, self._supervisor, self._dispatcher, self._take, self._on_unsent_turn, clock)
@@ -137,6 +139,9 @@ class Engine:
     def began(self, number: int, began_s: float, stage: Stage) -> None:
         """Its load begins at this time."""
         self._sampler.start(number)
+        if self._searching is not None:
+            self._searching.began(number, began_s)
+            self.state.message = self._searching.message
         if number >= 0:
             deadline_s = None if stage.duration is None else began_s + stage.duration
             self._guarded(self._store.begin_stage, number, began_s, deadline_s)
@@ -153,6 +158,9 @@ class Engine:
             self._guarded(partial(self._store.set_run, dataset_entries=self._feed.dataset_entries))
         self.observers.stage(self._view)
         self._guarded(self._store.end_stage, number, times.ended_s, times.feed_s, times.stopped_s, times.ending)
+        if self._searching is not None and not self.state.is_stopping:
+            self._guarded(self._searching.after, number)
+            self.state.message, self.state.found = self._searching.message, self._searching.found
 
     def _note_unmeasured(self) -> None:
         self._guarded(partial(self._store.set_run, unmeasured_requests=self.state.unmeasured))

@@ -7,6 +7,9 @@ from perfbench_runner.engine.state import RunState
 from perfbench_runner.observe.live import Live
 from perfbench_runner.results.client_health import State
 
+USUAL_POINTS = 15
+"""Points of a usual search."""
+
 
 def progress_of(state: RunState, load: Load, live: Live, client: State | None) -> Progress:
     """What is shown to people, and to whoever asks /progress."""
@@ -19,8 +22,8 @@ def progress_of(state: RunState, load: Load, live: Live, client: State | None) -
         phase=state.phase,
         stage=stage.title if is_running else None,
         stage_index=state.stage_index,
-        stage_count=len(load.stages),
-        percent=_percent(state, done, len(load.stages)),
+        stage_count=_stages(load),
+        percent=_percent(state, done, _stages(load)),
         eta_s=elapsed_s / done - elapsed_s if is_running and done > 0.01 else None,
         requests=live.total,
         failed=live.failed,
@@ -31,7 +34,13 @@ def progress_of(state: RunState, load: Load, live: Live, client: State | None) -
         ttft_p99_s=live.ttft.quantile(0.99),
         client=client,
         message=KNOWN.text(state.message),
+        search=state.found,
     )
+
+
+def _stages(load: Load) -> int:
+    """How many stages there are; of a search about how many there will be: nobody knows before its end."""
+    return len(load.stages) if load.search is None else max(len(load.stages) + 1, USUAL_POINTS)
 
 
 def _percent(state: RunState, done: float, stages: int) -> float:

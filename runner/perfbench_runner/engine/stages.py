@@ -76,7 +76,6 @@ class Stages:
         self._load, self._state, self._feed, self._places = load, state, feed, places
         self._supervisor, self._dispatcher, self._intake = supervisor, dispatcher, intake
         self._record = record
-        self._entries = first_entries(load, feed.arguments.dataset_offset)
         self._endings = Endings()
         self._ending: str | None = None
         self._ended_early_s: float | None = None
@@ -90,7 +89,7 @@ class Stages:
     async def run(self) -> None:
         """Run all stages, unless the run is stopped."""
         await self._warm_up()
-        for index, stage in enumerate(self._load.stages):
+        for index, stage in enumerate(self._load.stages):  # a search goes on adding to them
             if index and self._load.pause:
                 self._state.phase = "pausing"
                 await self._supervisor.pause(self._load.pause, self._state)
@@ -160,7 +159,8 @@ class Stages:
         feed = self._feed
         try:
             if not feed.has_schedule:
-                first = feed.arguments.dataset_offset if number == WARMUP else self._entries[number]
+                offset = feed.arguments.dataset_offset
+                first = offset if number == WARMUP else first_entries(self._load, offset)[number]
                 feed.start_at(first, max(0, number))
             elif number <= 0:  # the warm-up takes nothing away from a schedule
                 feed.start_at(feed.arguments.dataset_offset)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal
 
+from perfbench_api.outcome import FoundLoad
+
 Phase = Literal["starting", "waiting", "warmup", "running", "pausing", "storing", "done"]
 
 WARMUP, TEST = -1, -2
@@ -36,6 +38,8 @@ class RunState:
     """The stage that shards work on: `stage_index`, WARMUP or TEST."""
     stage_began_s: float = 0.0
     """When the load of the stage under way began."""
+    found: FoundLoad | None = None
+    """Of a search: what is known so far. Written by the engine."""
     unmeasured: dict[str, int] = field(default_factory=lambda: {"connection_test": 0, "warmup": 0})
     """Requests that were sent and are not counted."""
     end: End = field(default_factory=End)

@@ -23,7 +23,7 @@ class Checked(NamedTuple):
 def reachable(load: Load, offset: int, has_schedule: bool) -> int | None:
     """How many entries, from the dataset's first one on, a run can use; None for all of them."""
     is_open_ended = any(stage.requests is None and expected(stage) is None for stage in load.stages)
-    if has_schedule or is_open_ended:
+    if has_schedule or is_open_ended or load.search is not None:
         return None
     return first_entries(load, offset)[-1] + reserved(load.stages[-1])
 

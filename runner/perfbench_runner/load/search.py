@@ -5,7 +5,8 @@
     bracket   bisection in ln load, until the limit is known to about a third
     local     alternately 5 % below and 5 % above the limit as fitted (`load.limit`), until its interval is narrow
               enough twice in a row
-    confirm   one more point at the lower end of the interval, which is what the endpoint carries for sure
+    confirm   one more point at the lower end of the interval, which is what the endpoint carries for sure; where the
+              objectives break there, the points before were lucky: it is one of them, and the search goes on
 
 docs/search.md compares it with what other tools do.
 """
@@ -23,12 +24,15 @@ STEP = 0.05
 """Points are so far below and above the limit."""
 FEWEST_POINTS = 8.0
 """No interval is believed that rests on less."""
-WORTH = 40
+WORTH = 30
 """A point should have as many requests as so many independent ones are worth."""
 TAIL = 40
 """... and so many in the tail that is judged: 40 / (1 - 0.9) = 400 requests for a p90."""
 LARGEST = 5
 """... but at most so many times what the tail needs."""
+
+AGAIN = 2
+"""Confirmations that fail and make the search go on."""
 
 Role = Literal["bracket", "local", "confirm"]
 
@@ -72,7 +76,18 @@ class Next:
 
     load: float
     requests: int
+    """That count."""
     role: Role
+
+    @property
+    def settling(self) -> int:
+        """Requests before those, in which the queue becomes what it is at this load."""
+        return self.requests // 5
+
+    @property
+    def total(self) -> int:
+        """All that are sent."""
+        return self.requests + self.settling
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,7 @@ class Answer:
 
 def propose(wanted: Range, points: Sequence[Point], budget: Budget) -> Next | Answer:
     """The next point to measure, or the answer."""
-    if points and points[-1].role == "confirm":
+    if points and points[-1].role == "confirm" and not _goes_on(wanted, points):
         return _confirmed(wanted, points)
     requests = requests_of(wanted, points)
     bracket = _bracket(wanted, points)
@@ -109,7 +124,7 @@ def propose(wanted: Range, points: Sequence[Point], budget: Budget) -> Next | An
 
 def limit_of(wanted: Range, points: Sequence[Point]) -> Limit:
     """The limit by all objectives: that of the first one to break, with an interval that holds for all."""
-    tried = [point for point in points if point.role != "confirm"]
+    tried = [point for point in points if point.role != "confirm" or is_broken(wanted, point)]
     start = _middle(wanted, tried)
     found = [
         fit_limit([(point.load, point.shares[index]) for point in tried], bound, start)
@@ -205,17 +220,23 @@ def _is_known(wanted: Range, limit: Limit) -> bool:
 
 def _if_paid(wanted: Range, points: Sequence[Point], budget: Budget, following: Next) -> Next | Answer:
     """The point, if there is still something to pay for it and for a confirmation; else the confirmation, or the answer."""
-    if budget.requests >= 2 * following.requests and budget.seconds > 0:
+    seconds = 0.0 if wanted.is_whole else following.total / following.load
+    if budget.requests >= 2 * following.total and budget.seconds > 2 * seconds:
         return following
     kept = [point.load for point in points if keeps(wanted, point)]
     limit = limit_of(wanted, points)
-    if limit.half_width < inf and budget.requests >= following.requests and budget.seconds > 0:
+    if limit.half_width < inf and budget.requests >= following.total and budget.seconds > seconds:
         return Next(max(wanted.low, _rounded(wanted, limit.low, down=True)), following.requests, "confirm")
     reason = f"the budget was used up by {len(points)} points before the limit was known to {wanted.precision:.3g}"
     if limit.half_width < inf:
         return Answer(limit.load, limit.low, limit.high, None, reason)
     broken = [point.load for point in points if not keeps(wanted, point)]
     return Answer(max(kept, default=None), max(kept, default=None), min(broken, default=None), None, reason)
+
+
+def _goes_on(wanted: Range, points: Sequence[Point]) -> bool:
+    """Whether a confirmation has failed, and there was not too much of that already."""
+    return is_broken(wanted, points[-1]) and sum(point.role == "confirm" for point in points) <= AGAIN
 
 
 def _confirmed(wanted: Range, points: Sequence[Point]) -> Answer:

@@ -96,6 +96,11 @@ _DECLARED: tuple[tuple[Literal["counter", "gauge", "histogram"], tuple[str, ...]
     ),
     (
         "gauge",
+        (*RUN, "kind", "end"),
+        {"search_load": "Load that a search has found: estimate, and low and high end of its 90 % interval."},
+    ),
+    (
+        "gauge",
         (*RUN, "state"),
         {"client_state": "1 for the state of the load generator: valid, degraded or invalid."},
     ),

@@ -87,13 +87,17 @@ class Metrics(Observer):
         self.identity = {"namespace": metadata.namespace or "", "benchmark": metadata.name}
         """Labels that tell this benchmark from all others."""
         self._spec, self._server = spec, server
-        self._names = [stage.title for stage in spec.load.stages]
         self._stages = {0: StageCounts()}
         """A stage is counted from before it begins: what Prometheus has not seen at zero is no increase to it."""
         self._progress = Progress()
         self._samples: Sequence[Sample] = ()
         self.registry = CollectorRegistry()
         self.registry.register(self)
+
+    @property
+    def _names(self) -> list[str]:
+        """Of the stages so far: a search goes on adding to them."""
+        return [stage.title for stage in self._spec.load.stages]
 
     def add(self, result: Result) -> None:
         """Count one more measured request."""
@@ -165,11 +169,21 @@ class Metrics(Observer):
             "progress_ratio": [((), progress.percent / 100)],
             "phase": [((phase,), float(phase == progress.phase)) for phase in PHASES],
             "stage_active": [((name,), float(number == now)) for number, name in enumerate(self._names)],
+            "search_load": list(_found(progress)),
             "client_state": [((state,), float(state == progress.client)) for state in STATES if progress.client],
         }
 
     def _served(self) -> dict[str, Samples]:
         return {SERVER[name]: [((), value)] for name, value in self._server().items() if name in SERVER}
+
+
+def _found(progress: Progress) -> Iterator[tuple[tuple[str, ...], float]]:
+    """What a search knows so far."""
+    found = progress.search
+    if found is not None:
+        for end, value in (("low", found.low), ("estimate", found.load), ("high", found.high)):
+            if value is not None:
+                yield (found.kind, end), value
 
 
 def _stages(spec: Spec) -> dict[str, Samples]:

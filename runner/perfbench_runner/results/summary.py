@@ -241,6 +241,43 @@ class ObjectiveResult(_Model):
     """Null where the value cannot be judged."""
 
 
+class SearchPoint(_Model):
+    """One load that a search has tried."""
+
+    stage: str
+    load: float
+    role: Literal["bracket", "local", "confirm"]
+    """What it was for: to find the neighbourhood, to find the load, to confirm it."""
+    requests: int
+    """That count; a fifth as many before them let the queue settle."""
+    shares: list[float] = []
+    """The share of requests that kept each objective, in their order."""
+    throughput_rps: float | None = None
+    latency_s: float | None = None
+    """Without objectives: throughput and mean latency, whose ratio is greatest at the knee."""
+
+
+class SearchResult(_Model):
+    """The highest load that the target carries, and how sure that is; see docs/search.md."""
+
+    kind: Literal["rate", "concurrency"]
+    """What was searched for: requests a second, or requests in flight."""
+    goal: Literal["objectives", "knee"]
+    """The highest load at which the objectives hold, or, without objectives, the knee."""
+    load: float | None
+    """The estimate; null where there is none in the range."""
+    low: float | None
+    high: float | None
+    """Ends of its 90 % interval; high is null where the end of the range was reached."""
+    confirmed: bool | None
+    """Whether the objectives held in a run at `low`; null where that was left open, or not tried."""
+    reason: str
+    requests: int
+    """Sent by the search."""
+    duration_s: float
+    points: list[SearchPoint] = []
+
+
 class Summary(_Model):
     """summary.json."""
 
@@ -260,4 +297,6 @@ class Summary(_Model):
     """Requests sent beside the measured ones: connection tests and warm-up."""
     calibration: dict[str, Any] | None = None
     """This client's own error on this machine, if `--calibrate` asked for it."""
+    search: SearchResult | None = None
+    """What `load.search` has found; null without it."""
     stages: list[StageSummary]

@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from perfbench_api.outcome import Outcome, StoredResults
+from perfbench_api.outcome import FoundLoad, Outcome, StoredResults, Verdict
 from perfbench_api.resource import PerfBenchmark
 from perfbench_runner.engine.advice import in_one_line
+from perfbench_runner.engine.searching import CONFIRM
 from perfbench_runner.engine.state import End
 from perfbench_runner.results import reading, store
 from perfbench_runner.results.reading import Tell, told_nobody
@@ -72,6 +73,7 @@ class Finished:
             client=summary.client.state,
             client_reasons=summary.client.reasons[:5],
             stages=[compact(stage) for stage in summary.stages],
+            search=_found(summary.search),
             results=self._stored(),
         )
 
@@ -80,6 +82,17 @@ class Finished:
             found = reading.stored(self.results)
             return found.model_copy(update={"is_complete": self.results.name == store.FILE})
         return None
+
+
+def _found(search: Any) -> FoundLoad | None:
+    if search is None:
+        return None
+    names = ("load", "low", "high")
+    rounded = {name: _rounded(getattr(search, name)) for name in names}
+    return FoundLoad(
+        kind=search.kind, goal=search.goal, confirmed=search.confirmed, reason=search.reason, points=len(search.points),
+        **rounded,
+    )  # fmt: skip
 
 
 THROUGHPUTS = ("request_throughput_rps", "output_token_throughput_tps", "total_token_throughput_tps")
@@ -147,7 +160,7 @@ def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, te
 
     stages = summarise(db, server_figures, tell)
     if end.state == "complete":
-        if failure := too_many_failures(stages, benchmark.spec.load.max_failed_share):
+        if failure := too_many_failures(_judged(stages, benchmark), benchmark.spec.load.max_failed_share):
             end.state, end.reason = "failed", "TooManyFailures"
             end.message = f"{failure}{_first_error(db)}"
         elif nothing := nothing_sent(stages):
@@ -165,7 +178,7 @@ def _first_error(db: sqlite3.Connection) -> str:
 def _summary(stages: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[str, str]) -> Any:
     from perfbench_runner.results.figures import worst_client
     from perfbench_runner.results.objectives import evaluate, verdict
-    from perfbench_runner.results.summary import Summary
+    from perfbench_runner.results.summary import SearchResult, Summary
 
     summary = Summary(
         name=benchmark.metadata.name,
@@ -175,12 +188,33 @@ def _summary(stages: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[
         started_at=facts.get("started_at", ""),
         perfbench_version=own_version(),
         client=worst_client(stages),
-        objectives=evaluate(benchmark.spec.objectives, stages),
+        objectives=evaluate(benchmark.spec.objectives, _judged(stages, benchmark)),
         unmeasured_requests=json.loads(facts.get("unmeasured_requests", "{}")),
+        search=SearchResult.model_validate_json(facts["search"]) if "search" in facts else None,
         stages=stages,
     )
     summary.verdict, summary.verdict_reasons = verdict(summary)
+    if benchmark.spec.load.search is not None and benchmark.spec.objectives and not summary.objectives:
+        summary.verdict, summary.verdict_reasons = _without_confirmation(summary)
     return summary
+
+
+def _judged(stages: list[Any], benchmark: PerfBenchmark) -> list[Any]:
+    """The stages whose objectives and failures decide: of a search, which goes where they break, the one that confirms it."""
+    if benchmark.spec.load.search is None:
+        return stages
+    return [stage for stage in stages if stage.name.startswith(f"{CONFIRM}-")]
+
+
+def _without_confirmation(summary: Any) -> tuple[Verdict, list[str]]:
+    """The verdict of a search that came to no load to confirm."""
+    found = summary.search
+    if found is None:
+        return "Inconclusive", ["the search has not come to an answer"]
+    if found.load is None and found.high is not None:
+        return "Failed", [found.reason]
+    is_sure = bool(found.confirmed) and summary.state == "complete" and summary.client.state != "invalid"
+    return ("Passed", []) if is_sure else ("Inconclusive", [found.reason])
 
 
 def finished(folder: Path, path: Path, summary: Any, end: End, benchmark: PerfBenchmark) -> Finished:

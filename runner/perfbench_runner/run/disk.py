@@ -35,7 +35,8 @@ def row_bytes(messages: str, max_tokens: int, body_bytes: int) -> float:
 
 def estimate(spec: Spec, arguments: Arguments, body_bytes: int) -> int | None:
     """About how many bytes a run's results take at most; None where the number of its requests cannot be known."""
-    counts = [rows(stage) for stage in spec.load.stages]
+    search = spec.load.search
+    counts = [rows(stage) for stage in spec.load.stages] if search is None else [search.max_requests]
     if None in counts:
         return None
     most = arguments.max_tokens

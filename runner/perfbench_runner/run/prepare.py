@@ -12,13 +12,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from perfbench_api.resource import PerfBenchmark, Spec, SpecError
-from perfbench_api.sections import MockTarget, Stage, Tls
+from perfbench_api.sections import Load, MockTarget, Stage, Tls
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
 from perfbench_plugins.loading import load_entry_points, load_plugins
 from perfbench_plugins.registry import BUILTIN, ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
+from perfbench_runner.engine.searching import too_small_a_budget
 from perfbench_runner.load.check import LIMIT_S, check, reachable
 from perfbench_runner.load.feed import REFUSALS, Feed
 from perfbench_runner.load.timestamps import read_timestamps
@@ -94,10 +95,11 @@ def prepare(
     for stage in benchmark.spec.load.stages:
         if stage.timestamps is not None:
             read_timestamps(stage.timestamps)  # what is wrong with them shows before any load
+    _check_search(benchmark.spec, feed.has_schedule)
     _check_rows(benchmark, feed, partial(_made, dataset_class))
     tls = _tls(target.tls)
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())
-    if text := open_files.provide(benchmark.spec.load.stages, target.total_timeout, workers):
+    if text := open_files.provide(_hardest(benchmark.spec.load), target.total_timeout, workers):
         LOG.warning("%s", text)
     mock = None
     try:
@@ -139,6 +141,24 @@ def with_seed(benchmark: PerfBenchmark, draw: Callable[[int], int]) -> PerfBench
     return benchmark
 
 
+def _hardest(load: Load) -> list[Stage]:
+    """The stages, or the hardest that a search can come to."""
+    search = load.search
+    return (
+        load.stages if search is None else [Stage(**search.stage("search", search.ends[1], search.max_requests, None))]
+    )
+
+
+def _check_search(spec: Spec, has_schedule: bool) -> None:
+    search = spec.load.search
+    if search is not None and search.rate is not None and has_schedule:
+        raise SpecError(
+            [f"spec.load.search.rate: dataset {spec.dataset.name!r} has times of its own; search for a concurrency"]
+        )
+    if problem := too_small_a_budget(spec):
+        raise SpecError([problem])
+
+
 def _refuse_what_needs_a_cluster(spec: Spec) -> None:
     for index, plugin in enumerate(spec.plugins):
         if plugin.config_map is not None:
@@ -166,7 +186,7 @@ def with_recorded_times(benchmark: PerfBenchmark, has_schedule: bool) -> PerfBen
     Raises SpecError where recorded times are asked for and the dataset has none.
     """
     load = benchmark.spec.load
-    if has_schedule and "stages" not in load.model_fields_set:
+    if has_schedule and "stages" not in load.model_fields_set and load.search is None:
         benchmark = benchmark.model_copy(deep=True)
         benchmark.spec.load.stages = [Stage(arrival="recorded")]
     for index, stage in enumerate(load.stages):

@@ -145,3 +145,28 @@ def test_objectives_of_a_run_that_failed_are_not_known() -> None:
     spec = body({"objectives": [{"metric": "ttft"}]})
     found = compute(observed(body=spec, job=FAILED, pods=[ended(code=137)]))
     assert conditions(found)["ObjectivesMet"] == ("Unknown", "RunnerKilled")
+
+
+@pytest.mark.parametrize(
+    ("found", "condition"),
+    [
+        ({"load": 60.9123456, "low": 58.3, "high": 63.6, "confirmed": True}, ("True", "Confirmed")),
+        ({"load": 60.9, "low": 58.3, "high": 63.6, "confirmed": False}, ("Unknown", "NotConfirmed")),
+        ({"load": 60.9, "low": 58.3, "high": 63.6}, ("Unknown", "Open")),
+        ({"load": 8, "low": 7, "high": 9, "goal": "knee"}, ("True", "KneeFound")),
+        ({"high": 1.0}, ("False", "NoneCarried")),
+        ({}, ("Unknown", "Open")),
+    ],
+)
+def test_what_a_search_has_found_is_told(found: dict[str, object], condition: tuple[str, str]) -> None:
+    text = message(search={"kind": "rate", "points": 13, "reason": "known to 4.5%", **found})
+    status = compute(observed(pods=[ended(text, 0)]))
+    assert conditions(status)["LoadFound"] == condition
+    assert status.search is not None
+    assert (status.search.points, status.search.reason) == (13, "known to 4.5%")
+    if "load" in found:
+        assert status.search.load == pytest.approx(found["load"], rel=1e-3)
+
+
+def test_a_run_without_a_search_has_no_condition_of_one() -> None:
+    assert "LoadFound" not in conditions(compute(observed(pods=[ended(message(), 0)])))

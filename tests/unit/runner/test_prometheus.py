@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from perfbench_api.outcome import Outcome, Progress
+from perfbench_api.outcome import FoundLoad, Outcome, Progress
 from perfbench_api.resource import PerfBenchmark
+from perfbench_api.sections import Stage
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.observe.histogram import Histogram
 from perfbench_runner.observe.prometheus import FAMILIES, Metrics
@@ -52,8 +53,15 @@ def sample(shard: int = 0, lag_s: float = 0.001) -> Sample:
 def run_view(**values: Any) -> Any:
     """As much of a Control as metrics look at."""
     progress = Progress(phase="running", stage_index=1, stage_count=2, percent=60, in_flight=4, client="valid")
-    usual = {"samples": [sample(0, 0.001), sample(1, 0.003)], "phase": "running", "stage_index": 1, "due": 9, "sent": 4}
-    return SimpleNamespace(progress=lambda: progress, **(usual | values))
+    usual = {
+        "progress": lambda: progress,
+        "samples": [sample(0, 0.001), sample(1, 0.003)],
+        "phase": "running",
+        "stage_index": 1,
+        "due": 9,
+        "sent": 4,
+    }
+    return SimpleNamespace(**(usual | values))
 
 
 def values(made: Metrics) -> dict[tuple[str, ...], float]:
@@ -233,3 +241,18 @@ def test_a_scraper_that_asks_for_what_there_is_not_gets_plain_text(accept: str) 
     text, content_type = metrics().render(accept)
     assert b"perfbench_phase" in text
     assert content_type.startswith("text/plain")
+
+
+def test_what_a_search_knows_so_far_is_told_and_stages_that_it_adds_have_names() -> None:
+    spec = {"target": {"mock": {}}, "load": {"search": {"rate": {"from": 1, "to": 4}}}, "objectives": OBJECTIVES[:1]}
+    benchmark = PerfBenchmark.read({"metadata": {"name": "llama", "namespace": "models"}, "spec": spec})
+    made = Metrics(benchmark, "llama-8b", dict)
+    benchmark.spec.load.stages[:] = [Stage(name=name, rate=2, requests=1) for name in ("01-r2", "02-r3")]
+    found = FoundLoad(kind="rate", load=2.5, low=2.25)
+    progress = Progress(phase="running", stage_index=1, search=found)
+    made.tick(run_view(progress=lambda: progress))
+    got = values(made)
+    assert got[("perfbench_search_load", "estimate", "rate")] == 2.5
+    assert got[("perfbench_search_load", "low", "rate")] == 2.25
+    assert ("perfbench_search_load", "high", "rate") not in got
+    assert any("02-r3" in key for key in got)

@@ -1,0 +1,151 @@
+"""A search under way: each finished stage is a point, from which `load.search` says what the next stage is.
+
+It adds to `load.stages` while the run goes on, and keeps what is known so far in the results file after each point.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from math import sqrt
+from typing import Any
+
+from perfbench_api.outcome import FoundLoad
+from perfbench_api.resource import Spec
+from perfbench_api.sections import Objective, Stage
+from perfbench_runner.load.knee import Powered, propose_knee
+from perfbench_runner.load.limit import share_of
+from perfbench_runner.load.search import Answer, Budget, Next, Point, Range, propose
+from perfbench_runner.results.kept import kept, pace
+from perfbench_runner.results.store import Store
+from perfbench_runner.results.writer import told_in_words
+
+CONFIRM = "confirm"
+
+
+class Searching:
+    """Chooses the stages of a search. Belongs to the control process's loop; it works between stages only."""
+
+    def __init__(self, spec: Spec, store: Store, clock: Callable[[], float]) -> None:
+        search = spec.load.search
+        assert search is not None  # noqa: S101  # or there is nothing to do here
+        self._search, self._load, self._store, self._clock = search, spec.load, store, clock
+        self._objectives = spec.objectives
+        self._range = range_of(spec)
+        self._points: list[Point] = []
+        self._powers: list[Powered] = []
+        self._told: list[dict[str, Any]] = []
+        """Of each point what the results say of it."""
+        self._used, self._began_s = 0, clock()
+        self.message = f"search: at most {search.max_requests:,} requests and {search.max_duration:g} s"
+        """How far it is, for people."""
+        self.found: FoundLoad | None = None
+        """What is known so far."""
+        self._next = self._ask()
+        self._load.stages.clear()
+        self._append()
+
+    def began(self, number: int, began_s: float) -> None:
+        """The load of a stage begins: the time of the search counts from the first one on."""
+        if number == 0:
+            self._began_s = began_s
+
+    def after(self, number: int) -> None:
+        """A stage is over: choose the next one, or none. Raises StoreError."""
+        if not isinstance(self._next, Next):
+            return
+        with told_in_words(self._store.path):
+            self._note(number, self._next)
+        self._next = self._ask()
+        self._append()
+        self._keep()
+
+    def _ask(self, budget: Budget | None = None) -> Next | Answer:
+        left = budget or Budget(
+            self._search.max_requests - self._used, self._search.max_duration - (self._clock() - self._began_s)
+        )
+        if self._objectives:
+            return propose(self._range, self._points, left)
+        return propose_knee(self._range, self._powers, left)
+
+    def _append(self) -> None:
+        following, number = self._next, len(self._load.stages) + 1
+        if isinstance(following, Answer):
+            return
+        left_s = max(1.0, self._search.max_duration - (self._clock() - self._began_s))
+        if not self._range.is_whole:  # arrivals beyond these six standard deviations are none
+            total = following.total
+            left_s = min(left_s, total / following.load * (1 + 6 / sqrt(total)) + 1)
+        letter = "c" if self._range.is_whole else "r"
+        name = f"{CONFIRM}-{letter}{following.load:g}" if following.role == CONFIRM else (
+            f"{number:02d}-{letter}{following.load:g}"
+        )  # fmt: skip
+        self._load.stages.append(Stage(**self._search.stage(name, following.load, following.total, left_s)))
+
+    def _note(self, number: int, point: Next) -> None:
+        db, stage = self._store.db, self._load.stages[number]
+        told = {"stage": stage.title, "load": point.load, "role": point.role}
+        if self._objectives:
+            counts = [kept(db, number, objective, point.settling) for objective in self._objectives]
+            shares = tuple(map(share_of, counts))
+            self._points.append(Point(point.load, shares, point.role))
+            told |= {"requests": len(counts[0]), "shares": [round(share.value, 6) for share in shares]}
+        else:
+            found = pace(db, number, point.settling)
+            self._powers.append(Powered(point.load, found.throughput_rps, found.latency_s))
+            told |= {"requests": point.requests, **asdict(found)}
+        self._told.append(told)
+        self._used += int(db.execute("SELECT count(*) FROM requests WHERE stage = ?", (number,)).fetchone()[0])
+
+    def _keep(self) -> None:
+        """Keep the answer, or what would be the answer if it ended now."""
+        is_over = isinstance(self._next, Answer)
+        answer = self._next if isinstance(self._next, Answer) else self._ask(Budget(0, 0))
+        if isinstance(answer, Answer):
+            found = asdict(answer) | ({} if is_over else {"reason": f"it ended after {len(self._told)} points"})
+            found |= {"kind": self._search.kind, "goal": "objectives" if self._objectives else "knee"}
+            self.found = FoundLoad(**{**found, "points": len(self._told)})
+            used = {"requests": self._used, "duration_s": round(self._clock() - self._began_s, 3)}
+            self._store.set_run(search=found | used | {"points": self._told})
+            self.message = f"search: {len(self._told)} points, {in_words(answer)}"
+
+
+def range_of(spec: Spec) -> Range:
+    """What a manifest searches for."""
+    search = spec.load.search
+    assert search is not None  # noqa: S101  # or there is nothing to search for
+    bounds = tuple(bound_of(objective) for objective in spec.objectives)
+    return Range(*search.ends, search.precision, bounds, search.kind == "concurrency", search.requests)
+
+
+def too_small_a_budget(spec: Spec) -> str | None:
+    """Why a search could not even begin; else None."""
+    search = spec.load.search
+    if search is None:
+        return None
+    wanted = range_of(spec)
+    ask: Callable[[Budget], Next | Answer] = (
+        (lambda budget: propose(wanted, [], budget))
+        if spec.objectives
+        else (lambda budget: propose_knee(wanted, [], budget))
+    )
+    first = ask(Budget())
+    if not isinstance(first, Next) or isinstance(ask(Budget(search.max_requests, search.max_duration)), Next):
+        return None
+    takes = f"{first.total:,} requests" + ("" if wanted.is_whole else f", {first.total / first.load:.0f} s")
+    return (
+        f"spec.load.search: one point takes {takes} ({first.requests:,} that count), and {search.max_requests:,} requests in"
+        f" {search.max_duration:g} s are allowed; raise maxRequests or maxDuration, or lower requests"
+    )
+
+
+def bound_of(objective: Objective) -> float:
+    """The share of requests that must keep an objective."""
+    if objective.share is not None:
+        return objective.share
+    return min(max(1 - (objective.max or 0.0), 1e-4), 1 - 1e-4)  # of failed_share: 0 and 1 have no logit
+
+
+def in_words(answer: Answer) -> str:
+    """What is known of the load."""
+    if answer.load is None or answer.low is None:
+        return "no load known that is carried" if answer.load is None else f"about {answer.load:.4g}"
+    return f"at least {answer.low:.4g}" if answer.high is None else f"{answer.low:.4g} to {answer.high:.4g}"

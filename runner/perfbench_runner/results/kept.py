@@ -1,0 +1,74 @@
+"""Which requests of a stage kept an objective: what a search goes by. Failed and cut-off requests kept none."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from perfbench_api.sections import Objective
+
+Counts = list[tuple[int, int]]
+"""Of each request, in order of their schedule: how much of it kept the objective, of how much."""
+
+VALUES = {
+    "ttft": "first_chunk_latency",
+    "tpot": "time_per_output_token",
+    "e2e_latency": "CASE WHEN success THEN completed_time - start_time END",
+    "scheduled_latency": "CASE WHEN success THEN completed_time - scheduled_time END",
+    "failed_share": "NULL",
+    "itl": "NULL",
+}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a stage made of its load."""
+
+    throughput_rps: float
+    latency_s: float
+    """Mean of the succeeded requests; 0.0 if there are none."""
+
+
+def kept(db: sqlite3.Connection, stage: int, objective: Objective, settling: int) -> Counts:
+    """What of each request kept the objective, without the first `settling` of the stage."""
+    rows = db.execute(
+        f"SELECT id, success, coalesce(failure, ''), {VALUES[objective.metric]}, scheduled_time, start_time"  # noqa: S608  # ours
+        " FROM requests WHERE stage = ?1 UNION ALL SELECT NULL, 0, 'unsent', NULL, scheduled_time, NULL"
+        " FROM unsent WHERE stage = ?1 ORDER BY scheduled_time, start_time",
+        (stage,),
+    ).fetchall()[settling:]
+    bound = objective.max if objective.max is not None else float("inf")
+    if objective.metric == "itl":
+        return [_gaps(db, number, success, bound) for number, success, *_ in rows]
+    if objective.metric == "failed_share":
+        return [(int(success), int(failure not in ("unfinished", "unsent"))) for _, success, failure, *_ in rows]
+    counted = ("unfinished", "") if objective.metric == "ttft" else ("",)  # one that was cut off may have begun in time
+    return [_one(failure in counted, success, value, bound) for _, success, failure, value, *_ in rows]
+
+
+def _one(counts: bool, success: int, value: float | None, bound: float) -> tuple[int, int]:
+    """A request that has no such latency, for it had no content or one token, is none of them."""
+    if success and value is None:
+        return 0, 0
+    return int(counts and value is not None and value <= bound), 1
+
+
+def _gaps(db: sqlite3.Connection, number: int | None, success: int, bound: float) -> tuple[int, int]:
+    """A request's gaps between chunks; one that failed has one, which is too long."""
+    row = db.execute("SELECT gaps_us FROM gaps WHERE id = ?", (number,)).fetchone() if success else None
+    if not success:
+        return 0, 1
+    gaps = json.loads(row[0]) if row else []
+    return sum(gap <= bound * 1e6 for gap in gaps), len(gaps)
+
+
+def pace(db: sqlite3.Connection, stage: int, settling: int) -> Pace:
+    """Throughput and mean latency of a stage, without its first requests."""
+    rows = db.execute(
+        "SELECT success, start_time, completed_time FROM requests WHERE stage = ? ORDER BY scheduled_time, start_time",
+        (stage,),
+    ).fetchall()[settling:]
+    done = [(start_s, end_s) for success, start_s, end_s in rows if success]
+    if not done:
+        return Pace(0.0, 0.0)
+    began_s, ended_s = min(row[1] for row in rows), max(end_s for _, end_s in done)
+    return Pace(len(done) / max(ended_s - began_s, 1e-9), sum(end_s - start_s for start_s, end_s in done) / len(done))
