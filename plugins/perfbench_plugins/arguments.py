@@ -35,6 +35,7 @@ from perfbench_plugins.as_evalscope import AsEvalScope, several
 from perfbench_plugins.foreign import WITHOUT_EFFECT, take_out
 from perfbench_plugins.logger import get_logger
 from perfbench_plugins.objectives import read_objective
+from perfbench_plugins.searches import RANGES, search_of
 from perfbench_plugins.urls import DEFAULT_URL, SUFFIXES, is_for_chat
 
 
@@ -106,6 +107,12 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     objectives: list[str] = []
     """Bounds that the verdict is about: 'ttft.p99<=500ms' 'failed_share<=1%' 'request_throughput>=20'; a latency without a
     statistic is its p99."""
+    search_rate: str | None = None
+    """In place of parallel and rate: find the highest rate, of those from 1 to 64 with 1:64, at which the objectives hold."""
+    search_concurrency: str | None = None
+    """The same of requests under way at a time: 1:64. Without objectives the knee of throughput against latency."""
+    search_precision: str = "5%"
+    """How well a search is to know the load."""
     name: str | None = None
     """Name of the run and of its folder; by the model if not given."""
     outputs_dir: str = "outputs"
@@ -237,8 +244,9 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
             "unique": self.unique,
             "measureCache": self.measure_cache,
         }
+        search = search_of({name: getattr(self, name) for name in self.model_fields_set})
         load = {
-            "stages": self.stages(),
+            **({"stages": self.stages()} if search is None else {"search": search}),
             "warmup": {"requests": self.warmup_count},
             "pause": format_duration(self.sleep_interval),
             "gracePeriod": format_duration(self.grace_period),
@@ -275,7 +283,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     @property
     def asks_for_load(self) -> bool:
         """Whether any load was asked for; else a dataset with recorded times plays them."""
-        return bool(self.model_fields_set & {"number", "parallel", "rate", "open_loop", "duration"})
+        return bool(self.model_fields_set & {"number", "parallel", "rate", "open_loop", "duration", *RANGES})
 
     def stages(self) -> list[dict[str, Any]]:
         """The load levels that number, parallel, rate and open_loop stand for; raises SpecError for what would be ignored."""

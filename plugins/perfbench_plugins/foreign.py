@@ -25,7 +25,10 @@ WITHOUT_EFFECT = {
 }
 """Fields that scripts may still set, and why nothing comes of it."""
 
-_NO_TUNING = "perfbench does not tune the load; give several loads (--parallel 1 8 64): the verdict is told for each"
+_NO_TUNING = (
+    "perfbench does not tune the load by this flag, whose bounds have another unit in each version; write"
+    " --search-concurrency 1:64 (or --search-rate 1:64) --objectives 'ttft.p99<=500ms'; or give several loads"
+)
 REFUSED = {
     "sla_auto_tune": _NO_TUNING,
     "sla_variable": _NO_TUNING,

@@ -12,7 +12,7 @@ from perfbench_plugins.foreign import FOLDED, REFUSED, WITHOUT_EFFECT
 DOCS = (Path(__file__).parents[2] / "docs" / "evalscope.md").read_text(encoding="utf-8")
 OURS = (
     "api_args insecure ca_file arrival grace_period max_failed_share random_seed workers messages unique measure_cache"
-    " keep_alive cert_file key_file wait_for proxy objectives"
+    " keep_alive cert_file key_file wait_for proxy objectives search_rate search_concurrency search_precision"
 ).split()
 """Flags that EvalScope has not."""
 

@@ -75,9 +75,8 @@ class Searching:
             total = following.total
             left_s = min(left_s, total / following.load * (1 + 6 / sqrt(total)) + 1)
         letter = "c" if self._range.is_whole else "r"
-        name = f"{CONFIRM}-{letter}{following.load:g}" if following.role == CONFIRM else (
-            f"{number:02d}-{letter}{following.load:g}"
-        )  # fmt: skip
+        what = f"{CONFIRM}-" if following.role == CONFIRM else ""
+        name = f"{number:02d}-{what}{letter}{following.load:g}"
         self._load.stages.append(Stage(**self._search.stage(name, following.load, following.total, left_s)))
 
     def _note(self, number: int, point: Next) -> None:
@@ -142,6 +141,11 @@ def bound_of(objective: Objective) -> float:
     if objective.share is not None:
         return objective.share
     return min(max(1 - (objective.max or 0.0), 1e-4), 1 - 1e-4)  # of failed_share: 0 and 1 have no logit
+
+
+def confirms(stage_name: str) -> bool:
+    """Whether a stage of this name is the confirmation of what was found before it."""
+    return f"-{CONFIRM}-" in stage_name
 
 
 def in_words(answer: Answer) -> str:

@@ -140,7 +140,7 @@ def requests_of(wanted: Range, points: Sequence[Point]) -> int:
     """Requests of the next point: more where those of the former ones proved to be worth little."""
     if wanted.requests is not None:
         return wanted.requests
-    least = max(ceil(TAIL / min(bound, 1 - bound)) for bound in wanted.bounds)
+    least = max(ceil(TAIL / min(bound, 1 - bound) - 1e-6) for bound in wanted.bounds)
     near = [share.deff for point in points if point.role == "local" for share in point.shares if share.total]
     if not near:
         return least

@@ -15,7 +15,7 @@ import yaml
 from perfbench_api.outcome import FoundLoad, Outcome, StoredResults, Verdict
 from perfbench_api.resource import PerfBenchmark
 from perfbench_runner.engine.advice import in_one_line
-from perfbench_runner.engine.searching import CONFIRM
+from perfbench_runner.engine.searching import confirms
 from perfbench_runner.engine.state import End
 from perfbench_runner.results import reading, store
 from perfbench_runner.results.reading import Tell, told_nobody
@@ -203,7 +203,7 @@ def _judged(stages: list[Any], benchmark: PerfBenchmark) -> list[Any]:
     """The stages whose objectives and failures decide: of a search, which goes where they break, the one that confirms it."""
     if benchmark.spec.load.search is None:
         return stages
-    return [stage for stage in stages if stage.name.startswith(f"{CONFIRM}-")]
+    return [stage for stage in stages[-1:] if confirms(stage.name)]
 
 
 def _without_confirmation(summary: Any) -> tuple[Verdict, list[str]]:

@@ -247,7 +247,7 @@ def test_model_id_is_the_last_part_of_the_models_path(model: str | None, expecte
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"sla_auto_tune": True}, "give several loads"),
+        ({"sla_auto_tune": True}, "write --search-concurrency 1:64"),
         ({"scenario": "agentx"}, "trie_agentic_coding"),
         ({"enable_pd_metrics": True}, "inter_token_latencies"),
         ({"dataset_args": "{"}, "dataset_args: '{' is no JSON"),

@@ -1,0 +1,97 @@
+"""A search as the engine sees it: stages that are added, and which of them decides."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfbench_api.resource import PerfBenchmark, Spec
+from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_runner.engine.searching import Searching, bound_of, confirms, too_small_a_budget
+from perfbench_runner.results.result import Result
+from perfbench_runner.results.store import Store
+
+OBJECTIVE = {"metric": "ttft", "statistic": "p90", "max": "1s"}
+
+
+def spec(search: dict[str, Any], objectives: list[dict[str, Any]] | None = None) -> Spec:
+    data = {"target": {"mock": {}}, "load": {"search": search}, "objectives": objectives or [OBJECTIVE]}
+    return PerfBenchmark.read({"metadata": {"name": "a"}, "spec": data}).spec
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path, "none")
+    yield store
+    store.db.close()
+
+
+def measure(store: Store, made: Spec, number: int, limit: float) -> None:
+    """A server that answers in time up to a load, and seldom beyond it."""
+    stage = made.load.stages[number]
+    load = float(stage.rate or stage.concurrency or 0)
+    for seq in range(stage.requests or 0):
+        ttft_s = 2.0 if (load > limit and seq % 2) or seq % 10 == 3 - (load <= 0.97 * limit) * 20 else 0.5
+        data = BenchmarkData(success=True, start_time=float(seq), completed_time=seq + 3.0, first_chunk_latency=ttft_s)
+        store.add(Result(number, seq, 0, float(seq), data))
+    store.commit()
+
+
+@pytest.mark.parametrize("search", [{"rate": {"from": 1, "to": 64}}, {"concurrency": {"from": 1, "to": 64}}])
+def test_stages_are_added_until_the_limit_is_known(store: Store, search: dict[str, Any]) -> None:
+    made = spec(search | {"requests": 100})
+    clock = iter(range(10_000))
+    searching = Searching(made, store, lambda: float(next(clock)))
+    number = 0
+    while number < len(made.load.stages):
+        searching.began(number, 0.0)
+        measure(store, made, number, 20.0)
+        searching.after(number)
+        number += 1
+        assert number < 60
+    names = [stage.title for stage in made.load.stages]
+    assert len(set(names)) == len(names)
+    assert confirms(names[-1])
+    assert searching.found is not None
+    assert searching.found.low == pytest.approx(20, rel=0.3)
+    assert searching.found.points == number
+    assert all(stage.requests == 120 for stage in made.load.stages), "a fifth settles"
+
+
+def test_the_time_that_is_left_bounds_each_stage(store: Store) -> None:
+    made = spec({"concurrency": {"from": 1, "to": 8}, "maxDuration": "100s", "requests": 20})
+    searching = Searching(made, store, lambda: 60.0)
+    searching.began(0, 0.0)
+    measure(store, made, 0, 100)
+    searching.after(0)
+    assert [stage.duration for stage in made.load.stages] == [100, 40]
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"rate": {"from": 1, "to": 4}}, None),
+        ({"rate": {"from": 1, "to": 4}, "maxRequests": 900}, "one point takes 480 requests, 240 s"),
+        ({"rate": {"from": 1, "to": 4}, "maxDuration": "5m"}, "480 requests, 240 s"),
+        ({"concurrency": {"from": 1, "to": 4}, "maxDuration": "5m"}, None),
+    ],
+)
+def test_a_budget_must_pay_for_a_point(search: dict[str, Any], message: str | None) -> None:
+    problem = too_small_a_budget(spec(search))
+    assert (problem is None) == (message is None)
+    assert message is None or message in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("objective", "bound"),
+    [
+        (OBJECTIVE, 0.9),
+        ({"metric": "failed_share", "max": "1%"}, 0.99),
+        ({"metric": "failed_share", "max": 0}, 0.9999),
+        ({"metric": "failed_share", "max": 1}, 0.0001),
+    ],
+)
+def test_an_objective_is_a_share_to_be_kept(objective: dict[str, Any], bound: float) -> None:
+    made = spec({"rate": {"from": 1, "to": 4}}, [objective])
+    assert bound_of(made.objectives[0]) == pytest.approx(bound)
