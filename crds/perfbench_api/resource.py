@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from perfbench_api import GROUP, KIND, VERSION
 from perfbench_api.described import described
 from perfbench_api.redaction import shown, without_keys
-from perfbench_api.sections import Dataset, Load, Objective, PluginSource, Request, Results, Runner, Target
+from perfbench_api.sections import Dataset, Load, Objective, PluginSource, Price, Request, Results, Runner, Target
 from perfbench_api.values import Section
 
 
@@ -34,6 +34,8 @@ class Spec(Section):
     """How hard and how long to load the target."""
     objectives: list[Objective] = Field([], max_length=64)
     """Objectives (SLOs); the verdict says whether they were met."""
+    price: Price = Price()
+    """What the target costs; figures say what its tokens cost then."""
     results: Results = Results()
     """What is kept, and where."""
     runner: Runner = Runner()

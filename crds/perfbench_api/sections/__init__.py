@@ -9,6 +9,7 @@ from perfbench_api.sections.dataset import Dataset, Prompts
 from perfbench_api.sections.load import Load, Stage, Warmup
 from perfbench_api.sections.objectives import Objective
 from perfbench_api.sections.plugins import PluginSource
+from perfbench_api.sections.price import Price
 from perfbench_api.sections.profile import Burst, Point, Profile, Ramp, Sine, Steps, Timestamps
 from perfbench_api.sections.references import KeyRef, NameRef, ServiceRef
 from perfbench_api.sections.request import Request
@@ -33,6 +34,7 @@ __all__ = [
     "Objective",
     "PluginSource",
     "Point",
+    "Price",
     "Profile",
     "Prompts",
     "Ramp",

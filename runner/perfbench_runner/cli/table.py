@@ -63,10 +63,22 @@ def _load_columns(stages: list[StageSummary]) -> list[Column]:
         column("output\ntok/s", lambda stage: number(stage.output_token_throughput_tps) + _mark(stage)),
         column("input\ntok/s", lambda stage: number(stage.input_token_throughput_tps)),
         *([column("cached", _cached)] if any(_cached(stage) != "-" for stage in stages) else []),
+        *([column("cost per\n1M out tok", _cost)] if any(_cost(stage) != "-" for stage in stages) else []),
+        *([column("J/out\ntok", _joules)] if any(_joules(stage) != "-" for stage in stages) else []),
         column("tok/s\nper user", lambda stage: number(_per_user(stage))),
         column("output\ntok/req", lambda stage: number(stage.output_tokens.mean)),
         column("input\ntok/req", lambda stage: number(stage.prompt_tokens.mean)),
     ]
+
+
+def _cost(stage: StageSummary) -> str:
+    """What a million output tokens cost."""
+    return "-" if stage.cost is None else number(stage.cost.per_million_output_tokens)
+
+
+def _joules(stage: StageSummary) -> str:
+    """Energy of the server's GPUs for an output token."""
+    return "-" if stage.cost is None else number(stage.cost.joules_per_output_token)
 
 
 def _per_user(stage: StageSummary) -> float | None:

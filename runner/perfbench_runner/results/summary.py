@@ -165,6 +165,17 @@ class Conversations(_Model):
     later_turn_ttft_s: Distribution
 
 
+class Cost(_Model):
+    """What output tokens cost at this load."""
+
+    per_million_output_tokens: float | None = None
+    """In the currency of `spec.price`."""
+    joules_per_output_token: float | None = None
+    """Mean power of the server's GPUs, all together, by output tokens a second."""
+    reasons: dict[str, str] = {}
+    """Why a figure is null."""
+
+
 class StageSummary(_Model):
     """Figures of one stage. Latencies are of succeeded requests, and of unfinished and unsent ones by lower bounds."""
 
@@ -225,6 +236,8 @@ class StageSummary(_Model):
     """Null in summaries of older versions."""
     server: dict[str, ServerFigure] = {}
     """What the server said of itself from the first request sent to the last end, by neutral name; see docs/monitoring.md."""
+    cost: Cost | None = None
+    """Null where neither a price nor the power of the server's GPUs is known."""
     client: ClientHealth = ClientHealth()
 
 

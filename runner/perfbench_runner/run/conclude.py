@@ -176,10 +176,13 @@ def _first_error(db: sqlite3.Connection) -> str:
 
 
 def _summary(stages: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[str, str]) -> Any:
+    from perfbench_runner.results.cost import cost
     from perfbench_runner.results.figures import worst_client
     from perfbench_runner.results.objectives import evaluate, verdict
     from perfbench_runner.results.summary import SearchResult, Summary
 
+    for stage in stages:
+        stage.cost = cost(stage, benchmark.spec.price)
     summary = Summary(
         name=benchmark.metadata.name,
         verdict=None,
