@@ -1,6 +1,11 @@
-"""What a stage's requests and samples say of the client, by process: what `client_health` judges."""
+"""What a stage's requests and samples say of the client, by process: what `client_health` judges.
+
+Of several runners each is judged for itself, and the worst one counts: one that is slow spoils what it measures.
+"""
 
 import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,20 +26,81 @@ def client(
     """The judgement of the client in a stage. `is_limited`: requests may wait for a limit that was asked for."""
     cursor = db.execute("SELECT * FROM client_health WHERE stage = ?", (stage,))
     names = [column[0] for column in cursor.description]
-    found = health.figures(dict(zip(names, row, strict=True)) for row in cursor)
-    for shard, own in of_requests(rows, is_open_loop, is_limited).items():
-        found.setdefault(shard, {}).update(own)
-    if feed_share is not None:
-        found.setdefault(health.CONTROL, {})["feed_share"] = feed_share
-    judged = health.judge(found, workers)
-    return ClientHealth(
-        state=judged.state,
-        latencies=judged.latencies,
-        load=judged.load,
-        stamps=stamps(rows),
-        reasons=judged.reasons,
-        figures=health.worst(found),
+    samples = [dict(zip(names, row, strict=True)) for row in cursor]
+    runners = _runners(db, stage) or [_Runner(0, "", "", workers, feed_share)]
+    judged = [_judged(runner, _figures(runner, samples, rows, is_open_loop, is_limited)) for runner in runners]
+    figures: health.Figures = {}
+    for _, own in judged:
+        figures |= {name: max(value, figures.get(name, value)) for name, value in own.items()}
+    latencies, load = (
+        max((getattr(each, what) for each, _ in judged), key=health.STATES.index) for what in ("latencies", "load")
     )
+    return ClientHealth(
+        state=max(latencies, load, key=health.STATES.index),
+        latencies=latencies,
+        load=load,
+        stamps=stamps(rows),
+        reasons=[reason for each, _ in judged for reason in each.reasons],
+        figures=figures,
+    )
+
+
+class _Runner(NamedTuple):
+    """A runner of the run; of an only one nothing is said by name."""
+
+    number: int
+    title: str
+    lost: str
+    """Why not all of its load was made; else empty."""
+    workers: int | None
+    feed_share: float | None
+
+
+def _runners(db: sqlite3.Connection, stage: int) -> list[_Runner]:
+    """Those whose rows were merged; none of a run of one runner."""
+    found = db.execute(
+        "SELECT r.runner, r.name, r.node, r.state, r.reason, r.workers,"
+        " CASE WHEN s.end_time > s.begin_time THEN s.feed_time / (s.end_time - s.begin_time) END"
+        " FROM runner r LEFT JOIN runner_stage s ON s.runner = r.runner AND s.stage = ? ORDER BY r.runner",
+        (stage,),
+    )
+    return [
+        _Runner(number, title_of(number, name, node), reason if state != "merged" else "", workers, share)
+        for number, name, node, state, reason, workers, share in found
+    ]
+
+
+def title_of(number: int, name: str | None, node: str | None) -> str:
+    """A runner, for people: runner 2, pod bench-x7k2p on node worker-3."""
+    where = " on node ".join(filter(None, (name, node)))
+    return f"runner {number}{f', {where}' if where else ''}"
+
+
+def _figures(
+    runner: _Runner, samples: Iterable[Mapping[str, Any]], rows: Rows, is_open_loop: bool, is_limited: bool
+) -> dict[int, health.Figures]:
+    """Figures of a runner's processes, by number."""
+    found = health.figures(sample for sample in samples if (sample.get("runner") or 0) == runner.number)
+    for shard, own in of_requests(rows, is_open_loop, is_limited, rows["runner"] == runner.number).items():
+        found.setdefault(shard, {}).update(own)
+    if runner.feed_share is not None:
+        found.setdefault(health.CONTROL, {})["feed_share"] = runner.feed_share
+    return found
+
+
+def _judged(runner: _Runner, found: Mapping[int, health.Figures]) -> tuple[health.Judgement, health.Figures]:
+    judged = health.judge(found, runner.workers)
+    if runner.lost:
+        judged = judged._replace(load="invalid", reasons=[f"load: {runner.lost}", *judged.reasons])
+    if runner.title:
+        judged = judged._replace(reasons=[_named(reason, runner.title) for reason in judged.reasons])
+    return judged, health.worst(found)
+
+
+def _named(reason: str, title: str) -> str:
+    """A reason with the runner that it is of, after what it speaks against."""
+    against, _, what = reason.partition(": ")
+    return f"{against}: {title}: {what}"
 
 
 def stamps(rows: Rows) -> health.Stamps | None:
@@ -46,10 +112,13 @@ def stamps(rows: Rows) -> health.Stamps | None:
     return "kernel" if not known.any() else "program" if known.all() else "mixed"
 
 
-def of_requests(rows: Rows, is_open_loop: bool, is_limited: bool) -> dict[int, health.Figures]:
-    """Figures by shard."""
-    shards = np.unique(rows["shard"][~np.isnan(rows["shard"])]).tolist()
-    return {int(shard): _of_shard(rows, rows["shard"] == shard, is_open_loop, is_limited) for shard in shards}
+def of_requests(
+    rows: Rows, is_open_loop: bool, is_limited: bool, of_runner: Mask | None = None
+) -> dict[int, health.Figures]:
+    """Figures by shard, of one runner's requests if these are given."""
+    own = ~np.isnan(rows["shard"]) if of_runner is None else of_runner & ~np.isnan(rows["shard"])
+    shards = np.unique(rows["shard"][own]).tolist()
+    return {int(shard): _of_shard(rows, own & (rows["shard"] == shard), is_open_loop, is_limited) for shard in shards}
 
 
 def _of_shard(rows: Rows, own: Mask, is_open_loop: bool, is_limited: bool) -> health.Figures:

@@ -46,6 +46,8 @@ class Sample:
     in_flight: int
     backlog_bytes: int
     """A shard: results that the control process has not taken yet; the control process: results not yet stored."""
+    runner: int = 0
+    """Number of the runner; 0 is the leader, or the only one."""
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))

@@ -17,13 +17,14 @@ NUMBERS = (
     "id", "success", "start_time", "completed_time", "scheduled_time", "dispatch_lag", "latency", "first_chunk_latency",
     "time_per_output_token", "prompt_tokens", "completion_tokens", "connect_time", "tls_time", "cached_tokens",
     "seq", "shard", "turn", "last_turn", "entry", "resends", "chunks", "is_stream", "merged_segments", "by_program",
-    "asked_tokens", "no_content", "is_usage", "is_excluded",
+    "asked_tokens", "no_content", "is_usage", "is_excluded", "runner",
 )  # fmt: skip
 """Columns of a stage that are kept in memory, 8 bytes a request each."""
 COMPUTED = {
     "by_program": "CASE stamps WHEN 'program' THEN 1 WHEN 'kernel' THEN 0 END",
     "is_usage": "token_source = 'usage'",
     "is_excluded": "excluded IS NOT NULL",
+    "runner": "coalesce(runner, 0)",
 }
 """Those that are no columns of the file."""
 UNFINISHED = "success = 0 AND coalesce(failure, '') = 'unfinished'"

@@ -53,10 +53,13 @@ NARROW = {
     "no_content": "INTEGER",
     "send_time": "REAL",
     "excluded": "TEXT",
+    "runner": "INTEGER",
 }
 """Columns of table `requests`, after its `id`."""
 NEW_IN_6 = ("stamps", "merged_segments", "model", "asked_tokens", "no_content", "send_time")
 NEW_IN_7 = ("excluded",)
+NEW = (*NEW_IN_6, *NEW_IN_7, "runner")
+"""Columns that files of older versions may lack."""
 
 STAGE_TIMES = ("begin_time", "deadline_time", "stop_time")
 FEW = {
@@ -64,6 +67,16 @@ FEW = {
     "warmup_prompt": "prompt_id INTEGER",
 }
 """Tables of what is rare, and their columns."""
+RUNNERS = {
+    "runner": (
+        "runner INTEGER PRIMARY KEY, name TEXT, node TEXT, state TEXT, reason TEXT, workers INTEGER,"
+        " offset REAL, drift REAL, bound REAL, residual REAL, requests INTEGER"
+    ),
+    "runner_stage": (
+        "runner INTEGER, stage INTEGER, begin_time REAL, first_sent_time REAL, end_time REAL, stop_time REAL, feed_time REAL"
+    ),
+}
+"""Tables of a run of several runners, which have no rows otherwise, and their columns."""
 
 FORMER = """
 request start_time inter_token_latencies success response_messages completed_time latency first_chunk_latency
@@ -123,7 +136,7 @@ def m001_initial(db: sqlite3.Connection) -> None:
         "CREATE TABLE stage (stage INTEGER PRIMARY KEY, name TEXT, plan TEXT,"
         " start_time REAL, end_time REAL, feed_time REAL, summary TEXT)"
     )
-    whole = ("shard", "stage", "in_flight", "backlog_bytes")
+    whole = ("shard", "stage", "in_flight", "backlog_bytes", "runner")
     columns = ", ".join(f"{name} {'INTEGER' if name in whole else 'REAL'}" for name in health.COLUMNS)
     db.execute(f"CREATE TABLE client_health ({columns})")
     db.execute("CREATE TABLE server_metric (time REAL, stage INTEGER, source TEXT, name TEXT, labels TEXT, value REAL)")
@@ -177,6 +190,17 @@ def m007_excluded(db: sqlite3.Connection) -> None:
     _create_view(db)
 
 
+@migration
+def m008_runners(db: sqlite3.Connection) -> None:
+    for table in ("requests", "client_health", "unsent"):
+        if "runner" not in _names(db, "main", table):  # a new file has some already
+            db.execute(f"ALTER TABLE {table} ADD COLUMN runner INTEGER")
+    for table, columns in RUNNERS.items():
+        db.execute(f"CREATE TABLE {table} ({columns})")
+    db.execute("DROP VIEW result")
+    _create_view(db)
+
+
 def _add_columns(db: sqlite3.Connection, names: Iterable[str]) -> None:
     had = _names(db, "main", "requests")
     for name in names:
@@ -216,7 +240,7 @@ def show_as_newest(db: sqlite3.Connection) -> None:
         names = {row[1] for row in db.execute("PRAGMA main.table_info(result)")}
         for table, select in _from_former("main.result", names, has_tokens=True).items():
             db.execute(f"CREATE TEMP VIEW {table} AS {select}")
-    elif missing := [name for name in (*NEW_IN_6, *NEW_IN_7) if name not in _names(db, "main", "requests")]:
+    elif missing := [name for name in NEW if name not in _names(db, "main", "requests")]:
         nulls = ", ".join(f"NULL AS {name}" for name in missing)
         db.execute(f"CREATE TEMP VIEW requests AS SELECT *, {nulls} FROM main.requests")
         if "tokens" not in _names(db, "main", "gaps"):
@@ -225,6 +249,9 @@ def show_as_newest(db: sqlite3.Connection) -> None:
         times = ", ".join(f"NULL AS {name}" for name in STAGE_TIMES)
         db.execute(f"CREATE TEMP VIEW stage AS SELECT *, {times} FROM main.stage")
         for table, columns in FEW.items():
+            db.execute(f"CREATE TEMP TABLE {table} ({columns})")
+    for table, columns in RUNNERS.items():
+        if table not in tables:
             db.execute(f"CREATE TEMP TABLE {table} ({columns})")
 
 

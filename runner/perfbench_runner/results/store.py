@@ -66,7 +66,10 @@ class Store:
 
     def add_unsent(self, stage: int, seq: int, scheduled_s: float, until_s: float) -> None:
         """Insert a request that was due and never sent: a limit held it until the stage was over, or was stopped."""
-        self._execute("INSERT INTO unsent VALUES (?, ?, ?, ?)", (stage, seq, scheduled_s, until_s))
+        self._execute(
+            "INSERT INTO unsent (stage, seq, scheduled_time, until_time) VALUES (?, ?, ?, ?)",
+            (stage, seq, scheduled_s, until_s),
+        )
 
     def add_warmup_prompt(self, prompt_id: int) -> None:
         """Note a prompt that the warm-up has sent, so that it counts as sent before."""
@@ -226,6 +229,7 @@ def narrow_row(result: Result, gaps: int) -> tuple[Any, ...]:
         int(data.no_content),
         result.send_s,
         result.excluded,
+        None,  # known when files are merged
     )
 
 
