@@ -87,7 +87,9 @@ def fill(folder: Path, rows: int, tokens: int, bodies: bool) -> Path:
             narrow.append((number, *narrow_row(result, tokens - 1)))
         results.db.execute("BEGIN")
         results.db.executemany(insert, narrow)
-        results.db.executemany("INSERT INTO gaps (id, gaps_us) VALUES (?, ?)", ((n, gap_texts[n % VARIANTS]) for n in numbers))
+        results.db.executemany(
+            "INSERT INTO gaps (id, gaps_us) VALUES (?, ?)", ((n, gap_texts[n % VARIANTS]) for n in numbers)
+        )
         if bodies:
             values = ((n, request, answers[n % VARIANTS]) for n in numbers)
             results.db.executemany("INSERT INTO bodies VALUES (?, ?, ?)", values)

@@ -25,8 +25,12 @@ class Runner(Section):
 
     workers: int | None = Field(None, ge=1, le=256)
     """Load-generating processes of a runner; if not given, one per CPU except one that stores the results, and at most two."""
-    replicas: int = Field(1, ge=1, le=1)
-    """Runner pods that share the load; only 1 is supported so far."""
+    replicas: int = Field(1, ge=1, le=1000)
+    """Runners that share the load of one run: pods, or processes of `perfbench run`. `target.mock` is one for each of them."""
+    on_loss: Literal["fail", "continue"] = "fail"
+    """What becomes of the run when one of several runners is lost: less load than asked for is not the load asked for."""
+    start_deadline: Duration = Field(300.0, gt=0)
+    """The run fails when not all of its runners are there after this time."""
     image: str | None = None
     """Image of the runner; the operator's default if not given."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None

@@ -3,8 +3,9 @@
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from perfbench_plugins.loading import load_plugins
 from perfbench_plugins.registry import PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner import signals
-from perfbench_runner.cli import manifest, streams
+from perfbench_runner.cli import manifest, replicas, streams
 from perfbench_runner.cli.flags import FlagsCommand, arguments_of, evalscope_flags
 from perfbench_runner.cli.mock_command import mock
 from perfbench_runner.cli.past_runs import list_command, show_command
+from perfbench_runner.cli.plan_command import plan_command
 from perfbench_runner.cli.plugins import plugins as plugins_command
 from perfbench_runner.cli.streams import log_without_secrets, stdout_kept_clean
 from perfbench_runner.observe import termination
@@ -83,6 +85,9 @@ main.add_command(plugins_command)
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load a plugin of your own first.")
 @click.option("--calibrate", is_flag=True, help="Measure this client's own error first and put it beside the result.")
 @click.option("--listen", metavar="HOST:PORT", help="Serve /healthz, /progress, /outcome and /metrics.")
+@click.option(
+    "--replicas", "runners", type=click.IntRange(1, 1000), help="Share the load among so many runners on this machine."
+)
 @click.option("--no-fail", is_flag=True, help="Exit with 0 whatever the verdict; a run that failed still exits with 1.")
 @click.option("--termination-message", type=PATH, hidden=True)
 @evalscope_flags
@@ -98,6 +103,7 @@ def run(
     watch: bool,
     calibrate: bool,
     listen: str | None,
+    runners: int | None,
     no_fail: bool,
     termination_message: Path | None,
     **flags: Any,
@@ -113,10 +119,13 @@ def run(
     env = secrets.environment()
     secrets.learn_environment(env)
     KNOWN.add(given.get("api_key"), secrets.API_KEY)
+    overrides = (*overrides, *([f"spec.runner.replicas={runners}"] if runners else []))
     alone = stdout_kept_clean() if as_json and not dry_run else nullcontext()
     with alone, termination.told(termination_message, BAD_INPUT):
         load_plugins(plugins)
         benchmark, key, headers, arguments = _benchmark(file, overrides, given)
+        if replicas.is_worker(env):
+            sys.exit(replicas.work(benchmark, env, own_folder(results_dir or outputs_dir), listen, termination_message))
         prepared = prepare(benchmark, env, key, headers)
         if dry_run:
             _show_dry_run(prepared)
@@ -129,7 +138,8 @@ def run(
             streams.remark(f"{'warning: ' if is_warning else ''}{text}", "yellow" if is_warning else None)
         if calibrate:
             prepared.calibration = _calibration(benchmark)
-        finished = _watch(prepared, folder, quiet, watch, monitors)
+        leading = replicas.leading(prepared, folder, env, plugins)
+        finished = _watch(partial(execute, prepared, folder, leading=leading), quiet, watch, monitors)
     code = 0 if no_fail and finished.end.state == "complete" else finished.exit_code
     signals.exit_with(code)  # all is stored
     try:
@@ -189,13 +199,13 @@ def _show_dry_run(prepared: PreparedRun) -> None:
             click.echo(f"# results: about {disk.size(prepared.results_bytes)} at most", err=True)
 
 
-def _watch(prepared: PreparedRun, folder: Path, quiet: bool, watch: bool, monitors: Sequence[Observer]) -> Finished:
+def _watch(run: Callable[..., Finished], quiet: bool, watch: bool, monitors: Sequence[Observer]) -> Finished:
     """Execute, with progress on stderr."""
     from perfbench_runner.cli.progress import ProgressLine, console
     from perfbench_runner.cli.watch import WatchView
 
     with (WatchView if watch else ProgressLine)(console(stderr=True), quiet) as line:
-        return execute(prepared, folder, [line, *monitors], niceness=WRITER_NICENESS)
+        return run([line, *monitors], niceness=WRITER_NICENESS)
 
 
 def _monitors(prepared: PreparedRun, listen: str | None, termination_message: Path | None) -> list[Observer]:
@@ -327,6 +337,7 @@ def recover(folder: Path, termination_message: Path | None) -> None:
 main.add_command(show_command)
 main.add_command(list_command)
 main.add_command(mock)
+main.add_command(plan_command)
 
 
 @main.command(short_help="Print what a field of the manifest means.")

@@ -13,6 +13,8 @@ from perfbench_api.sections import Stage
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
 from perfbench_runner.event_loop import Soon
 from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.leases import Lease
+from perfbench_runner.load.shares import Numbers, Share
 from perfbench_runner.shard.messages import Assignment
 from perfbench_runner.shard.request import PreparedRequest
 
@@ -40,15 +42,25 @@ class Dispatcher:
     """Assigns the requests of one stage after the other. Belongs to the control process's loop."""
 
     def __init__(
-        self, feed: Feed, supervisor: Supervisor, clock: Callable[[], float], refuse: Callable[[str], None]
+        self,
+        feed: Feed,
+        supervisor: Supervisor,
+        clock: Callable[[], float],
+        refuse: Callable[[str], None],
+        share: Share | None = None,
     ) -> None:
-        """`refuse` is told, in words, why the dataset has no next request."""
+        """`refuse` is told, in words, why the dataset has no next request. `share`: this runner's part of the run."""
         self._feed, self._supervisor, self._clock, self._refuse = feed, supervisor, clock, refuse
         self.pending: dict[int, Pending] = {}
         """By their number in the run."""
         self.feed_s = 0.0
         """Time spent on generating requests in this stage, seconds."""
-        self._seq = 0
+        self._share = share or Share()
+        self._seq = self._share.number
+        """Numbers of several runners do not meet: each takes every n-th."""
+        self._numbers = Numbers()
+        self._ask_for_more: Callable[[], None] | None = None
+        """Where requests are leased: looks whether more are needed."""
         self._remaining: float = 0
         self._arrivals: Iterator[float] | None = None
         self._ahead: Pending | None = None
@@ -71,11 +83,20 @@ class Dispatcher:
         """Whether the requests of the stage under way have times of their own."""
         return self._arrivals is not None
 
-    def begin(self, stage: Stage, arrivals: Iterator[float] | None) -> None:
+    def begin(
+        self,
+        stage: Stage,
+        arrivals: Iterator[float] | None,
+        numbers: Numbers | None = None,
+        ask_for_more: Callable[[], None] | None = None,
+    ) -> None:
         """Assign what is needed before the load of a stage begins.
 
         `arrivals`: times of an open loop, seconds from the stage's start; the dataset's own come before them.
+        `numbers`: which requests of the stage are this runner's, all if not given. `ask_for_more` is called when there is
+        a chance that those do not last; `allow` gets more.
         """
+        self._numbers, self._ask_for_more = numbers or Numbers(), ask_for_more
         self._remaining = float("inf") if stage.requests is None else stage.requests
         self._arrivals, self._schedule_began_s, self._stage_began_s = arrivals, None, None
         self._until_s = stage.duration
@@ -115,13 +136,28 @@ class Dispatcher:
             if len(found) >= self._remaining or began_s + offset_s >= until_s:
                 break
             found.append((self._seq, began_s + offset_s))
-            self._seq += 1
+            self._seq += self._share.runners
         return found
 
     def refill(self) -> None:
         """Give every shard what it will need soon; a little at a time, so that results get their turn."""
         if self._is_feeding:
             self._assign(until_s=self._clock() + SLICE_S)
+            if self._ask_for_more is not None:
+                self._ask_for_more()
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that are this runner's to send and have not ended, of a stage that ends by count."""
+        return sum(process.outstanding for process in self._supervisor.shards) + int(self._remaining)
+
+    def allow(self, lease: Lease) -> None:
+        """More requests of the stage are this runner's."""
+        self._numbers.add(lease.numbers)
+        self._remaining += lease.size
+        if lease.is_last:
+            self._ask_for_more = None
+        self.refill()
 
     def stop(self) -> None:
         """Assign nothing more."""
@@ -166,7 +202,7 @@ class Dispatcher:
                 self._refill_soon()
                 break
         self._send_batches()
-        if self._remaining <= 0 and self._is_feeding:
+        if self._remaining <= 0 and self._is_feeding and self._ask_for_more is None:
             self.end_feed()
 
     def _look_ahead(self) -> Pending | None:
@@ -180,6 +216,7 @@ class Dispatcher:
                 return None
         began_s = self._clock()
         try:
+            skipped_at_s = self._feed.skip(self._numbers.skipped())
             prepared = next(self._feed)
         except StopIteration:  # a schedule that has been played
             self._remaining = 0
@@ -190,7 +227,8 @@ class Dispatcher:
         self.feed_s += self._clock() - began_s
         at_s, self._next_s = self._next_s, None
         if self._arrivals is not None and self._feed.has_schedule and prepared.at_s is not None:
-            self._schedule_began_s = prepared.at_s if self._schedule_began_s is None else self._schedule_began_s
+            if self._schedule_began_s is None:
+                self._schedule_began_s = prepared.at_s if skipped_at_s is None else skipped_at_s
             at_s = prepared.at_s - self._schedule_began_s
         self._ahead = Pending(prepared, at_s)
         return self._ahead
@@ -213,7 +251,7 @@ class Dispatcher:
         self.pending[self._seq] = pending
         process.batch.append(Assignment(self._seq, pending.at_s, pending.request.body, pending.request.headers))
         process.outstanding += 1
-        self._seq += 1
+        self._seq += self._share.runners
         if pending.at_s is not None:
             self._due_times.append(pending.at_s)
 

@@ -18,6 +18,7 @@ from perfbench_api.redaction import KNOWN
 from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_runner.engine import advice
+from perfbench_runner.engine.agreement import Agreement, Alone, Totals
 from perfbench_runner.engine.dispatch import Dispatcher
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.probe import Probe
@@ -64,8 +65,11 @@ class Engine:
         observers: Sequence[Observer] = (),
         interrupts: Interrupts | None = None,
         clock: Callable[[], float] = perf_counter,
+        agreement: Agreement | None = None,
     ) -> None:
+        """`agreement`: with the other runners of the run, if there are any."""
         self.clock = clock
+        self._agreement = agreement or Alone(clock)
         self._interrupts = interrupts or Interrupts()
         self.observers = Observers(observers)
         self.state = RunState(clock)
@@ -75,12 +79,12 @@ class Engine:
         """Those of the stage under way."""
         self._searching = Searching(spec, store, clock) if spec.load.search is not None else None
         self._supervisor = Supervisor(shards, clock)
-        self._dispatcher = Dispatcher(feed, self._supervisor, clock, self.refused)
+        self._dispatcher = Dispatcher(feed, self._supervisor, clock, self.refused, self._agreement.share)
         self._intake = Intake(feed, self._supervisor, self._dispatcher, self._take, self._on_unsent_turn, clock)
-        self._view = View(self.state, spec.load, self._live, self._dispatcher, self._intake, store)
+        self._view = View(self.state, spec.load, self._live, self._dispatcher, self._intake, store, self._agreement)
         self._probe = Probe(self.state, feed, self._supervisor, self._dispatcher, self._intake, url)
         self._stages = Stages(
-            spec.load, self.state, self._supervisor, feed, self._dispatcher, self._intake, places, self
+            spec.load, self.state, self._supervisor, feed, self._dispatcher, self._intake, places, self, self._agreement
         )
         self._sampler = Sampler(
             CONTROL, self._on_sample, lambda: (0, 0, int(self._intake.unread_bytes)), CONTROL_TICK_S
@@ -92,6 +96,7 @@ class Engine:
         calm_collector()
         loop = asyncio.get_running_loop()
         self._interrupts.listen(partial(self._pass_on, loop))
+        self._agreement.listen(self.stop)
         ticker = loop.create_task(self._tick_regularly())
         try:
             await self.observers.open(self._view)
@@ -110,6 +115,11 @@ class Engine:
             gc.unfreeze()  # the process may be somebody's own program
             gc.set_threshold(*thresholds)
         return self.state.end
+
+    def totals(self) -> Totals:
+        """This runner's live figures of the stage under way."""
+        requests_rps, tokens_tps = self._live.rates()
+        return Totals(self._live.total, self._live.failed, self._live.in_flight, requests_rps, tokens_tps)
 
     async def _target_answers(self) -> bool:
         if not self._spec.target.connection_test:
@@ -264,6 +274,7 @@ class Engine:
         self.state.is_stopping = True
         if self.state.phase in ("warmup", "running") and self.state.stopped_s is None:
             self.state.stopped_s = self.clock()
+        self._agreement.stopped(self.state.end)
         self._dispatcher.stop()
         self._supervisor.stop(self._spec.load.grace_period if grace_s is None else grace_s)
 

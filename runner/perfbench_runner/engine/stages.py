@@ -8,17 +8,21 @@ from random import Random
 from typing import Protocol
 
 from perfbench_api.sections import Load, Stage
+from perfbench_runner.engine.agreement import Agreement
 from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher
 from perfbench_runner.engine.endings import Endings
 from perfbench_runner.engine.intake import Intake
+from perfbench_runner.engine.leasing import Leasing
 from perfbench_runner.engine.state import WARMUP, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
 from perfbench_runner.load.arrivals import arrivals
 from perfbench_runner.load.feed import REFUSALS, Feed
 from perfbench_runner.load.lanes import comings, goings
+from perfbench_runner.load.leases import Lease
 from perfbench_runner.load.parts import first_entries
 from perfbench_runner.load.plan import seed_of
 from perfbench_runner.load.rates import rate_of
+from perfbench_runner.load.shares import Numbers, lanes_of
 from perfbench_runner.load.timestamps import read_timestamps
 from perfbench_runner.results.result import Result
 from perfbench_runner.shard.messages import Lanes, StageShare
@@ -72,10 +76,11 @@ class Stages:
         intake: Intake,
         places: Places,
         record: "StageRecord",
+        agreement: Agreement,
     ) -> None:
         self._load, self._state, self._feed, self._places = load, state, feed, places
         self._supervisor, self._dispatcher, self._intake = supervisor, dispatcher, intake
-        self._record = record
+        self._record, self._agreement = record, agreement
         self._endings = Endings()
         self._ending: str | None = None
         self._ended_early_s: float | None = None
@@ -109,23 +114,29 @@ class Stages:
 
     async def _run_stage(self, number: int, stage: Stage) -> None:
         self._state.number = number
+        self._agreement.announced(number, stage)
+        own = self._agreement.share.of_stage(stage)
+        if own.concurrency == 0:  # of a warm-up with fewer lanes than there are runners
+            await self._agreement.begins(number, LEAD_S)
+            return
         self._intake.begin(number)
         self._record.announced(number, stage)
         if not self._draw_from(number):
             return
-        self._places.reset(stage.max_concurrency or 0)
-        arriving = self._arrivals(number, stage)
+        self._places.reset(own.max_concurrency or 0)
         active = self._announce(number, stage)
-        self._dispatcher.begin(stage, arriving)
+        leasing = self._begin(number, stage, own)
         await self._supervisor.until_armed()
         await self._record.ready()
-        self._go(active)
+        await self._go(number, active)
         self._record.began(number, self._state.stage_began_s, stage)
         self._endings, self._ending, self._ended_early_s = Endings.of(stage), None, None
         while not self._supervisor.are_done:
             await self._supervisor.change(HORIZON_S / 8 if self._dispatcher.is_open_loop else TICK_S)
             self._dispatcher.refill()
             self._look_for_an_end()
+        if leasing is not None:
+            leasing.close()
         await self._intake.drain()
         if self._look is not None:
             await self._look
@@ -153,6 +164,25 @@ class Stages:
         self._ending, self._ended_early_s = reason, self._state.clock()
         self._dispatcher.stop()
         self._supervisor.broadcast("stop", self._load.grace_period)
+
+    def _begin(self, number: int, stage: Stage, own: Stage) -> Leasing | None:
+        """Let the dispatcher begin with what is this runner's; what it leases, where several share what ends by count."""
+        share, arrivals, lanes = self._agreement.share, self._arrivals(number, stage), lanes_of(stage)
+        if arrivals is not None:
+            self._dispatcher.begin(own, share.of_schedule(arrivals), Numbers(share.every()))
+            return None
+        if share.is_whole or stage.requests is None or lanes is None:
+            self._dispatcher.begin(own, None, Numbers(share.every()))
+            return None
+
+        async def ask(outstanding: int, most: int) -> Lease:
+            return await self._agreement.lease(number, outstanding, most)
+
+        leasing = Leasing(own.concurrency or 0, ask, lambda: self._dispatcher.outstanding, self._dispatcher.allow)
+        first = share.first(lanes)
+        settled = own.model_copy(update={"requests": len(first)})
+        self._dispatcher.begin(settled, None, Numbers(first), leasing.look)
+        return leasing
 
     def _draw_from(self, number: int) -> bool:
         """Go to the stage's own part of the dataset; false when the dataset refuses."""
@@ -182,11 +212,12 @@ class Stages:
 
     def _announce(self, number: int, stage: Stage) -> list[ShardProcess]:
         """Tell shards of their part; in a closed loop of fewer lanes than shards some have none and stay out."""
-        lanes, shards = lanes_of(stage), self._supervisor.shards
-        active = shards[:lanes] if lanes else shards
+        lanes, shards, share = lanes_of(stage), self._supervisor.shards, self._agreement.share
+        active = shards[: share.of_number(lanes)] if lanes else shards
         come_s, go_s = (comings(stage, lanes), goings(stage, lanes)) if lanes else ([], [])
         for process in active:
-            own = slice(process.number, None, len(active))  # while lanes come and go, all shards have their part
+            # While lanes come and go, all shards of all runners have their part.
+            own = slice(share.number + share.runners * process.number, None, share.runners * len(active))
             part = Lanes(come_s[own], go_s[own]) if lanes else None
             process.lanes, process.outstanding = len(come_s[own]), 0
             process.is_done = process.is_armed = False
@@ -194,16 +225,11 @@ class Stages:
             process.send("stage", StageShare(number, part, is_limited, stage.duration, self._load.grace_period))
         return active
 
-    def _go(self, active: list[ShardProcess]) -> None:
-        began_s = self._state.clock() + (LEAD_S if len(active) == 1 else SHARED_LEAD_S)
+    async def _go(self, number: int, active: list[ShardProcess]) -> None:
+        lead_s = LEAD_S if len(active) == 1 else SHARED_LEAD_S
+        began_s = await self._agreement.begins(number, lead_s)
+        began_s = self._state.clock() if began_s is None else began_s
         self._state.stage_began_s = began_s
         self._dispatcher.go(began_s)
         for process in active:
             process.send("go", began_s)
-
-
-def lanes_of(stage: Stage) -> int | None:
-    """Lanes of a closed loop, never more than it has requests: a million idle ones take gigabytes. None: an open loop."""
-    if stage.concurrency is None or stage.requests is None:
-        return stage.concurrency
-    return min(stage.concurrency, stage.requests)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from perfbench_api.outcome import Progress
 from perfbench_api.sections import Load
+from perfbench_runner.engine.agreement import Agreement
 from perfbench_runner.engine.dispatch import Dispatcher
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.progress import progress_of
@@ -20,10 +21,17 @@ class View:
     """Reads the parts of the engine; keeps only what shards say of themselves."""
 
     def __init__(
-        self, state: RunState, load: Load, live: Live, dispatcher: Dispatcher, intake: Intake, store: Store
+        self,
+        state: RunState,
+        load: Load,
+        live: Live,
+        dispatcher: Dispatcher,
+        intake: Intake,
+        store: Store,
+        agreement: Agreement,
     ) -> None:
         self._state, self._load, self._live = state, load, live
-        self._dispatcher, self._intake, self._store = dispatcher, intake, store
+        self._dispatcher, self._intake, self._store, self._agreement = dispatcher, intake, store, agreement
         self._is_closed = False
         self._sent: Counter[int] = Counter()
         """By shard: requests of the stage that were sent, when the shard was last sampled."""
@@ -79,7 +87,7 @@ class View:
         for shard, own in found.items():
             own["program_stamps_share"] = float(self._intake.by_program[shard] > 0)
         client = client_health.judge(found).state if rows else None
-        return progress_of(self._state, self._load, self._live, client)
+        return progress_of(self._state, self._load, self._live, client, self._agreement.others(self._state.number))
 
     def store_server_metrics(self, rows: Iterable[tuple[float, int, str, str, str, float]]) -> None:
         """Keep readings of the server's own metrics; nothing happens once the load is over. Raises StoreError."""

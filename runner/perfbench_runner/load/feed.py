@@ -21,7 +21,7 @@ from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame
 from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn, item_of
 from perfbench_plugins.logger import get_logger
-from perfbench_plugins.registry import PluginError
+from perfbench_plugins.registry import BUILTIN, PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner.load.heads import NoTextError, own_prompt, with_head
 from perfbench_runner.shard.request import NothingBuiltError, PreparedConversation, PreparedRequest, prepare_request
@@ -45,6 +45,7 @@ class Feed:
         self, arguments: Arguments, make_dataset: Callable[[Arguments], DatasetPluginBase], api: ApiPluginBase
     ) -> None:
         self.all_arguments, self.api = arguments, api
+        self._is_ours = type(api).__module__.startswith(BUILTIN)
         self.arguments = arguments.for_stage(0)
         """What plugins see of the stage under way."""
         self._as_given = self.arguments.model_copy()
@@ -152,6 +153,18 @@ class Feed:
                 if left_out >= (self.dataset_entries or MOST_LEFT_OUT):
                     raise
                 self._warn_once(f"{str(error).partition(' for ')[0]} for some entries: they are left out")
+
+    def skip(self, count: int) -> float | None:
+        """Leave out so many requests, which other runners send; raises as `next` does.
+
+        Returns when the first of them is due, where the dataset says so. A user's own plugin may leave entries out, and
+        nobody knows which before it was asked.
+        """
+        first_s = None
+        for number in range(count):
+            at_s = self._draw()[1].at_s if self._is_ours else next(self).at_s
+            first_s = first_s if number else at_s
+        return first_s
 
     def skim(self, builds: bool) -> None:
         """Look at the next entry, and build its request if `builds`; raises as `next` does."""

@@ -13,7 +13,7 @@ class Lease(NamedTuple):
 
     first: int
     """Number of the first one."""
-    count: int
+    size: int
     """May be 0: it has enough for now, or there are no more."""
     ahead: int
     """So many requests beside those in its lanes the runner may have waiting; it asks again when half of them are left."""
@@ -23,7 +23,7 @@ class Lease(NamedTuple):
     @property
     def numbers(self) -> range:
         """The numbers of the requests."""
-        return range(self.first, self.first + self.count)
+        return range(self.first, self.first + self.size)
 
 
 class Pool:
@@ -45,10 +45,10 @@ class Pool:
     def lease(self, runner: int, outstanding: int, most: int) -> Lease:
         """Lease requests to a runner that was leased `outstanding` that have not ended, and wants `most` at most."""
         self._done[runner] = max(0, self._leased.get(runner, 0) - outstanding)
-        count = max(0, min(self.left, most, self._lanes.get(runner, 0) + self._ahead(runner) - outstanding))
-        first, self._next = self._next, self._next + count
-        self._leased[runner] = self._leased.get(runner, 0) + count
-        return Lease(first, count, self._ahead(runner), is_last=self.left <= 0)
+        size = max(0, min(self.left, most, self._lanes.get(runner, 0) + self._ahead(runner) - outstanding))
+        first, self._next = self._next, self._next + size
+        self._leased[runner] = self._leased.get(runner, 0) + size
+        return Lease(first, size, self._ahead(runner), is_last=self.left <= 0)
 
     def drop(self, runner: int) -> None:
         """A runner was lost: the others share what is left. What it was leased is lost with it."""
@@ -56,6 +56,10 @@ class Pool:
             of_runner.pop(runner, None)
 
     def _ahead(self, runner: int) -> int:
-        """A quarter of what a runner will do of what is left, as fast as it was; at first no more than it has shown it can do."""
-        done = self._done.get(runner, 0)
-        return max(1, min(done, self.left * done // (4 * max(1, sum(self._done.values())))))
+        """A quarter of what a runner will do of what is left, as fast as it was; at first no more than it has shown it can do.
+
+        A request in each lane counts as done: nobody has shown anything in the first moment, and no lane is to wait then.
+        """
+        lanes, done = self._lanes.get(runner, 0), self._done.get(runner, 0)
+        of_all = sum(self._lanes.values()) + sum(self._done.values())
+        return max(1, min(done + lanes // 2, self.left * (done + lanes) // (4 * max(1, of_all))))

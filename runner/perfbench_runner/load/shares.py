@@ -114,18 +114,31 @@ def refuse_idle_runners(load: Load, runners: int) -> None:
         raise SpecError(problems)
 
 
-def refuse_several_recorded(load: Load, has_schedule: bool, runners: int) -> None:
-    """Raise SpecError where stages go on with a dataset's recorded times where another one stopped.
+def refuse_what_needs_one(load: Load, has_schedule: bool, runners: int) -> None:
+    """Raise SpecError for what several runners cannot do together.
 
-    Where that is, only one runner knows of its own part.
+    Where one stage of a dataset's recorded times stops, the next one goes on, and each runner knows only its own part; so it
+    does of a figure that is to be known well enough.
     """
-    if has_schedule and runners > 1 and len(load.stages) > 1:
-        raise SpecError(
-            [
-                f"spec.runner.replicas: {runners} runners can play a dataset's recorded times in one stage only, and"
-                f" there are {len(load.stages)}; set runner.replicas to 1, or keep one stage"
-            ]
+    if runners == 1:
+        return
+    problems = [
+        f"spec.load.stages[{index}].until: {runners} runners cannot tell together when a figure is known; set"
+        " runner.replicas to 1, or give requests or duration alone"
+        for index, stage in enumerate(load.stages)
+        if stage.until is not None
+    ]
+    if load.search is not None:
+        problems.append(
+            f"spec.load.search: {runners} runners cannot search together; set runner.replicas to 1, or give stages"
         )
+    if has_schedule and len(load.stages) > 1:
+        problems.append(
+            f"spec.runner.replicas: {runners} runners can play a dataset's recorded times in one stage only, and"
+            f" there are {len(load.stages)}; set runner.replicas to 1, or keep one stage"
+        )
+    if problems:
+        raise SpecError(problems)
 
 
 def lanes_by_runner(stage: Stage, runners: int) -> Sequence[int]:

@@ -7,6 +7,7 @@ One runner's rows come in one transaction, all or none.
 
 # ruff: noqa: S608  # the names in these statements are our own
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,7 @@ def merge(db: sqlite3.Connection, path: Path, facts: RunnerFacts) -> Counts:
             db.execute("BEGIN IMMEDIATE")
             _add_rows(db, facts.runner, facts.clock)
             _add_stages(db, "other", facts.runner, _shift(facts.clock, "s.begin_time"), "1")
+            _add_facts(db)
             add_runner(db, facts, expected.requests)
             found = Counts(*(now - then for now, then in zip(_counts(db, "main"), before, strict=True)))
             if found != expected:
@@ -168,6 +170,18 @@ def _add_rows(db: sqlite3.Connection, runner: int, clock: Clock) -> None:
         f"INSERT INTO main.client_health ({', '.join(health.COLUMNS)}) SELECT {samples} FROM other.client_health"
     )
     db.execute("INSERT INTO main.warmup_prompt SELECT prompt_id FROM other.warmup_prompt")
+
+
+def _add_facts(db: sqlite3.Connection) -> None:
+    """What runners count for themselves, and what only one may have seen."""
+    ours, theirs = (
+        dict(db.execute(f"SELECT key, value FROM {schema}.run WHERE key IN ('unmeasured_requests', 'dataset_entries')"))
+        for schema in ("main", "other")
+    )
+    counts = [json.loads(facts.get("unmeasured_requests", "{}")) for facts in (ours, theirs)]
+    total = {name: sum(count.get(name, 0) for count in counts) for name in {**counts[0], **counts[1]}}
+    merged = {**theirs, **ours, **({"unmeasured_requests": json.dumps(total)} if total else {})}
+    db.executemany("INSERT OR REPLACE INTO main.run VALUES (?, ?)", merged.items())
 
 
 def _add_stages(db: sqlite3.Connection, schema: str, runner: int, shift: str, own: str) -> None:

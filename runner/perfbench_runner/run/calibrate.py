@@ -80,7 +80,7 @@ def calibrate(benchmark: PerfBenchmark, mock: MockTarget, seconds: float, worker
         itl_ms=mock.itl * 1e3,
         output_tokens=mock.output_tokens,
         stages=stages,
-        ceiling=_ceiling(benchmark, mock, min(seconds, 5.0), workers),
+        ceiling=ceiling(benchmark, mock, min(seconds, 5.0), workers),
     )
 
 
@@ -102,7 +102,8 @@ def _measure(
     )
 
 
-def _ceiling(benchmark: PerfBenchmark, mock: MockTarget, seconds: float, workers: int | None) -> Ceiling:
+def ceiling(benchmark: PerfBenchmark, mock: MockTarget, seconds: float, workers: int | None) -> Ceiling:
+    """The most that this client carries on this machine: the mock answers as fast as it can."""
     instant = mock.model_copy(update={"ttft": 0.0, "itl": 0.0, "ttft_jitter": 0.0, "itl_jitter": 0.0})
     streams = max(stage.concurrency or 0 for stage in benchmark.spec.load.stages) or 64
     finished, truth = _run(benchmark, Stage(concurrency=max(16, min(streams, 256)), duration=seconds), instant, workers)
@@ -147,7 +148,7 @@ def shaped(benchmark: PerfBenchmark, stage: Stage, mock: MockTarget, workers: in
         "load": Load(stages=[stage], warmup=Warmup(), random_seed=spec.load.random_seed, grace_period=30.0),
         "objectives": [],
         "results": Results(messages="all"),
-        "runner": spec.runner.model_copy(update={"workers": workers or spec.runner.workers}),
+        "runner": spec.runner.model_copy(update={"workers": workers or spec.runner.workers, "replicas": 1}),
     }
     return benchmark.model_copy(update={"spec": spec.model_copy(update=changes)})
 

@@ -22,6 +22,7 @@ from perfbench_plugins.registry import BUILTIN, ApiRegistry, DatasetRegistry, Pl
 from perfbench_runner.engine.searching import too_small_a_budget
 from perfbench_runner.load.check import LIMIT_S, check, reachable
 from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.shares import refuse_idle_runners, refuse_what_needs_one
 from perfbench_runner.load.timestamps import read_timestamps
 from perfbench_runner.run import disk, open_files, proxies, secrets
 from perfbench_runner.run.cpus import available_cpus, default_workers
@@ -96,6 +97,8 @@ def prepare(
         if stage.timestamps is not None:
             read_timestamps(stage.timestamps)  # what is wrong with them shows before any load
     _check_search(benchmark.spec, feed.has_schedule)
+    refuse_what_needs_one(benchmark.spec.load, feed.has_schedule, benchmark.spec.runner.replicas)
+    refuse_idle_runners(benchmark.spec.load, benchmark.spec.runner.replicas)
     _check_rows(benchmark, feed, partial(_made, dataset_class))
     tls = _tls(target.tls)
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())

@@ -11,6 +11,8 @@ from laws import cv, exponential, gaps_of, ks_p_value
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.dispatch import Dispatcher
 from perfbench_runner.load.arrivals import arrivals
+from perfbench_runner.load.leases import Lease
+from perfbench_runner.load.shares import Numbers, Share
 from perfbench_runner.shard.request import PreparedRequest
 
 
@@ -22,11 +24,13 @@ class Process:
         self.is_done = False
         self.batch: list[Any] = []
         self.times: list[float] = []
+        self.numbers: list[int] = []
         self.is_fed = False
 
     def send(self, kind: str, *values: Any) -> None:
         if kind == "feed":
             self.times += [assignment.at_s for assignment in values[0]]
+            self.numbers += [assignment.seq for assignment in values[0]]
         elif kind == "fed":
             self.is_fed = True
 
@@ -51,6 +55,10 @@ class Endless:
     def __next__(self) -> PreparedRequest:
         return PreparedRequest(b"{}", entry=next(self._numbers))
 
+    def skip(self, requests: int) -> None:
+        for _ in range(requests):
+            next(self._numbers)
+
 
 def dealt(stage: Stage, times: Iterable[float], shards: int) -> tuple[Supervisor, Dispatcher]:
     """All that a dispatcher gives out, with a clock that runs ahead of the schedule."""
@@ -65,6 +73,45 @@ def dealt(stage: Stage, times: Iterable[float], shards: int) -> tuple[Supervisor
         dispatcher.refill()
     dispatcher.pending.clear()
     return supervisor, dispatcher
+
+
+@pytest.mark.parametrize("runners", [1, 2, 3, 5, 16])
+async def test_requests_and_entries_of_all_runners_are_those_of_one(runners: int) -> None:
+    numbers, entries, times = list[int](), list[int | None](), list[float]()
+    whole = list(islice(poisson(), 400))
+    for share in (Share(number, runners) for number in range(runners)):
+        supervisor: Any = Supervisor(3)
+        feed: Any = Endless()
+        stage = share.of_stage(Stage(rate=10, requests=400))
+        dispatcher = Dispatcher(feed, supervisor, lambda: 0.0, lambda text: pytest.fail(text), share)
+        dispatcher.go(-1e6)
+        dispatcher.begin(stage, share.of_schedule(iter(whole)), Numbers(share.every()))
+        dispatcher.go(-1e6)
+        dispatcher.refill()
+        entries += [pending.request.entry for pending in dispatcher.pending.values()]
+        for process in supervisor.shards:
+            numbers += process.numbers
+            times += process.times
+    assert sorted(numbers) == sorted(entry for entry in entries if entry is not None) == list(range(400))
+    assert sorted(times) == whole
+
+
+async def test_leased_requests_are_fed_until_the_last_lease() -> None:
+    supervisor: Any = Supervisor(1)
+    feed: Any = Endless()
+    asked: list[int] = []
+    dispatcher = Dispatcher(feed, supervisor, lambda: 0.0, lambda text: pytest.fail(text), Share(1, 2))
+    stage = Stage(concurrency=1, requests=1)
+    dispatcher.begin(stage, None, Numbers(range(4, 5)), lambda: asked.append(dispatcher.outstanding))
+    assert not supervisor.shards[0].is_fed, "more may come"
+    dispatcher.refill()
+    assert asked == [1]
+    dispatcher.allow(Lease(10, 3, 1, is_last=False))
+    assert not supervisor.shards[0].is_fed
+    dispatcher.allow(Lease(0, 0, 1, is_last=True))
+    assert supervisor.shards[0].is_fed
+    assert [pending.request.entry for pending in dispatcher.pending.values()] == [4, 10, 11, 12]
+    assert supervisor.shards[0].numbers == [1, 3, 5, 7], "of two runners, every second number of the run"
 
 
 def poisson() -> Iterator[float]:

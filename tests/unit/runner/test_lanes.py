@@ -3,7 +3,7 @@
 import pytest
 
 from perfbench_api.sections import Stage
-from perfbench_runner.engine.stages import lanes_of
+from perfbench_runner.load.shares import lanes_of
 from perfbench_runner.main import stage_keys
 
 

@@ -208,6 +208,18 @@ def test_requests_that_were_never_sent_come_along(tmp_path: Path) -> None:
     leader.db.close()
 
 
+def test_what_runners_count_for_themselves_is_added(tmp_path: Path) -> None:
+    leader, worker = stored(tmp_path / "l", []), stored(tmp_path / "w", [])
+    leader.set_run(unmeasured_requests={"warmup": 3, "connection_test": 1})
+    worker.set_run(unmeasured_requests={"warmup": 2, "connection_test": 1}, dataset_entries=50, name="of the worker")
+    leader.commit()
+    merge(leader.db, worker.close(), facts(1))
+    found = dict(leader.db.execute("SELECT key, value FROM run"))
+    assert json.loads(found["unmeasured_requests"]) == {"warmup": 5, "connection_test": 2}
+    assert (found["dataset_entries"], found["name"]) == ("50", "x")
+    leader.db.close()
+
+
 def test_a_stage_is_over_when_it_is_over_for_all(tmp_path: Path) -> None:
     leader, worker = stored(tmp_path / "l", []), stored(tmp_path / "w", [])
     worker.end_stage(0, ZERO_S + 31.0, 0.5, ZERO_S + 25.0)

@@ -8,13 +8,14 @@ import pytest
 from perfbench_api.resource import SpecError
 from perfbench_api.sections import Load, Stage
 from perfbench_runner.load.arrivals import arrivals
+from perfbench_runner.load.lanes import comings
 from perfbench_runner.load.shares import (
     Numbers,
     Share,
     lanes_of,
     part_of,
     refuse_idle_runners,
-    refuse_several_recorded,
+    refuse_what_needs_one,
 )
 
 RUNNERS = [1, 2, 3, 5, 16]
@@ -41,10 +42,10 @@ def test_remainders_are_spread(total: int, parts: int, found: list[int]) -> None
 
 
 @pytest.mark.parametrize("runners", RUNNERS)
-@pytest.mark.parametrize("arrival", ["constant", "poisson"])
+@pytest.mark.parametrize("arrival", ["constant", "poisson", "gamma"])
 def test_parts_of_a_schedule_add_up_to_it_and_keep_its_order(runners: int, arrival: str) -> None:
     def schedule() -> list[float]:
-        return list(islice(arrivals(50.0, arrival, Random("7/arrivals/0")), 1003))
+        return list(islice(arrivals(50.0, arrival, Random("7/arrivals/0"), 2.0), 1003))
 
     parts = [list(share.of_schedule(iter(schedule()))) for share in shares(runners)]
     assert sorted(at_s for part in parts for at_s in part) == schedule()
@@ -70,6 +71,22 @@ def test_lanes_are_split_and_each_has_a_first_request(runners: int, concurrency:
     assert firsts == list(range(concurrency))
     for share in shares(runners):
         assert len(share.first(concurrency)) == share.of_stage(stage).concurrency
+
+
+@pytest.mark.parametrize("runners", RUNNERS)
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_lanes_that_come_one_after_the_other_come_as_those_of_one_runner(runners: int, shards: int) -> None:
+    stage = Stage(concurrency=17, duration=20.0, ramp_up=8.0)
+    whole = comings(stage, 17)
+    parts = [
+        whole[share.number + share.runners * shard :: share.runners * shards]
+        for share in shares(runners)
+        for shard in range(shards)
+    ]
+    assert sorted(at_s for part in parts for at_s in part) == whole
+    for share in shares(runners):
+        own = [part for number, part in enumerate(parts) if number // shards == share.number]
+        assert sum(map(len, own)) == share.of_stage(stage).concurrency
 
 
 def test_a_limit_of_an_open_loop_is_split() -> None:
@@ -114,10 +131,18 @@ def test_more_runners_than_lanes_is_an_error_that_says_what_to_do(stage: Stage, 
 def test_recorded_times_in_several_stages_need_one_runner() -> None:
     load = Load(stages=[Stage(arrival="recorded", name="a"), Stage(arrival="recorded", name="b")])
     with pytest.raises(SpecError, match="one stage only"):
-        refuse_several_recorded(load, True, 2)
-    refuse_several_recorded(load, True, 1)
-    refuse_several_recorded(load, False, 2)
-    refuse_several_recorded(Load(stages=load.stages[:1]), True, 2)
+        refuse_what_needs_one(load, True, 2)
+    refuse_what_needs_one(load, True, 1)
+    refuse_what_needs_one(load, False, 2)
+    refuse_what_needs_one(Load(stages=load.stages[:1]), True, 2)
+
+
+def test_a_stage_that_ends_by_precision_needs_one_runner() -> None:
+    until = {"metric": "ttft", "statistic": "p99", "within": "5%"}
+    load = Load(stages=[Stage.model_validate({"concurrency": 4, "requests": 9, "until": until})])
+    with pytest.raises(SpecError, match=r"stages\[0\]\.until: 2 runners"):
+        refuse_what_needs_one(load, False, 2)
+    refuse_what_needs_one(load, False, 1)
 
 
 def taken(numbers: Numbers, count: int) -> list[int]:
@@ -127,6 +152,12 @@ def taken(numbers: Numbers, count: int) -> list[int]:
         found.append(at)
         at += 1
     return found
+
+
+def test_a_search_needs_one_runner() -> None:
+    load = Load.model_validate({"search": {"rate": {"from": 1, "to": 100}}})
+    with pytest.raises(SpecError, match=r"load\.search: 2 runners"):
+        refuse_what_needs_one(load, False, 2)
 
 
 def test_numbers_say_how_many_of_others_are_between() -> None:

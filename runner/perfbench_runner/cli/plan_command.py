@@ -1,0 +1,66 @@
+"""`perfbench plan`: how many runners a manifest needs."""
+
+from pathlib import Path
+
+import click
+
+from perfbench_api.resource import PerfBenchmark, SpecError
+from perfbench_api.values import parse_duration
+from perfbench_runner.cli import manifest
+from perfbench_runner.results.written import number
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command(name="plan", short_help="How many runners a manifest needs, and what they need.")
+@click.argument("file", type=PATH)
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a field.")
+@click.option("--ttft", default="200ms", show_default=True, help="The endpoint's expected time to first token.")
+@click.option("--itl", default="20ms", show_default=True, help="Its expected time between tokens.")
+@click.option("--output-tokens", default=256, show_default=True, help="Its expected length of answers.")
+@click.option("--seconds", default="5s", show_default=True, help="How long the ceiling of a runner is measured here.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def plan_command(
+    file: Path, overrides: tuple[str, ...], ttft: str, itl: str, output_tokens: int, seconds: str, as_json: bool
+) -> None:
+    """Measure the ceiling of one runner on this machine, and say how many like it the load of FILE needs."""
+    import json
+
+    from perfbench_runner.run.calibrate import ceiling
+    from perfbench_runner.run.cpus import available_cpus, default_workers
+    from perfbench_runner.run.plan import Expected, plan
+
+    benchmark = manifest.load(file, overrides)
+    target = {"mock": {"ttft": ttft, "itl": itl, "outputTokens": output_tokens}}
+    mock = PerfBenchmark.read({"metadata": {"name": "plan"}, "spec": {"target": target}}).spec.target.mock
+    if mock is None:
+        raise AssertionError("the target has a mock: it was given two lines above")
+    workers = benchmark.spec.runner.workers or default_workers(available_cpus())
+    measured = ceiling(benchmark, mock, _seconds(seconds), workers)
+    if measured.requests_per_s <= 0:
+        raise SpecError(["no request came back from the mock; is this machine overloaded?"])
+    expected = Expected(mock.ttft, mock.itl, output_tokens)
+    found = plan(benchmark.spec, measured, expected, workers, output_tokens)
+    if as_json:
+        stages = [stage._asdict() for stage in found.stages]
+        click.echo(json.dumps({**found._asdict(), "stages": stages, "ceiling": measured.model_dump()}))
+        return
+    least = "at least " if measured.is_lower_bound else ""
+    click.echo(
+        f"one runner here ({workers} workers): {least}{number(measured.requests_per_s)} requests/s of {output_tokens} tokens"
+    )
+    for stage in found.stages:
+        why = f" (one runs out of {stage.why})" if stage.why else ""
+        rate, streams = number(stage.requests_per_s), number(stage.streams)
+        click.echo(f"  {stage.name}: {rate} requests/s, {streams} at a time: {stage.replicas} runners{why}")
+    disk = "not known" if found.disk_mb is None else f"{number(found.disk_mb)} MB"
+    click.echo(
+        f"runner.replicas: {found.replicas}, each {found.workers} workers, {found.cpus} CPUs, {found.memory_mb} MB; disk {disk}"
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(parse_duration(text)) or 1.0
+    except ValueError as error:
+        raise SpecError([f"--seconds: {error}"]) from None

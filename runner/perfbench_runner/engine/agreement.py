@@ -1,0 +1,82 @@
+"""What a runner agrees on with the others of its run: the engine's side of it. One runner agrees with itself at once."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import NamedTuple, Protocol
+
+from perfbench_api.sections import Stage
+from perfbench_runner.engine.state import End
+from perfbench_runner.load.leases import Lease
+from perfbench_runner.load.shares import Share
+
+Stop = Callable[[End], None]
+"""Ends this runner's load, for a reason that another one has given."""
+
+
+class Totals(NamedTuple):
+    """Live figures of the other runners' part of the stage under way."""
+
+    requests: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    requests_rps: float = 0.0
+    tokens_tps: float = 0.0
+
+
+class Agreement(Protocol):
+    """What is settled between the runners of a run. Belongs to the control process's loop."""
+
+    @property
+    def share(self) -> Share:
+        """This runner's part."""
+
+    def listen(self, stop: Stop) -> None:
+        """Tell `stop` when the run ends for all."""
+
+    def announced(self, number: int, stage: Stage) -> None:
+        """A stage comes next."""
+
+    async def begins(self, number: int, lead_s: float) -> float | None:
+        """Wait until all are ready for a stage: the time by this runner's clock at which its load begins.
+
+        `lead_s`: how long this runner's processes need to be told. None: the run was stopped meanwhile.
+        """
+
+    async def lease(self, number: int, outstanding: int, most: int) -> Lease:
+        """Requests of a stage that ends by count; the last lease when the run was stopped."""
+
+    def stopped(self, end: End) -> None:
+        """This runner sends no more, for this reason."""
+
+    def others(self, number: int) -> Totals:
+        """What is known of the other runners' part of a stage."""
+
+
+class Alone:
+    """The only runner of a run."""
+
+    share = Share()
+
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+        self._clock = clock
+
+    def listen(self, stop: Stop) -> None:
+        """Nobody else stops it."""
+
+    def announced(self, number: int, stage: Stage) -> None:
+        """Nobody else is to know."""
+
+    async def begins(self, number: int, lead_s: float) -> float | None:
+        """At once."""
+        return self._clock() + lead_s
+
+    async def lease(self, number: int, outstanding: int, most: int) -> Lease:
+        """Nothing: all requests are its own from the beginning."""
+        return Lease(0, 0, 0, is_last=True)
+
+    def stopped(self, end: End) -> None:
+        """Nobody else is to know."""
+
+    def others(self, number: int) -> Totals:
+        """There are none."""
+        return Totals()

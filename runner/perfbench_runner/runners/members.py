@@ -1,0 +1,107 @@
+"""The runners of a run as the leader knows them: who is there, who is ready, who was lost. No network, no clock of its own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from perfbench_runner.runners.messages import Beat, FileDone, Hello
+
+State = Literal["expected", "here", "leaving", "delivered", "lost"]
+
+
+class RefusedError(Exception):
+    """What a worker asks for is not possible: an HTTP status, and why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass
+class Member:
+    """A worker."""
+
+    number: int
+    state: State = "expected"
+    instance: str = ""
+    name: str = ""
+    node: str = ""
+    heard_s: float = 0.0
+    """When it was last heard of, by the leader's clock."""
+    ready_for: int | None = None
+    """The stage that it is ready for."""
+    beat: Beat | None = None
+    why: str = ""
+    """Why it is lost, or leaving."""
+    done: FileDone | None = None
+    file: Path | None = None
+    """Its results, whole."""
+
+    @property
+    def title(self) -> str:
+        """For people: runner 2, pod bench-x7k2p on node worker-3."""
+        where = " on node ".join(filter(None, (self.name, self.node)))
+        return f"runner {self.number}{f', {where}' if where else ''}"
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing more is to be expected of it."""
+        return self.state in ("lost", "delivered")
+
+
+class Members:
+    """All workers of a run."""
+
+    def __init__(self, runners: int, silence_s: float) -> None:
+        self.all = {number: Member(number) for number in range(1, runners)}
+        self.silence_s = silence_s
+
+    def take(self, hello: Hello, now_s: float) -> Member:
+        """A worker reports in, maybe once more; raises RefusedError where another one is in its place."""
+        member = self.all.get(hello.runner)
+        if member is None:
+            raise RefusedError(409, f"there is no runner {hello.runner}: the run has {len(self.all) + 1}")
+        if member.instance not in ("", hello.instance):
+            raise RefusedError(409, f"{member.title} has reported in before: a run cannot be joined once it was left")
+        if member.state == "lost":
+            raise RefusedError(410, f"runner {hello.runner} was given up: {member.why}")
+        if member.state == "expected":
+            member.state = "here"
+        member.instance, member.name, member.node, member.heard_s = hello.instance, hello.name, hello.node, now_s
+        return member
+
+    def of(self, number: int, instance: str, now_s: float) -> Member:
+        """The worker that says something; raises RefusedError where it is none of the run, or no longer one."""
+        member = self.all.get(number)
+        if member is None or member.state == "expected" or member.instance != instance:
+            raise RefusedError(409, f"runner {number} has not reported in, or another process has in its place")
+        if member.state == "lost":
+            raise RefusedError(410, f"{member.title} was given up: {member.why}")
+        member.heard_s = now_s
+        return member
+
+    @property
+    def missing(self) -> list[Member]:
+        """Those that never reported in."""
+        return [member for member in self.all.values() if member.state == "expected"]
+
+    def silent(self, now_s: float) -> list[Member]:
+        """Those that were not heard of for too long."""
+        return [
+            member
+            for member in self.all.values()
+            if member.state in ("here", "leaving") and now_s - member.heard_s > self.silence_s
+        ]
+
+    def lose(self, member: Member, why: str) -> None:
+        """Give a worker up."""
+        member.state, member.why = "lost", why
+
+    def are_ready(self, stage: int) -> bool:
+        """Whether all that will take part in a stage are ready for it."""
+        return all(member.ready_for == stage for member in self.all.values() if member.state in ("expected", "here"))
+
+    @property
+    def have_delivered(self) -> bool:
+        """Whether nothing more is to be expected of anybody."""
+        return all(member.is_gone for member in self.all.values())

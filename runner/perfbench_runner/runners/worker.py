@@ -1,0 +1,177 @@
+"""A worker's side of the agreement: it asks, the leader answers. Belongs to its control process's loop.
+
+What cannot be said now is said again until the leader was silent for too long; then the worker ends itself.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self
+
+from perfbench_api.sections import Stage
+from perfbench_runner.engine.agreement import Stop as StopLoad
+from perfbench_runner.engine.agreement import Totals
+from perfbench_runner.engine.state import End
+from perfbench_runner.load.leases import Lease
+from perfbench_runner.load.shares import Share
+from perfbench_runner.runners.link import RETRY_S, UNREACHABLE, Clocks, LeaderError, Link
+from perfbench_runner.runners.messages import Beat, LeaseAnswer, LeaseRequest, Leaving, News, Ready, Start, Welcome
+
+BEAT_S = 1.0
+
+
+class Worker:
+    """Agrees with the leader of a run, as one of its workers; an async context for as long as the run goes on."""
+
+    def __init__(self, link: Link, welcome: Welcome, clock: Callable[[], float] = perf_counter) -> None:
+        self.share = Share(link.runner, welcome.runners)
+        self.silence_s, self.clock, self.clocks = welcome.silence_s, clock, Clocks(link, clock)
+        self.end: End | None = None
+        """Why the load was ended before its time, by whomever."""
+        self.left: End | None = None
+        """The same, where it was this worker's own end."""
+        self.parted: End | None = None
+        """Why there is no leader any more for this worker."""
+        self.progress: Callable[[], Totals] = Totals
+        """What is told with each beat."""
+        self.link = link
+        self._stage = -2
+        self._stop_load: StopLoad | None = None
+        self._starts: dict[int, float] = {}
+        self._changed = asyncio.Event()
+        self._heard_s = clock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self.link.__aenter__()
+        await self.clocks.compare()
+        if not self.clocks.exchanges:
+            self._part(End("failed", "LeaderLost", "the leader was there, and does not answer any more"))
+        self._heard_s = self.clock()
+        self._start(self._follow_news())
+        self._start(self._beat())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.link.__aexit__()
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(coroutine))
+
+    # As the engine's Agreement.
+
+    def listen(self, stop: StopLoad) -> None:
+        """`stop` ends this worker's load."""
+        self._stop_load = stop
+        if self.end is not None:
+            stop(self.end)
+
+    def announced(self, number: int, stage: Stage) -> None:
+        """A stage comes next."""
+        self._stage = number
+
+    async def begins(self, number: int, lead_s: float) -> float | None:
+        """Say that this worker is ready, and wait for the leader's time; None if the run was stopped."""
+        ready = Ready(instance=self.link.instance, stage=number)
+        if await self._insist(lambda: self.link.say("ready", ready)) is None:
+            return None
+        while self.end is None and number not in self._starts:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S):
+                    await self._changed.wait()
+        return None if number not in self._starts else self.clocks.line.to_own(self._starts[number])
+
+    async def lease(self, number: int, outstanding: int, most: int) -> Lease:
+        """Ask the leader; the last lease when the run was stopped."""
+        request = LeaseRequest(instance=self.link.instance, stage=number, outstanding=outstanding, most=most)
+        answer = await self._insist(lambda: self.link.say("lease", request))
+        if answer is None:
+            return Lease(0, 0, 0, is_last=True)
+        return Lease(**LeaseAnswer.model_validate_json(answer).model_dump())
+
+    def stopped(self, end: End) -> None:
+        """This worker's load ends early: tell the leader, unless it was the leader who said so."""
+        if self.end is not None:
+            return
+        self.end = self.left = End(end.state, end.reason, end.message)
+        self._notify()
+        if end.state == "complete":
+            return
+        leaving = Leaving(instance=self.link.instance, state=end.state, reason=end.reason, message=end.message[:4000])
+        self._start(self._leave(leaving))
+
+    async def _leave(self, leaving: Leaving) -> None:
+        await self._insist(lambda: self.link.say("leaving", leaving), is_after_end=True)
+
+    def others(self, number: int) -> Totals:
+        """The leader speaks for the whole run."""
+        return Totals()
+
+    # While it runs.
+
+    async def _beat(self) -> None:
+        while True:
+            totals = self.progress()
+            beat = Beat(instance=self.link.instance, stage=self._stage, **totals._asdict())
+            if await self._insist(lambda beat=beat: self.link.say("beat", beat), is_after_end=True) is None:  # type: ignore[misc]
+                return
+            await self.clocks.compare(1)
+            await asyncio.sleep(BEAT_S)
+
+    async def _follow_news(self) -> None:
+        following = 0
+        while self.end is None:
+            answer = await self._insist(lambda: self.link.ask("GET", f"/news?first={following}"))  # noqa: B023
+            if answer is None:
+                return
+            found = News.model_validate_json(answer)
+            following = found.following
+            for news in found.news:
+                if isinstance(news, Start):
+                    self._starts[news.stage] = news.at_s
+                else:
+                    self._told_to_stop(End(news.state, news.reason, news.message))
+            self._notify()
+
+    async def _insist(self, ask: Callable[[], Coroutine[Any, Any, bytes]], is_after_end: bool = False) -> bytes | None:
+        """Ask until there is an answer; None when the run is over for this worker."""
+        while is_after_end or self.end is None:
+            try:
+                answer = await ask()
+            except LeaderError as error:
+                self._part(End("failed", error.reason, str(error)))
+                return None
+            except UNREACHABLE as error:
+                silent_s = self.clock() - self._heard_s
+                if silent_s > self.silence_s:
+                    why = f"the leader was not heard of for {silent_s:.0f} s ({type(error).__name__})"
+                    self._part(End("failed", "LeaderLost", f"{why}: it was killed, hangs, or is cut off"))
+                    return None
+                await asyncio.sleep(RETRY_S)
+                continue
+            self._heard_s = self.clock()
+            return answer
+        return None
+
+    def _part(self, end: End) -> None:
+        self.parted = self.parted or end
+        self._told_to_stop(end)
+
+    def _told_to_stop(self, end: End) -> None:
+        if self.end is not None:
+            return
+        self.end = end
+        self._notify()
+        if self._stop_load is not None:
+            self._stop_load(end)
+
+    def _notify(self) -> None:
+        self._changed.set()

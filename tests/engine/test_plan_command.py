@@ -1,0 +1,26 @@
+"""`perfbench plan` measures this machine and says what a manifest needs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+COMMAND = [str(Path(sys.executable).parent / "perfbench")]
+
+
+def test_a_plan_follows_from_a_ceiling_that_was_measured_here(tmp_path: Path) -> None:
+    load = {"stages": [{"concurrency": 10, "requests": 100}, {"rate": 1_000_000, "duration": "10s"}]}
+    spec = {"target": {"url": "http://127.0.0.1:9", "model": "m"}, "load": load}
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump({"kind": "PerfBenchmark", "metadata": {"name": "x"}, "spec": spec}))
+    options = ["--seconds", "1s", "--output-tokens", "16", "--json"]
+    done = subprocess.run([*COMMAND, "plan", str(file), *options], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    ceiling_rps = found["ceiling"]["requests_per_s"]
+    assert ceiling_rps > 0
+    small, large = found["stages"]
+    assert small["replicas"] == 1
+    assert large["replicas"] == found["replicas"] >= 1_000_000 / ceiling_rps

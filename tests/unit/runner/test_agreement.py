@@ -1,0 +1,369 @@
+"""What runners agree on, over real HTTP on loopback: who may join, starts, leases, news, losses, files."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import aiohttp
+import pytest
+
+from perfbench_api.sections import Stage
+from perfbench_runner.engine.agreement import Totals
+from perfbench_runner.engine.state import End
+from perfbench_runner.listening import server_socket
+from perfbench_runner.runners import sending as sending_module
+from perfbench_runner.runners import service as service_module
+from perfbench_runner.runners.handover import Inbox
+from perfbench_runner.runners.leader import Leader
+from perfbench_runner.runners.link import LeaderError, Link, report_in
+from perfbench_runner.runners.messages import VERSION, Hello, Welcome
+from perfbench_runner.runners.sending import hand_over
+from perfbench_runner.runners.service import Service
+from perfbench_runner.runners.worker import Worker
+
+TOKEN = "a-token-of-this-run"
+BEHIND_S = 1000.0
+
+
+class Run:
+    """A leader that serves, and its workers."""
+
+    def __init__(self, folder: Path, runners: int, loses: bool, silence_s: float, start_deadline_s: float) -> None:
+        self.folder, self.runners = folder, runners
+        self.leader = Leader(runners, 7, "load", "1.0", loses, silence_s, start_deadline_s)
+        self.stops: list[End] = []
+        self.leader.listen(self._stop)
+        self._sock = server_socket("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._sock.getsockname()[1]}"
+        self.service = Service(self.leader, Inbox(folder), TOKEN, self._sock)
+
+    def _stop(self, end: End) -> None:
+        """As the engine does."""
+        self.stops.append(end)
+        self.leader.stopped(end)
+
+    def link(self, runner: int, instance: str = "", token: str = TOKEN) -> Link:
+        return Link(self.url, token, runner, instance or f"instance-{runner}")
+
+    def hello(self, number: int, **more: Any) -> Hello:
+        said = {"version": VERSION, "program": "1.0", "runner": number, "instance": f"instance-{number}"}
+        return Hello.model_validate({**said, "name": f"pod-{number}", "node": "node", "load": "load", **more})
+
+    async def worker(self, runner: int, **more: Any) -> Worker:
+        """One that has reported in; its clock is behind the leader's."""
+        welcome = await report_in(self.link(runner), self.hello(runner, **more), 5.0)
+        return Worker(self.link(runner), welcome, lambda: perf_counter() - BEHIND_S)
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
+    """Wait for something."""
+    until_s = perf_counter() + timeout_s
+    while not condition():
+        assert perf_counter() < until_s
+        await asyncio.sleep(0.02)
+
+
+Start = Callable[..., Awaitable[Run]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    async with AsyncExitStack() as stack:
+
+        async def make(runners: int = 3, loses: bool = False, silence_s: float = 60.0, start_s: float = 60.0) -> Run:
+            run = Run(tmp_path, runners, loses, silence_s, start_s)
+            await run.service.open()
+            stack.push_async_callback(run.service.close)
+            watching = asyncio.get_running_loop().create_task(run.leader.watch())
+            stack.callback(watching.cancel)
+            return run
+
+        yield make
+
+
+async def raw(
+    run: Run, method: str, path: str, body: bytes = b"", token: str | None = TOKEN, **headers: str
+) -> tuple[int, str]:
+    """Status and text of an answer."""
+    sent = {"Authorization": f"Bearer {token}", **headers} if token is not None else headers
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, run.url + path, data=body, headers=sent) as response,
+    ):
+        return response.status, await response.text()
+
+
+@pytest.mark.parametrize("token", [None, "", "another", TOKEN + "x", TOKEN[:-1], "ü"])
+async def test_without_the_runs_token_nothing_is_answered(start: Start, token: str | None) -> None:
+    run = await start()
+    for method, path in (
+        ("GET", "/clock"), ("GET", "/news?first=0"), ("POST", "/hello"), ("POST", "/runners/1/lease"),
+        ("PUT", "/runners/1/file"), ("GET", "/nothing"),
+    ):  # fmt: skip
+        status, text = await raw(run, method, path, token=token)
+        assert status == 401
+        assert "run's token" in text
+    with pytest.raises(LeaderError, match="needs the run's token") as caught:
+        await report_in(run.link(1, token="wrong"), run.hello(1), 5.0)
+    assert caught.value.reason == "TokenRefused"
+
+
+def test_a_leader_without_a_token_does_not_serve(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="token"):
+        Service(None, Inbox(tmp_path), "", None)  # type: ignore[arg-type]  # it looks at neither
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"program": "0.9"}, "give all runners one image"),
+        ({"load": "other"}, "another load"),
+        ({"runner": 3}, "there is no runner 3"),
+        ({"runner": 1, "instance": "second"}, "has reported in before"),
+    ],
+)
+async def test_who_does_not_belong_to_the_run_is_refused_in_words(start: Start, change: Any, words: str) -> None:
+    run = await start()
+    await run.worker(1)
+    hello = run.hello(2, **change)
+    with pytest.raises(LeaderError, match=words):
+        await report_in(run.link(hello.runner, hello.instance), hello, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/hello", b"\x80\x04]\x94.", 400),
+        ("/hello", b'{"version": 1, "runner": -5}', 400),
+        ("/runners/1/beat", b'{"instance": "instance-1", "stage": 0, "requests": 1e999}', 400),
+        ("/runners/1/beat", b'{"instance": "instance-1", "stage": 0, "surprise": 1}', 400),
+        ("/runners/1/beat", b'{"instance": "another", "stage": 0}', 409),
+        ("/runners/2/ready", b'{"instance": "", "stage": 0}', 400),
+        ("/runners/2/ready", b'{"instance": "any", "stage": 0}', 409),
+        ("/runners/9999/ready", b'{"instance": "any", "stage": 0}', 409),
+        ("/runners/1/lease", b'{"instance": "instance-1", "pad": "' + b"x" * 100_000 + b'"}', 413),
+    ],
+)
+async def test_messages_that_are_none_are_refused(start: Start, path: str, body: bytes, status: int) -> None:
+    run = await start()
+    await run.worker(1)
+    assert (await raw(run, "POST", path, body))[0] == status
+
+
+@pytest.mark.parametrize("runners", [2, 3, 5, 16])
+async def test_all_begin_at_one_time_whatever_their_clocks_say(start: Start, runners: int) -> None:
+    run = await start(runners)
+    stage = Stage(concurrency=16, duration=1)
+    workers = [await run.worker(number) for number in range(1, runners)]
+    async with AsyncExitStack() as stack:
+        for worker in workers:
+            await stack.enter_async_context(worker)
+            worker.announced(0, stage)
+        run.leader.announced(0, stage)
+        first, *others = await asyncio.gather(*(one.begins(0, 0.0) for one in (run.leader, *workers)))
+        assert first is not None
+        assert first > perf_counter() - 0.5, "it is to come when all have been told"
+        for worker, at_s in zip(workers, others, strict=True):
+            assert at_s == pytest.approx(first - BEHIND_S, abs=worker.clocks.line.bound_s + 1e-6)
+            assert at_s == pytest.approx(first - BEHIND_S, abs=0.005)
+
+
+async def test_requests_are_leased_to_all_and_none_twice(start: Start) -> None:
+    run = await start(3)
+    stage = Stage(concurrency=6, requests=500)
+    run.leader.announced(0, stage)
+    async with await run.worker(1) as one, await run.worker(2) as two:
+        found, parties = list(range(6)), [run.leader, one, two]
+        while parties:
+            for party in parties.copy():
+                lease = await party.lease(0, 2, 50)
+                found += lease.numbers
+                if lease.is_last:
+                    parties.remove(party)
+        assert sorted(found) == list(range(500))
+        assert (await one.lease(5, 2, 50)).is_last, "of a stage that is not under way"
+
+
+async def test_live_figures_of_all_are_added(start: Start) -> None:
+    run = await start(3)
+    async with await run.worker(1) as one, await run.worker(2) as two:
+        for number, worker in enumerate((one, two), 1):
+            worker.announced(0, Stage(rate=1, duration=1))
+            worker.progress = lambda number=number: Totals(10 * number, number, 2, 1.5, 100.0)  # type: ignore[misc]
+        await until(lambda: not (run.leader.others(0).requests < 30))
+        assert run.leader.others(0) == Totals(30, 3, 4, 3.0, 200.0)
+        assert run.leader.others(1) == Totals(), "of another stage"
+
+
+async def test_a_worker_that_ends_early_ends_the_run_with_its_reason(start: Start) -> None:
+    run = await start()
+    async with await run.worker(1) as one, await run.worker(2) as two:
+        told: list[End] = []
+        two.listen(told.append)
+        one.stopped(End("failed", "TargetUnreachable", "cannot connect"))
+        await until(lambda: told)
+        (end,) = run.stops
+        assert (end.state, end.reason) == ("failed", "TargetUnreachable")
+        assert "runner 1, pod-1 on node node: cannot connect" in end.message
+        assert told[0].message == end.message
+        assert await two.begins(0, 0.0) is None, "no stage begins any more"
+        assert (await two.lease(0, 0, 1)).is_last
+
+
+async def test_a_silent_worker_is_lost_and_refused_when_it_comes_back(start: Start) -> None:
+    run = await start(silence_s=0.6)
+    welcome = await report_in(run.link(1), run.hello(1), 5.0)
+    await until(lambda: run.stops)
+    assert run.stops[0].reason == "RunnerLost"
+    assert "runner 1, pod-1 on node node: was not heard of for 0.6 s" in run.stops[0].message
+    async with Worker(run.link(1), welcome) as back:
+        await until(lambda: back.end is not None)
+        assert back.end.state == "failed"
+
+
+async def test_the_run_goes_on_without_a_lost_worker_if_it_may(start: Start) -> None:
+    run = await start(3, loses=True, silence_s=1.5)
+    async with await run.worker(1) as one:
+        await report_in(run.link(2), run.hello(2), 5.0)
+        run.leader.announced(0, Stage(rate=5, duration=1))
+        begins = await asyncio.gather(run.leader.begins(0, 0.0), one.begins(0, 0.0))
+        assert None not in begins
+        assert run.stops == []
+        assert run.leader.members.all[2].state == "lost"
+
+
+async def test_who_never_comes_is_named_when_the_deadline_passes(start: Start) -> None:
+    run = await start(4, start_s=0.3)
+    async with await run.worker(2) as two:
+        run.leader.announced(0, Stage(rate=5, duration=1))
+        assert await asyncio.gather(run.leader.begins(0, 0.0), two.begins(0, 0.0)) == [None, None]
+    (end,) = run.stops
+    assert end.reason == "RunnerMissing"
+    assert end.message.startswith("runner 1, 3 did not report in within 0.3 s (runner.startDeadline)")
+
+
+async def test_a_worker_ends_itself_when_the_leader_is_gone(start: Start) -> None:
+    run = await start(silence_s=0.5)
+    welcome = await report_in(run.link(1), run.hello(1), 5.0)
+    async with Worker(run.link(1), welcome) as worker:
+        told: list[End] = []
+        worker.listen(told.append)
+        await run.service.close()
+        await until(lambda: told)
+    assert told[0].reason == "LeaderLost"
+
+
+async def test_a_leader_that_is_not_there_is_waited_for_and_then_told_of() -> None:
+    link = Link("http://127.0.0.1:9", TOKEN, 1, "x")
+    hello = Hello(version=VERSION, program="1.0", runner=1, instance="x", name="pod", load="load")
+    with pytest.raises(LeaderError, match=r"could not be reached within 0\.5 s"):
+        await report_in(link, hello, 0.5)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending_module, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(sending_module, "RETRY_S", 0.02)
+
+
+def a_file(folder: Path, size: int) -> Path:
+    path = folder / "own.sqlite"
+    path.write_bytes(bytes(number % 251 for number in range(size)))
+    return path
+
+
+@pytest.mark.parametrize("size", [1, 1000, 10_500])
+async def test_a_file_is_handed_over(start: Start, tmp_path: Path, small_chunks: None, size: int) -> None:
+    run, path = await start(2), a_file(tmp_path, size)
+    async with await run.worker(1) as worker:
+        await hand_over(worker, path, 4, "", 20.0)
+        member = run.leader.members.all[1]
+        assert member.file is not None
+        assert member.file.read_bytes() == path.read_bytes()
+        assert member.done is not None
+        assert (member.done.workers, member.done.state) == (4, "merged")
+        assert member.done.offset_s == pytest.approx(BEHIND_S, abs=0.05)
+        assert await run.leader.delivery(5.0) == ""
+        await hand_over(worker, path, 4, "", 20.0)  # the answer was lost: once more
+
+
+async def test_a_hand_over_that_is_cut_off_goes_on_where_it_was(
+    start: Start, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, path = await start(2), a_file(tmp_path, 10_500)
+    offsets: list[int] = []
+    append = Inbox.append
+
+    def failing(self: Inbox, runner: int, offset: int, data: bytes) -> int:
+        offsets.append(offset)
+        if len(offsets) in (3, 6, 7):
+            raise ConnectionResetError  # as of a handler that was cut in the middle
+        return append(self, runner, offset, data)
+
+    monkeypatch.setattr(Inbox, "append", failing)
+    async with await run.worker(1) as worker:
+        await hand_over(worker, path, 1, "", 20.0)
+    assert offsets[:9] == [0, 1000, 2000, 2000, 3000, 4000, 4000, 4000, 5000]
+    assert run.leader.members.all[1].file is not None
+    assert (tmp_path / "runner-1.sqlite").read_bytes() == path.read_bytes()
+
+
+async def test_a_file_that_is_damaged_on_its_way_is_sent_again(
+    start: Start, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, path, damaged = await start(2), a_file(tmp_path, 3000), []
+    append = Inbox.append
+
+    def damaging(self: Inbox, runner: int, offset: int, data: bytes) -> int:
+        if offset == 1000 and not damaged:
+            damaged.append(offset)
+            data = b"\0" * len(data)
+        return append(self, runner, offset, data)
+
+    monkeypatch.setattr(Inbox, "append", damaging)
+    async with await run.worker(1) as worker:
+        await hand_over(worker, path, 1, "", 20.0)
+    assert (tmp_path / "runner-1.sqlite").read_bytes() == path.read_bytes()
+
+
+async def test_a_full_disk_at_the_leader_is_retried_until_the_deadline(
+    start: Start, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, path = await start(2), a_file(tmp_path, 3000)
+
+    def full(self: Inbox, runner: int, offset: int, data: bytes) -> int:
+        raise service_module.StoreError("No space left on device")
+
+    monkeypatch.setattr(Inbox, "append", full)
+    async with await run.worker(1) as worker:
+        with pytest.raises(LeaderError, match=r"could not be handed over within 0\.3 s: 507"):
+            await hand_over(worker, path, 1, "", 0.3)
+    assert "runner 1" in await run.leader.delivery(0.2)
+    assert run.leader.members.all[1].why == "did not hand over its results within 0.2 s"
+
+
+async def test_nobody_hands_over_for_another_or_with_gaps(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await start(3)
+    await run.worker(1)
+    own = {"Perfbench-Instance": "instance-1", "Perfbench-Offset": "0"}
+    assert (await raw(run, "PUT", "/runners/2/file", b"x", **own))[0] == 409
+    assert (await raw(run, "PUT", "/runners/1/file", b"x", **{**own, "Perfbench-Offset": "5"}))[0] == 409
+    assert (await raw(run, "PUT", "/runners/1/file", b"x", **{**own, "Perfbench-Offset": "-5"}))[0] == 400
+    monkeypatch.setattr(service_module, "CHUNK_BYTES", 10)
+    assert (await raw(run, "PUT", "/runners/1/file", b"x" * 11, **own))[0] == 413
+    assert (await raw(run, "PUT", "/runners/1/file", b"x", **own))[0] == 200
+    assert (tmp_path / "runner-1.sqlite.partial").read_bytes() == b"x"
+
+
+async def test_a_welcome_of_another_protocol_is_refused(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = await start()
+    monkeypatch.setattr(
+        run.leader, "hello", lambda hello: Welcome(version=VERSION + 1, runners=3, seed=1, silence_s=1.0)
+    )
+    with pytest.raises(LeaderError, match="another version"):
+        await report_in(run.link(1), run.hello(1), 5.0)

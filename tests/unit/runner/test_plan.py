@@ -1,0 +1,66 @@
+"""How many runners a load needs: tables of loads and of what one runner carries."""
+
+from typing import Any
+
+import pytest
+
+from perfbench_api.resource import PerfBenchmark, Spec
+from perfbench_runner.run.calibrate import Ceiling
+from perfbench_runner.run.plan import Expected, peak_rate, plan
+
+CEILING = Ceiling(requests_per_s=1000.0, events_per_s=64_000.0, streams=640.0, is_lower_bound=False)
+EXPECTED = Expected(ttft_s=0.37, itl_s=0.01, output_tokens=64)
+"""A request takes a second."""
+
+
+def spec(*stages: dict[str, Any], **sections: Any) -> Spec:
+    given = {"target": {"url": "http://x", "model": "m"}, "load": {"stages": list(stages)}, **sections}
+    return PerfBenchmark.read({"metadata": {"name": "x"}, "spec": given}).spec
+
+
+@pytest.mark.parametrize(
+    ("stage", "replicas", "why"),
+    [
+        ({"rate": 10, "duration": "60s"}, 1, ""),
+        ({"rate": 700, "duration": "60s"}, 1, ""),
+        ({"rate": 701, "duration": "60s"}, 2, "requests/s"),
+        ({"rate": 7000, "duration": "60s"}, 10, "requests/s"),
+        ({"concurrency": 700, "duration": "60s"}, 1, ""),
+        ({"concurrency": 1401, "duration": "60s"}, 3, "requests/s"),
+        ({"concurrency": 1401, "requests": 5}, 1, ""),
+        ({"profile": {"ramp": {"from": 1, "to": 2800}}, "duration": "60s"}, 4, "requests/s"),
+        ({"arrival": "recorded"}, 1, ""),
+    ],
+)
+def test_runners_by_the_peak_of_the_load(stage: dict[str, Any], replicas: int, why: str) -> None:
+    found = plan(spec(stage), CEILING, EXPECTED, 2, 64)
+    assert (found.replicas, found.stages[0].why) == (replicas, why)
+
+
+def test_long_answers_are_limited_by_tokens_and_slow_ones_by_ports() -> None:
+    stage = {"rate": 700, "duration": "60s"}
+    long = plan(spec(stage), CEILING, EXPECTED._replace(output_tokens=640), 2, 64)
+    assert (long.replicas, long.stages[0].why) == (10, "tokens/s")
+    slow = plan(spec(stage), CEILING, Expected(100.0, 0.0, 64), 2, 64)
+    assert (slow.replicas, slow.stages[0].why) == (4, "ports")
+
+
+def test_the_largest_stage_says_how_many_and_all_say_what_is_stored() -> None:
+    found = plan(spec({"rate": 10, "requests": 1000}, {"rate": 1400, "duration": "10s"}), CEILING, EXPECTED, 2, 64)
+    assert [stage.replicas for stage in found.stages] == [1, 2]
+    assert [stage.requests for stage in found.stages] == [1000, 14_000]
+    assert (found.replicas, found.workers, found.cpus) == (2, 2, 3)
+    assert found.disk_mb == pytest.approx(15_000 * (1340 + 26 * 64) * 2 / 1e6, abs=1)
+    less = plan(spec({"rate": 10, "requests": 1000}, results={"messages": "none"}), CEILING, EXPECTED, 2, 64)
+    assert less.disk_mb == 1
+
+
+def test_what_nobody_knows_is_not_said() -> None:
+    found = plan(spec({"arrival": "recorded"}), CEILING, EXPECTED, 2, 64)
+    assert found.disk_mb is None
+    assert found.stages[0].requests_per_s is None
+
+
+def test_the_peak_of_a_rate_that_never_ends_is_found() -> None:
+    (stage,) = spec({"profile": {"sine": {"mean": 10, "amplitude": 5, "period": "20s"}}, "duration": "1h"}).load.stages
+    assert peak_rate(stage) == pytest.approx(15.0)
