@@ -21,9 +21,11 @@ RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "pods"): ("list", "patch", "watch"),
     ("", "configmaps"): ("create", "get"),
     ("", "persistentvolumeclaims"): ("create", "get"),
+    ("", "secrets"): ("create",),
+    ("", "services"): ("create",),
     ("", "events"): ("create", "list"),
 }
-"""Verbs by API group and resource. No right on secrets: the operator never reads one."""
+"""Verbs by API group and resource. The operator makes the token of a run of several runners, and never reads a Secret."""
 LEASE_RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {("coordination.k8s.io", "leases"): ("create", "get", "patch")}
 """Where the operator's Lease is: see lease.py. One for all namespaces lists and watches the others' Leases, too."""
 
@@ -100,7 +102,7 @@ class Cluster:
     # Objects of a benchmark
 
     async def create(self, item: Resource) -> Resource:
-        """Create a ConfigMap, PersistentVolumeClaim, Job or Event; raises ConflictError, RefusedError.
+        """Create a ConfigMap, PersistentVolumeClaim, Job, Secret, Service or Event; raises ConflictError, RefusedError.
 
         A field that this version of Kubernetes does not know is refused: it would be dropped without a word.
         """
@@ -157,6 +159,8 @@ _COLLECTIONS = {
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "Job": ("/apis/batch/v1", "jobs"),
     "Pod": ("/api/v1", "pods"),
+    "Secret": ("/api/v1", "secrets"),
+    "Service": ("/api/v1", "services"),
     "Event": ("/api/v1", "events"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
 }

@@ -1,7 +1,9 @@
 """Creates a benchmark's objects, each once, and finds those that a process created before it died."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from secrets import token_urlsafe
 
 from perfbench_api.resource import PerfBenchmark
 from perfbench_operator.api import ConflictError, NotFoundError, RefusedError
@@ -16,6 +18,7 @@ from perfbench_operator.objects.config_map import (
 )
 from perfbench_operator.objects.identity import Identity
 from perfbench_operator.objects.job import build_job, build_recovery
+from perfbench_operator.objects.workers import build_workers
 from perfbench_operator.settings import Settings
 from perfbench_operator.status.troubles import Trouble, refused
 
@@ -38,6 +41,8 @@ class Plan:
     claim: Resource | None
     """None where an existing one is used."""
     job: Resource
+    workers: Sequence[Resource] = ()
+    """What a run of several runners has beside."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,17 @@ class Creator:
         try:
             config_map = build_config_map(benchmark, identity, keys, self.settings)
             job = build_job(benchmark, identity, keys, self.settings)
+            workers = build_workers(benchmark, identity, keys, self.settings, token_urlsafe(32))
         except ObjectsError as error:
             raise BlockedError(Trouble("InvalidSpec", str(error), is_final=True)) from None
-        return Plan(config_map, build_claim(benchmark, identity), job)
+        return Plan(config_map, build_claim(benchmark, identity), job, workers)
 
     async def create(self, plan: Plan, identity: Identity) -> Resource:
         """Create the Job and what it needs, or find what was created before. Raises BlockedError."""
         await self._ensure(plan.config_map, identity)
         await self._ensure_claim(plan.claim, identity)
+        for item in plan.workers:
+            await self._ensure_worker(item)
         created = await self._ensure(plan.job, identity)
         logger.info("created Job %s/%s", identity.namespace, identity.child)
         return created
@@ -102,6 +110,15 @@ class Creator:
             return await self.cluster.create(item)
         except ConflictError:
             return await self._read_own(item["kind"], item["metadata"]["name"], identity)
+        except RefusedError as error:
+            raise BlockedError(refused(str(error), error.is_invalid)) from None
+
+    async def _ensure_worker(self, item: Resource) -> None:
+        """Create it, unless that was done before a restart. Its name has the benchmark's uid; Secrets cannot be read."""
+        try:
+            await self.cluster.create(item)
+        except ConflictError:
+            return
         except RefusedError as error:
             raise BlockedError(refused(str(error), error.is_invalid)) from None
 

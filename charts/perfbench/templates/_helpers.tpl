@@ -106,6 +106,9 @@ capabilities:
   resources: [configmaps, persistentvolumeclaims]
   verbs: [create, get]
 - apiGroups: [""]
+  resources: [secrets, services]
+  verbs: [create]  # of a run of several runners: its token, and where its leader is
+- apiGroups: [""]
   resources: [events]
   verbs: [create, list]
 {{- end }}

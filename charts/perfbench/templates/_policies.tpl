@@ -174,7 +174,8 @@ env envFrom volumes volumeMounts podSecurityContext securityContext serviceAccou
     || (object.spec.template.spec.?automountServiceAccountToken.orValue(true) == false
     && !object.spec.template.spec.?hostNetwork.orValue(false) && !object.spec.template.spec.?hostPID.orValue(false)
     && !object.spec.template.spec.?hostIPC.orValue(false) && !has(object.spec.template.spec.initContainers)
-    && object.spec.template.spec.containers.all(container, container.name == "runner") && object.spec.parallelism == 1)
+    && object.spec.template.spec.containers.all(container, container.name == "runner")
+    && (object.spec.parallelism == 1 || object.spec.?completionMode.orValue("") == "Indexed"))
   message: a runner's pod has one container, no token and nothing of its node
   reason: Forbidden
 - expression: >-
@@ -212,6 +213,20 @@ env envFrom volumes volumeMounts podSecurityContext securityContext serviceAccou
     has(object.metadata.labels) && "app.kubernetes.io/managed-by" in object.metadata.labels
     && object.metadata.labels["app.kubernetes.io/managed-by"] == "perfbench-operator"
   message: the operator labels what it makes
+  reason: Forbidden
+{{- end }}
+
+{{- define "perfbench.secretRules" -}}
+{{ include "perfbench.objectRules" . }}
+- expression: object.type == "Opaque"
+  message: the operator makes no Secrets but tokens of runs
+  reason: Forbidden
+{{- end }}
+
+{{- define "perfbench.serviceRules" -}}
+{{ include "perfbench.objectRules" . }}
+- expression: object.spec.?clusterIP.orValue("") == "None"
+  message: the operator makes no Services but headless ones, for leaders of runs
   reason: Forbidden
 {{- end }}
 

@@ -40,6 +40,16 @@ class Identity:
         return f"{self.child}-recovery"
 
     @property
+    def workers(self) -> str:
+        """Name of the Job of its workers; with -999 behind it, their hosts' names fit 63 characters."""
+        return f"{self.child}-w"
+
+    @property
+    def leader(self) -> str:
+        """Name of the Service that finds the leader: one of a Service begins with a letter."""
+        return f"run-{self.child}"
+
+    @property
     def claim(self) -> str:
         """Name of the claim that the operator creates for it."""
         return f"{self.name}-results"

@@ -7,13 +7,22 @@ from perfbench_api.sections import Target
 from perfbench_operator.kube import Resource
 from perfbench_operator.objects.claim import claim_name
 from perfbench_operator.objects.config_map import ConfigMapKeys
-from perfbench_operator.objects.identity import Identity
-from perfbench_operator.objects.layout import CONFIG, CONTAINER, DATA, PORT, RESULTS, TERMINATION_LOG
+from perfbench_operator.objects.identity import UID_LABEL, Identity
+from perfbench_operator.objects.layout import (
+    CONFIG,
+    CONTAINER,
+    DATA,
+    PORT,
+    RESULTS,
+    RUNNERS_PORT,
+    TERMINATION_LOG,
+    TOKEN_KEY,
+)
 from perfbench_operator.settings import Settings
 
 STORING_S = 30
 """How long a runner may take to store its results after the last requests have ended."""
-_OWN_EXIT_CODES = (1, 2, 130)
+OWN_EXIT_CODES = (1, 2, 130)
 """Exit codes of a runner that ended by its own decision: starting it again would not help."""
 _NEEDED_VOLUMES = ("results", "tmp")
 """Volumes of a pod that only looks for what is stored."""
@@ -26,23 +35,25 @@ _POD_NAME = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metada
 
 
 def build_job(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
-    """The Job of one runner. It never runs two pods at once: they would load the target twice."""
+    """The Job of the leader, or only runner. It never runs two pods at once: they would load the target twice."""
     runner = benchmark.spec.runner
-    template = _pod(benchmark, identity, keys, settings)
+    is_alone = runner.replicas == 1
+    template = build_pod(benchmark, identity, keys, settings)
     policy = {
         "rules": [
-            # A drain or a preemption is no failure of the run: it begins again in another pod, and folder.
-            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+            # A drain or a preemption is no failure of the run: it begins again in another pod, and folder. Of several
+            # runners the others have ended with their leader, and no run begins again without them.
+            {"action": "Ignore" if is_alone else "FailJob", "onPodConditions": [{"type": "DisruptionTarget"}]},
             {
                 "action": "FailJob",
-                "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": list(_OWN_EXIT_CODES)},
+                "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": list(OWN_EXIT_CODES)},
             },
         ]
     }
     spec: Resource = {
         "parallelism": 1,
         "completions": 1,
-        "backoffLimit": runner.backoff_limit,
+        "backoffLimit": runner.backoff_limit if is_alone else 0,
         "podFailurePolicy": policy,
         "podReplacementPolicy": "Failed",
         "template": template,
@@ -58,7 +69,7 @@ def build_job(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys,
 
 def build_recovery(benchmark: PerfBenchmark, identity: Identity, settings: Settings) -> Resource:
     """A Job that looks on the claim for what a runner has stored that left no termination message, and tells it as its own."""
-    template = _pod(benchmark, identity, {}, settings)
+    template = build_pod(benchmark, identity, {}, settings)
     spec = template["spec"]
     folder = f"{RESULTS}/{identity.folder}"
     container = {
@@ -76,7 +87,8 @@ def build_recovery(benchmark: PerfBenchmark, identity: Identity, settings: Setti
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {**limits, "template": template}}
 
 
-def _pod(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
+def build_pod(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
+    """The template of a runner's pod, as the leader's, or only, runner has it."""
     runner = benchmark.spec.runner
     secrets = [secret.name for secret in runner.image_pull_secrets] or settings.runner_pull_secrets
     spec: Resource = {
@@ -89,7 +101,7 @@ def _pod(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, sett
         "nodeSelector": runner.node_selector,
         "affinity": runner.affinity,
         "tolerations": runner.tolerations,
-        "topologySpreadConstraints": runner.topology_spread_constraints,
+        "topologySpreadConstraints": runner.topology_spread_constraints or _spread(runner.replicas, identity),
         "priorityClassName": runner.priority_class_name,
         "runtimeClassName": runner.runtime_class_name,
         "serviceAccountName": runner.service_account_name,
@@ -103,6 +115,33 @@ def _pod(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, sett
         },
         "spec": {key: value for key, value in spec.items() if value is not None},
     }
+
+
+def _spread(replicas: int, identity: Identity) -> list[Resource] | None:
+    """Several runners go to different nodes if there are any: on one they would take each other's CPUs."""
+    if replicas == 1:
+        return None
+    of_the_run = {"matchLabels": {UID_LABEL: identity.uid}}
+    where = {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    return [{"maxSkew": 1, **where, "labelSelector": of_the_run}]
+
+
+def runner_env(identity: Identity) -> list[Resource]:
+    """What each of several runners is told: the run's token, and its node."""
+    return [
+        {
+            "name": "PERFBENCH_RUN_TOKEN",
+            "valueFrom": {"secretKeyRef": {"name": identity.child, "key": TOKEN_KEY}},
+        },
+        {"name": "PERFBENCH_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ]
+
+
+def _leader_env(replicas: int, identity: Identity) -> list[Resource]:
+    """What makes a runner the leader of others, that the operator starts."""
+    if replicas == 1:
+        return []
+    return [*runner_env(identity), {"name": "PERFBENCH_RUNNERS_LISTEN", "value": f":{RUNNERS_PORT}"}]
 
 
 def _pod_security(user: int | None) -> Resource:
@@ -136,9 +175,17 @@ def _container(benchmark: PerfBenchmark, identity: Identity, settings: Settings)
         "image": runner.image or settings.runner_image,
         "imagePullPolicy": runner.image_pull_policy or settings.runner_pull_policy,
         "command": command,
-        "env": [_POD_NAME, *_secret_env(benchmark.spec.target), *(runner.env or [])],
+        "env": [
+            _POD_NAME,
+            *_leader_env(runner.replicas, identity),
+            *_secret_env(benchmark.spec.target),
+            *(runner.env or []),
+        ],
         "envFrom": runner.env_from,
-        "ports": [{"name": "metrics", "containerPort": PORT}],
+        "ports": [
+            {"name": "metrics", "containerPort": PORT},
+            *([{"name": "runners", "containerPort": RUNNERS_PORT}] if runner.replicas > 1 else []),
+        ],
         "resources": runner.resources or dict(settings.runner_resources),
         "securityContext": runner.security_context or _container_security(),
         "terminationMessagePath": TERMINATION_LOG,

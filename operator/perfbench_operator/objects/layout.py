@@ -3,6 +3,10 @@
 CONTAINER = "runner"
 PORT = 9090
 """Serves /healthz, /progress and /metrics."""
+RUNNERS_PORT = 9091
+"""Where the leader of several runners listens to the others."""
+TOKEN_KEY = "token"  # noqa: S105  # where a Secret has it
+"""Key of a run's Secret."""
 CONFIG = "/etc/perfbench"
 """Manifest, plugins and CA certificate."""
 DATA = "/data"

@@ -185,8 +185,8 @@ def test_schema_knows_every_value_and_values_have_every_default() -> None:
             assert properties.keys() == value.keys(), name
 
 
-def test_no_right_on_secrets() -> None:
-    assert not [resource for _, resource in RIGHTS if "secret" in resource]
+def test_secrets_may_be_made_and_never_read() -> None:
+    assert [verbs for (_, resource), verbs in RIGHTS.items() if "secret" in resource] == [("create",)]
 
 
 def specs(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -270,7 +270,11 @@ def test_network_policies_name_who_may_come_in(render: Render) -> None:
             assert rule["ports"]
     operator, runners = policies
     assert PROMETHEUS in operator["spec"]["ingress"][1]["from"]
-    [rule] = runners["spec"]["ingress"]
+    rule, of_workers = runners["spec"]["ingress"]
+    [worker] = of_workers["from"]
+    assert worker["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "worker"
+    assert "namespaceSelector" not in worker, "of their own namespace"
+    assert of_workers["ports"] == [{"port": 9091, "protocol": "TCP"}]
     assert PROMETHEUS in rule["from"]
     assert rule["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "home"}
     assert rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
@@ -287,7 +291,8 @@ def test_policies_are_made_as_asked_and_refuse_nothing_by_default(render: Render
 @pytest.mark.parametrize("overrides", ["All", "Scheduling", "None"])
 def test_policies_know_every_field_of_a_runner(overrides: str, render: Render) -> None:
     """A field that is added must be sorted: it is a pod's, or it is not."""
-    not_of_pods = {"workers", "replicas", "image", "active_deadline", "backoff_limit", "linger"}
+    of_several = {"replicas", "on_loss", "start_deadline"}
+    not_of_pods = of_several | {"workers", "image", "active_deadline", "backoff_limit", "linger"}
     scheduling = {
         *("resources", "node_selector", "affinity", "tolerations", "topology_spread_constraints"),
         *("image_pull_policy", "image_pull_secrets"),
@@ -308,5 +313,5 @@ def test_values_of_the_security_page_render(render: Render) -> None:
     page = (CHART.parents[1] / "docs" / "security.md").read_text()
     [text] = re.findall(r"```yaml\n(# shared.*?)```", page, flags=re.DOTALL)
     items = render(**yaml.safe_load(text))
-    assert len(kinds(items, "ValidatingAdmissionPolicy")) == 5
+    assert len(kinds(items, "ValidatingAdmissionPolicy")) == 7
     assert len(kinds(items, "NetworkPolicy")) == 3

@@ -14,6 +14,7 @@ from perfbench_operator.objects.claim import build_claim, is_ours
 from perfbench_operator.objects.config_map import ObjectsError, build_config_map
 from perfbench_operator.objects.identity import UID_LABEL, Identity
 from perfbench_operator.objects.job import build_job, build_recovery
+from perfbench_operator.objects.workers import build_workers
 from perfbench_operator.settings import Settings
 
 NAME = "chat-0a1b2c3d"
@@ -359,3 +360,86 @@ def test_the_job_that_looks_for_results_sees_the_claim_and_no_secret() -> None:
 )
 def test_a_target_has_one_name_however_it_is_written(given: dict[str, Any], expected: str | None) -> None:
     assert address(Target.model_validate(given), "models") == expected
+
+
+def workers(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Secret, Service and Job of the workers."""
+    return build_workers(*read(spec), KEYS, SETTINGS, "a token")
+
+
+def runners(replicas: int, **runner: Any) -> dict[str, Any]:
+    return {**target(), "runner": {"replicas": replicas, **runner}}
+
+
+def test_one_runner_has_nothing_beside_its_job() -> None:
+    assert workers(runners(1)) == []
+    names = [variable["name"] for variable in container(runners(1))["env"]]
+    assert not [name for name in names if "RUNNER" in name or "TOKEN" in name]
+    assert "topologySpreadConstraints" not in pod(runners(1))
+
+
+def test_the_leader_waits_for_workers_and_is_not_started_again() -> None:
+    env = {variable["name"]: variable for variable in container(runners(4))["env"]}
+    assert env["PERFBENCH_RUNNERS_LISTEN"]["value"] == ":9091"
+    assert env["PERFBENCH_RUN_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": NAME, "key": "token"}}
+    assert env["PERFBENCH_NODE"]["valueFrom"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
+    assert "PERFBENCH_LEADER" not in env
+    found = job(runners(4, backoffLimit=3))
+    assert (found["completions"], found["backoffLimit"]) == (1, 0)
+    assert found["podFailurePolicy"]["rules"][0]["action"] == "FailJob"
+    assert job(runners(1, backoffLimit=3))["backoffLimit"] == 3
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 5, 16, 1000])
+def test_workers_are_an_indexed_job_without_the_claim(replicas: int) -> None:
+    secret, service, made = workers(runners(replicas))
+    assert [item["kind"] for item in (secret, service, made)] == ["Secret", "Service", "Job"]
+    spec = made["spec"]
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", *[replicas - 1] * 2)
+    assert (spec["backoffLimitPerIndex"], spec["podReplacementPolicy"]) == (0, "Failed")
+    actions = [rule["action"] for rule in spec["podFailurePolicy"]["rules"]]
+    assert actions == ["Ignore", "FailIndex"], "others must hand over what they have measured"
+    template = spec["template"]
+    volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+    assert volumes["results"] == {"name": "results", "emptyDir": {}}
+    assert not [volume for volume in volumes.values() if "persistentVolumeClaim" in volume]
+    env = {variable["name"]: variable for variable in template["spec"]["containers"][0]["env"]}
+    assert env["PERFBENCH_LEADER"]["value"] == f"http://{service['metadata']['name']}:9091"
+    assert env["PERFBENCH_RUN_TOKEN"]["valueFrom"]["secretKeyRef"]["name"] == secret["metadata"]["name"]
+    assert "PERFBENCH_RUNNERS_LISTEN" not in env
+    assert len(env) == len(template["spec"]["containers"][0]["env"]), "none twice"
+
+
+def test_workers_are_restricted_spread_and_told_apart_from_the_leader() -> None:
+    *_, made = workers(runners(3))
+    template, leader = made["spec"]["template"], job(runners(3))["template"]
+    for name in ("securityContext", "automountServiceAccountToken", "topologySpreadConstraints"):
+        assert template["spec"][name] == leader["spec"][name]
+    (spread,) = leader["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"] == {UID_LABEL: UID}
+    own = [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]
+    assert pod(runners(3, topologySpreadConstraints=own))["topologySpreadConstraints"] == own
+    security = [each["spec"]["containers"][0]["securityContext"] for each in (template, leader)]
+    assert security[0] == security[1]
+    labels = [each["metadata"]["labels"] for each in (template, leader)]
+    assert [one["app.kubernetes.io/component"] for one in labels] == ["worker", "runner"]
+    _, service, _ = workers(runners(3))
+    assert service["spec"]["selector"].items() <= labels[1].items()
+    assert not service["spec"]["selector"].items() <= labels[0].items()
+    assert service["spec"]["clusterIP"] == "None"
+
+
+def test_all_that_belongs_to_workers_goes_with_the_benchmark() -> None:
+    items = workers(runners(3))
+    assert all(item["metadata"]["ownerReferences"][0]["uid"] == UID for item in items)
+    secret = items[0]
+    assert secret["data"] == {"token": "YSB0b2tlbg=="}
+    assert secret["immutable"]
+
+
+@pytest.mark.parametrize("name", ["9" * 48, "a" * 48, "4090-test", "a"])
+def test_names_of_workers_fit_and_begin_as_they_must(name: str) -> None:
+    identity = Identity("models", name, UID)
+    assert len(f"{identity.workers}-999") <= 63, "a host's name in an Indexed Job"
+    assert len(identity.leader) <= 63
+    assert identity.leader[0].isalpha()

@@ -28,6 +28,23 @@ async def test_operator_that_dies_anywhere_creates_everything_once(lives: int) -
     assert cluster.body["status"]["phase"] == "Succeeded"
 
 
+@pytest.mark.parametrize("lives", range(1, 16))
+async def test_workers_are_made_once_and_before_their_leader(lives: int) -> None:
+    spec = {"target": {"url": "http://x", "model": "m"}, "runner": {"replicas": 3}}
+    cluster = Memory(body(spec), lives)
+    for step in (None, running(), ended(TERMINATION_MESSAGE, 0)):
+        cluster.runner = step
+        for _ in range(3):
+            try:
+                await reconcile(cluster)
+            except DiedError:
+                continue
+    made = [kind for kind in cluster.created if kind != "Event"]
+    assert made == ["ConfigMap", "PersistentVolumeClaim", "Secret", "Service", "Job", "Job"]
+    assert cluster.body["status"]["phase"] == "Succeeded"
+    assert not [call for call in cluster.calls if call == "read Secret"]
+
+
 async def test_a_second_reconcile_changes_nothing() -> None:
     cluster = Memory(body())
     await reconcile(cluster)
