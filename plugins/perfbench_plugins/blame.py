@@ -34,3 +34,8 @@ def line_of(error: BaseException, file: str) -> str:
 def _text(error: BaseException) -> str:
     """The error's words, in one line; a syntax error's own place is left out, since it has been told."""
     return " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+
+
+def is_signal(error: BaseException) -> bool:
+    """Whether the process was told to end while a plugin's code ran, which is not the plugin's mistake; its sys.exit is."""
+    return isinstance(error, SystemExit) and type(error) is not SystemExit

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from perfbench_plugins.blame import blame, line_of
+from perfbench_plugins.blame import blame, is_signal, line_of
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError
 
 OF_FILE = "perfbench_plugin_"
@@ -49,6 +49,8 @@ def load_file(path: Path) -> None:
         del sys.modules[name]
         raise PluginError(f"plugin file {path}{line_of(error, str(resolved))}: {error}") from error
     except (Exception, SystemExit) as error:  # a user's own code may raise anything; we name the file and line
+        if is_signal(error):
+            raise
         del sys.modules[name]
         raise PluginError(f"plugin file {blame(str(resolved), error)}") from error
     finally:
@@ -68,6 +70,8 @@ def load_module(name: str) -> None:
     except PluginError:
         raise
     except (Exception, SystemExit) as error:  # a user's own code may raise anything; we name the module
+        if is_signal(error):
+            raise
         raise PluginError(f"plugin module {name}: {type(error).__name__}: {error}") from error
 
 

@@ -140,6 +140,13 @@ def register_dataset(name: str | list[str]) -> Callable[[P], P]:
 
 
 def _decorator(registry: PluginRegistry, name: str | list[str]) -> Callable[[P], P]:
+    if inspect.isclass(name):
+        raise PluginError(
+            f"{name.__name__}: write @register_{registry.kind.lower()}('name') with a name in parentheses"
+        )
+    if not name:
+        raise PluginError(f"register_{registry.kind.lower()}: a plugin needs a name")
+
     def decorate(plugin: P) -> P:
         for one in [name] if isinstance(name, str) else name:
             registry.register(one, plugin)

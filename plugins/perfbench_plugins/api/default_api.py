@@ -20,6 +20,7 @@ from perfbench_plugins.api.said import chunk_tokens, http_error, model_of, words
 from perfbench_plugins.api.session import SessionTransport as SessionTransport
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token, whole
+from perfbench_plugins.blame import is_signal
 from perfbench_plugins.content import content_text, json_of
 from perfbench_plugins.counting import AnswerCounter
 from perfbench_plugins.decoding import decoded
@@ -251,7 +252,9 @@ class DefaultApiPlugin(ApiPluginBase):
         try:
             tokens = self._tokens(data)
             data.prompt_tokens, data.completion_tokens = tokens
-        except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
+        except (Exception, SystemExit) as error:  # a plugin's own code: whatever it raised is this request's failure
+            if is_signal(error):
+                raise
             data.success = False
             data.prompt_tokens = data.completion_tokens = None
             data.failure, data.error = self._uncounted(error)
@@ -299,7 +302,7 @@ class DefaultApiPlugin(ApiPluginBase):
             raise TypeError(f"{(prompt, completion)!r} are no numbers of tokens")
         return counts
 
-    def _uncounted(self, error: Exception) -> tuple[str, str]:
+    def _uncounted(self, error: BaseException) -> tuple[str, str]:
         """Kind and text of the failure to count tokens: the server's, where it is our own code that cannot."""
         if isinstance(error, UsageError):
             return FailureKind.PROTOCOL, str(error)

@@ -142,6 +142,9 @@ def run(
         finished = _watch(partial(execute, prepared, folder, leading=leading), quiet, watch, monitors)
     code = 0 if no_fail and finished.end.state == "complete" else finished.exit_code
     signals.exit_with(code)  # all is stored
+    if streams.is_stdout_closed():
+        streams.remark(f"error: a plugin has closed stdout; results: {finished.results}", "red")
+        code = code or 1
     try:
         _report(finished, as_json)
     except OSError as error:

@@ -66,6 +66,14 @@ def open_what_is_closed() -> None:
     sys.stderr = sys.stderr or _nowhere()
 
 
+def is_stdout_closed() -> bool:
+    """Whether something in this process, such as a plugin, has closed stdout; what is written there goes nowhere then."""
+    if not sys.stdout.closed:
+        return False
+    sys.stdout = _nowhere()
+    return True
+
+
 def _nowhere() -> TextIO:
     return open(os.devnull, "w")  # noqa: PTH123  # for as long as the process lives
 

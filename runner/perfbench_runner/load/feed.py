@@ -18,7 +18,7 @@ import orjson
 from perfbench_api.resource import SpecError
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
-from perfbench_plugins.blame import blame
+from perfbench_plugins.blame import blame, is_signal
 from perfbench_plugins.datasets.base import DatasetError, DatasetPluginBase, Item, Message, Turn, item_of
 from perfbench_plugins.logger import get_logger
 from perfbench_plugins.registry import BUILTIN, PluginError
@@ -258,7 +258,9 @@ class Feed:
             yield from self.dataset.build_messages()
         except REFUSALS:
             raise
-        except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
+        except (Exception, SystemExit) as error:  # a plugin's own code: whatever it raised, we name the plugin
+            if is_signal(error):
+                raise
             who = f"dataset plugin {type(self.dataset).__name__}: build_messages"
             raise PluginError(f"{who}: {blame(self.dataset, error)}") from error
 

@@ -40,9 +40,16 @@ def in_words(path: Path, error: Exception) -> StoreError:
         hint = "; is there room on the disk?"
     elif code in BUSY:
         hint = "; another program has it locked"
+    elif code == sqlite3.SQLITE_READONLY and not path.exists():  # which is how SQLite finds it out
+        return gone(path)
     else:
         hint = "; is the disk full, or gone?" if code == sqlite3.SQLITE_IOERR else ""
     return StoreError(f"cannot write {path}: {error}{hint}")
+
+
+def gone(path: Path) -> StoreError:
+    """That there is no such file any more."""
+    return StoreError(f"cannot write {path}: it is gone; somebody has deleted or moved it while the run went on")
 
 
 class Writer:
@@ -102,6 +109,8 @@ class Writer:
         if self._waiting:
             self.begin()
         if self._is_dirty and self._db.in_transaction:
+            if not self.path.exists():  # SQLite would write into what nobody can open any more, to the run's end
+                raise gone(self.path)
             with told_in_words(self.path):
                 self._db.execute("COMMIT")
         self._is_dirty = False

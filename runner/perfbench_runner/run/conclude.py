@@ -138,7 +138,8 @@ def conclude(results: Store, benchmark: PerfBenchmark, end: End, tell: Tell = to
         results.set_summaries([stage.model_dump(mode="json") for stage in summary.stages])
         return results.close(), summary, end
     except StoreError as error:
-        end = End("failed", "CannotStore", f"{error} What was stored is in {results.path}")
+        kept = f". What was stored is in {results.path}" if results.path.exists() else ""
+        end = End("failed", "CannotStore", f"{error}{kept}")
         return results.path, _summary_of_what_is_there(results.path, benchmark, end), end
 
 

@@ -16,7 +16,7 @@ from perfbench_api.sections import Load, MockTarget, Stage, Tls
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
-from perfbench_plugins.blame import blame
+from perfbench_plugins.blame import blame, is_signal
 from perfbench_plugins.loading import load_entry_points, load_plugins
 from perfbench_plugins.registry import BUILTIN, ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
 from perfbench_runner.engine.searching import too_small_a_budget
@@ -217,7 +217,9 @@ def _made(plugin_class: type[Any], arguments: Arguments) -> Any:
         return plugin_class(arguments)
     except REFUSALS:
         raise
-    except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
+    except (Exception, SystemExit) as error:  # a plugin's own code: whatever it raised, we name the plugin
+        if is_signal(error):
+            raise
         raise PluginError(f"plugin {plugin_class.__name__}: {blame(plugin_class, error)}") from error
 
 
@@ -278,7 +280,7 @@ def _wiring(
     arguments: Arguments, api: ApiPluginBase, tls: dict[str, Any], keep_alive: bool, env: Mapping[str, str]
 ) -> Wiring:
     given = {name.lower() for name in arguments.headers}
-    own = api.headers(arguments.api_key.get_secret_value() if arguments.api_key else None)
+    own = _own_headers(api, arguments.api_key.get_secret_value() if arguments.api_key else None)
     headers = {name: value for name, value in own.items() if name.lower() not in given} | arguments.headers
     headers |= {} if keep_alive else {"Connection": "close"}
     limits = Limits(arguments.connect_timeout, arguments.read_timeout, arguments.total_timeout)
@@ -287,6 +289,17 @@ def _wiring(
     is_ours = isinstance(api, DefaultApiPlugin) and type(api).process_request is DefaultApiPlugin.process_request
     proxy = proxies.proxy_of(arguments.proxy, url, env)
     return Wiring(url, headers, limits, tls, None if is_ours else api, api, proxy)
+
+
+def _own_headers(api: ApiPluginBase, key: str | None) -> dict[str, str]:
+    """The API plugin's own headers; raises PluginError where it has none of a kind that can be sent."""
+    try:
+        found = api.headers(key)
+        return {str(name): str(value) for name, value in found.items()}
+    except (Exception, SystemExit) as error:  # a plugin's own code: whatever it raised, we name the plugin
+        if is_signal(error):
+            raise
+        raise PluginError(f"API plugin {type(api).__name__}: headers: {blame(api, error)}") from error
 
 
 def _check_url(url: str, headers: dict[str, str]) -> None:

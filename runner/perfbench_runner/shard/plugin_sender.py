@@ -39,8 +39,13 @@ class PluginSender:
             data = await plugin.process_request(await self._aiohttp(), self._url, headers, body)
             if not isinstance(data, BenchmarkData):
                 raise TypeError(f"process_request returned {data!r}, no BenchmarkData")
-        except asyncio.CancelledError:
-            data = BenchmarkData(failure=FailureKind.UNFINISHED, error="cut off at the end of the grace period")
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            is_ours = task is not None and task.cancelling()
+            text = f"{type(plugin).__name__}.process_request: {blame(plugin, error)}"
+            data = BenchmarkData(failure=FailureKind.PLUGIN, error=text)
+            if is_ours:
+                data = BenchmarkData(failure=FailureKind.UNFINISHED, error="cut off at the end of the grace period")
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's own code: whatever it raised fails the request
             data = BenchmarkData(
                 failure=FailureKind.PLUGIN, error=f"{type(plugin).__name__}.process_request: {blame(plugin, error)}"

@@ -1,14 +1,14 @@
 """From a dataset's item to the body that is sent: by the feed ahead of time, and by a conversation turn by turn."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
-from perfbench_plugins.blame import blame
+from perfbench_plugins.blame import blame, is_signal
 from perfbench_plugins.body_meta import ARRIVAL_OFFSET
 from perfbench_plugins.content import json_of
 from perfbench_plugins.datasets.base import Item, Turn
@@ -60,9 +60,7 @@ def prepare_request(
     """
     name = type(api).__name__
     try:
-        body = _built(api, messages, parameters)
-        if not body:
-            raise NothingBuiltError(f"API plugin {name}: build_request returned nothing for {str(messages)[:200]!r}")
+        body = _checked(_built(api, messages, parameters), name, messages)
         if max_tokens is not None:
             _limit(api, body, max_tokens)
         if rid:
@@ -72,15 +70,43 @@ def prepare_request(
         content = json_of(body)
     except PluginError:
         raise
-    except UnicodeEncodeError as error:
-        half = error.object[error.start]
-        raise PluginError(f"a prompt or parameter holds {half!r}, half of a character, which cannot be sent") from None
-    except Exception as error:  # a plugin's own code: whatever it raised, we name the plugin
-        raise PluginError(f"API plugin {name}: build_request: {blame(api, error)}") from error
+    except (Exception, SystemExit) as error:  # a plugin's own code: whatever it raised, we name the plugin
+        if is_signal(error):
+            raise
+        raise _unbuilt(api, messages, parameters, error) from error
     if item is None:
         return PreparedRequest(content, headers or None, request_id, at_s)
     headers, at_s = {**headers, **(item.headers or {})}, at_s if item.at_s is None else item.at_s
     return PreparedRequest(content, headers or None, item.request_id or request_id, at_s, is_warmup=item.is_warmup)
+
+
+def _checked(body: Any, name: str, messages: Any) -> dict[str, Any]:
+    """What a plugin has built, if it is a body; raises PluginError."""
+    if isinstance(body, Coroutine):
+        body.close()
+    if not isinstance(body, dict) and body:
+        raise PluginError(f"API plugin {name}: build_request returned a {type(body).__name__}, and no dict for a body")
+    if not body:
+        raise NothingBuiltError(f"API plugin {name}: build_request returned nothing for {str(messages)[:200]!r}")
+    return body
+
+
+def _unbuilt(api: ApiPluginBase, messages: Any, parameters: Arguments, error: BaseException) -> PluginError:
+    """Why there is no body, and whose mistake that is: of the text, of the dataset, or of the API plugin."""
+    if isinstance(error, UnicodeEncodeError):
+        half = error.object[error.start]
+        return PluginError(f"a prompt or parameter holds {half!r}, half of a character, which cannot be sent")
+    if type(api).__module__.startswith(BUILTIN) and not _takes(messages):
+        what = f"{type(messages).__name__} {str(messages)[:80]!r}"
+        return PluginError(f"dataset: yields the {what}, of which API {parameters.api} makes no request")
+    return PluginError(f"API plugin {type(api).__name__}: build_request: {blame(api, error)}")
+
+
+def _takes(messages: Any) -> bool:
+    """Whether a dataset's entry is of a kind that APIs know: a text, a whole body, or a list of messages, texts or ids."""
+    if isinstance(messages, list):
+        return all(isinstance(each, (str, dict, int, list)) for each in messages)
+    return isinstance(messages, (str, dict))
 
 
 def _built(api: ApiPluginBase, messages: Any, parameters: Arguments) -> Any:
