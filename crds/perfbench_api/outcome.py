@@ -79,6 +79,7 @@ class StoredResults(BaseModel):
 
 FIGURES = (
     "requests.total", "requests.succeeded", "requests.failed", "request_throughput_rps", "ttft_s.p99",
+    "goodput.share", "goodput.rate_rps",
     "cached_prompt_share", "output_token_throughput_tps", "e2e_latency_s.p99", "requests.unfinished",
     "requests.unsent", "itl_s.p99", "ttft_s.p50", "scheduled_latency_s.p99", "tpot_s.p50", "e2e_latency_s.p50",
     "itl_s.p50", "duration_s", "total_token_throughput_tps", "errors", "requests.resent", "scheduled_latency_s.p50",

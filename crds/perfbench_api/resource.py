@@ -9,7 +9,19 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from perfbench_api import GROUP, KIND, VERSION
 from perfbench_api.described import described
 from perfbench_api.redaction import shown, without_keys
-from perfbench_api.sections import Dataset, Load, Objective, PluginSource, Price, Request, Results, Runner, Target
+from perfbench_api.sections import (
+    Dataset,
+    Goodput,
+    Load,
+    Objective,
+    PluginSource,
+    Price,
+    Request,
+    Results,
+    Runner,
+    Target,
+)
+from perfbench_api.sections.goodput import GOODPUT
 from perfbench_api.values import Section
 
 
@@ -32,10 +44,14 @@ class Spec(Section):
     """The parameters of every request."""
     load: Load = Load()
     """How hard and how long to load the target."""
+    goodput: Goodput = Goodput()
+    """Limits of a single request; goodput is of those that keep all of them."""
     objectives: list[Objective] = Field([], max_length=64)
     """Objectives (SLOs); the verdict says whether they were met."""
     price: Price = Price()
     """What the target costs; figures say what its tokens cost then."""
+    confidence: float = Field(0.95, ge=0.5, le=0.9999)
+    """How sure a verdict must be: an objective is kept or broken only if its value is beside the bound with this probability."""
     results: Results = Results()
     """What is kept, and where."""
     runner: Runner = Runner()
@@ -61,6 +77,15 @@ class Spec(Section):
                 raise ValueError(
                     f"objectives[{index}]: a search needs a share of requests to go by: a percentile of a latency (p50 to"
                     " p99_9) with max, or failed_share with max; bound the others in a run of their own"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _goodput_has_limits(self) -> Self:
+        for number, objective in enumerate(self.objectives):
+            if objective.metric in GOODPUT and not self.goodput.limits:
+                raise ValueError(
+                    f"objectives[{number}]: {objective.metric} needs limits; give some, such as goodput: {{ttft: 500ms}}"
                 )
         return self
 

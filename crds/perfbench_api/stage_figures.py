@@ -43,6 +43,10 @@ PROPERTIES = {
     "request_throughput_rps": _number("Succeeded requests per second."),
     "output_token_throughput_tps": _number("Tokens of the answers per second."),
     "total_token_throughput_tps": _number("Tokens of prompts and answers per second."),
+    "goodput": _open(
+        "Requests that kept all limits of spec.goodput.",
+        {"share": _number("Their share of all that were due."), "rate_rps": _number("How many there were per second.")},
+    ),
     "ttft_s": _latency("Time to first token"),
     "itl_s": _latency("Time between tokens"),
     "tpot_s": _latency("Time per output token"),

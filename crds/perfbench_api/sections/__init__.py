@@ -6,6 +6,7 @@ under the names of `evalscope perf`.
 """
 
 from perfbench_api.sections.dataset import Dataset, Prompts
+from perfbench_api.sections.goodput import Goodput
 from perfbench_api.sections.load import Load, Stage, Warmup
 from perfbench_api.sections.objectives import Objective
 from perfbench_api.sections.plugins import PluginSource
@@ -25,6 +26,7 @@ __all__ = [
     "Burst",
     "Dataset",
     "Endpoint",
+    "Goodput",
     "Header",
     "KeyRef",
     "Load",

@@ -8,8 +8,11 @@ from pydantic import model_validator
 from perfbench_api.outcome import Latency
 from perfbench_api.values import Limit, Section
 
-SHARE = "failed_share"
-LATENCIES = get_args(Latency)
+SHARES = ("failed_share", "goodput_share")
+LATENCIES = (*get_args(Latency), "token_gap")
+COUNTS = ("output_tokens", "prompt_tokens")
+DISTRIBUTIONS = (*LATENCIES, *COUNTS)
+"""Metrics with several statistics."""
 
 
 class Objective(Section):
@@ -17,14 +20,20 @@ class Objective(Section):
 
     metric: Literal[
         Latency,
+        "token_gap",
+        "output_tokens",
+        "prompt_tokens",
         "request_throughput",
         "output_token_throughput",
+        "input_token_throughput",
         "total_token_throughput",
         "failed_share",
+        "goodput_share",
+        "goodput_rate",
     ]
     """What is bounded."""
     statistic: Literal["mean", "std", "min", "p50", "p90", "p95", "p99", "p99_9", "max"] = "p99"
-    """Which statistic of a latency; throughputs and shares have only one value."""
+    """Which statistic of a latency or of tokens; throughputs, rates and shares have only one value."""
     max: Limit | None = None
     """Upper bound: a duration such as 500ms, a share such as 1%, or a number."""
     min: Limit | None = None
@@ -49,19 +58,19 @@ class Objective(Section):
             raise ValueError("bounds nothing; give max or min")
         if self.max is not None and self.min is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}, so that nothing could meet it")
-        if self.metric not in LATENCIES and self.statistic != "p99":  # the default, which kept manifests have, too
+        if self.metric not in DISTRIBUTIONS and self.statistic != "p99":  # the default, which kept manifests have, too
             raise ValueError(f"statistic: {self.metric} has only one value; leave it out")
         for name, bound in (("max", self.max), ("min", self.min)):
             if bound is not None and bound < 0:
                 raise ValueError(f"{name}: {bound:g} is negative, which no {self.metric} is")
-            if bound is not None and bound > 1 and self.metric == SHARE:
+            if bound is not None and bound > 1 and self.metric in SHARES:
                 raise ValueError(f"{name}: a share is from 0 to 1, or from 0% to 100%; {bound:g} is more")
         return self
 
     @property
     def share(self) -> float | None:
         """The share of requests that a percentile's bound is about: 0.99 of a p99; None of other statistics."""
-        if self.metric not in LATENCIES or not self.statistic.startswith("p"):
+        if self.metric not in get_args(Latency) or not self.statistic.startswith("p"):
             return None
         return float(self.statistic[1:].replace("_", ".")) / 100
 
@@ -73,8 +82,10 @@ def _wrong_unit(metric: str, bound: Any) -> str:
     is_share, is_duration = bound.endswith("%"), re.search("[a-z]", bound) is not None
     if metric in LATENCIES:
         return f"a share, and {metric} is a time; write it as 500ms or 0.5" if is_share else ""
-    if metric == SHARE:
+    if metric in SHARES:
         return f"a duration, and {metric} is a share; write it as 1% or 0.01" if is_duration else ""
-    if metric.endswith("_throughput") and (is_share or is_duration):
+    if metric in COUNTS and (is_share or is_duration):
+        return f"no number, and {metric} are counted; write it as 100"
+    if metric.endswith(("_throughput", "_rate")) and (is_share or is_duration):
         return f"no number, and {metric} is one per second; write it as 20"
     return ""

@@ -7,9 +7,9 @@ from rich.text import Text
 
 from perfbench_runner.cli.grid import Column, show_grid
 from perfbench_runner.cli.search_table import show_search
-from perfbench_runner.results.objectives import MINIMUM_SAMPLES, with_unit
+from perfbench_runner.results.objectives import MINIMUM_SAMPLES, interval_in_words, with_unit
 from perfbench_runner.results.summary import Distribution, ObjectiveResult, StageSummary, Summary
-from perfbench_runner.results.written import number, time, time_in, unit_of
+from perfbench_runner.results.written import number, share, time, time_in, unit_of
 from perfbench_runner.run.calibrate import Calibration
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
@@ -60,6 +60,7 @@ def _load_columns(stages: list[StageSummary]) -> list[Column]:
         column("offered\nreq/s", lambda stage: number(stage.offered_rate_rps)),
         column("sent\nreq/s", lambda stage: number(stage.sent_rate_rps)),
         column("req/s", lambda stage: number(stage.request_throughput_rps)),
+        *_goodput_columns(stages),
         column("output\ntok/s", lambda stage: number(stage.output_token_throughput_tps) + _mark(stage)),
         column("input\ntok/s", lambda stage: number(stage.input_token_throughput_tps)),
         *([column("cached", _cached)] if any(_cached(stage) != "-" for stage in stages) else []),
@@ -79,6 +80,17 @@ def _cost(stage: StageSummary) -> str:
 def _joules(stage: StageSummary) -> str:
     """Energy of the server's GPUs for an output token."""
     return "-" if stage.cost is None else number(stage.cost.joules_per_output_token)
+
+
+def _goodput_columns(stages: list[StageSummary]) -> list[Column]:
+    """Share and rate of requests that kept all limits, where some are given."""
+    found = [stage.goodput for stage in stages]
+    if not any(found):
+        return []
+    return [
+        Column("good", [share(each.share if each else None) for each in found]),
+        Column("good\nreq/s", [number(each.rate_rps if each else None) for each in found]),
+    ]
 
 
 def _per_user(stage: StageSummary) -> float | None:
@@ -198,12 +210,23 @@ def _show_objectives(console: Console, results: Iterable[ObjectiveResult]) -> No
     columns = [
         Column("bound", [result.bound for result in shown]),
         Column("value", values),
+        Column(f"with {_confidence(shown)}", [_between(result) for result in shown]),
         Column("", [words[result.kept] for result in shown], is_text=True),
         Column("stage", [result.stage for result in shown], is_text=True),
     ]
     show_grid(console, "objectives", Column("objective", names), columns)
     if len(ordered) > len(shown):
         console.print(f"and {len(ordered) - len(shown)} more: see summary.json", soft_wrap=True)
+
+
+def _confidence(results: Iterable[ObjectiveResult]) -> str:
+    """That of the intervals; they have one."""
+    known = [result.confidence for result in results if result.confidence is not None]
+    return f"{max(known, default=0.95) * 100:.4g} %"
+
+
+def _between(result: ObjectiveResult) -> str:
+    return "-" if result.low is None and result.high is None else interval_in_words(result)
 
 
 SERVER = {

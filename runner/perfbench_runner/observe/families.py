@@ -50,6 +50,7 @@ _DECLARED: tuple[tuple[Literal["counter", "gauge", "histogram"], tuple[str, ...]
         {
             "requests_scheduled": "Measured requests that were due; in a closed loop those that were sent.",
             "requests_sent": "Measured requests that were sent; up to half a second late.",
+            "requests_good": "Measured requests that kept all limits of spec.goodput; absent without limits.",
             "output_tokens": "Output tokens of succeeded requests, counted when they end.",
             "prompt_tokens": "Prompt tokens of succeeded requests, counted when they end.",
         },

@@ -42,6 +42,10 @@ class StageCounts:
     prompt_tokens: int = 0
     scheduled: int = 0
     sent: int = 0
+    good: int = 0
+    """Requests that kept all of `limits`."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Of a single request, in seconds, by the metric that they are of."""
     latencies: dict[str, Histogram] = field(
         default_factory=lambda: {name: Histogram(LAGS if name == "dispatch_lag" else SECONDS) for name in _TIMES}
     )
@@ -61,11 +65,25 @@ class StageCounts:
         latencies["ttft"].add((data.first_chunk_latency,))
         latencies["tpot"].add((data.time_per_output_token,))
         latencies["itl"].add(data.inter_chunk_latency or ())
+        self.good += _is_good(result, self.limits)
 
     @property
     def ended(self) -> int:
         """Requests that ended."""
         return sum(self.outcomes.values())
+
+
+def _is_good(result: Result, limits: Mapping[str, float]) -> bool:
+    """Whether a succeeded request kept all limits; without a first token it keeps none of those on it."""
+    data = result.data
+    is_single = data.time_per_output_token is None and data.first_chunk_latency is not None  # of one token
+    took = {
+        "ttft": data.first_chunk_latency,
+        "tpot": 0.0 if is_single else data.time_per_output_token,
+        "e2e_latency": data.query_latency,
+        "scheduled_latency": result.scheduled_latency_s,
+    }
+    return all((value := took[name]) is not None and value <= limit for name, limit in limits.items())
 
 
 def _outcome(failure: str) -> str:
@@ -87,7 +105,7 @@ class Metrics(Observer):
         self.identity = {"namespace": metadata.namespace or "", "benchmark": metadata.name}
         """Labels that tell this benchmark from all others."""
         self._spec, self._server = spec, server
-        self._stages = {0: StageCounts()}
+        self._stages = {0: StageCounts(limits=spec.goodput.limits)}
         """A stage is counted from before it begins: what Prometheus has not seen at zero is no increase to it."""
         self._progress = Progress()
         self._samples: Sequence[Sample] = ()
@@ -146,7 +164,7 @@ class Metrics(Observer):
         try:
             return self._stages[number]
         except KeyError:
-            return self._stages.setdefault(number, StageCounts())
+            return self._stages.setdefault(number, StageCounts(limits=self._spec.goodput.limits))
 
     def _counted(self) -> dict[str, Samples]:
         stages = [(self._names[number], counts) for number, counts in self._stages.items()]
@@ -154,6 +172,7 @@ class Metrics(Observer):
             "requests": [((name, kind), count) for name, of in stages for kind, count in of.outcomes.items()],
             "requests_sent": [((name,), max(of.sent, of.ended)) for name, of in stages],
             "requests_scheduled": [((name,), max(of.scheduled, of.ended)) for name, of in stages],
+            "requests_good": [((name,), of.good) for name, of in stages if of.limits],
             "output_tokens": [((name,), of.output_tokens) for name, of in stages],
             "prompt_tokens": [((name,), of.prompt_tokens) for name, of in stages],
         }

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import yaml
 
+from perfbench_api.sections import Goodput
+
 
 class Asked(NamedTuple):
     """What each request asked for."""
@@ -18,6 +20,8 @@ class Asked(NamedTuple):
     """Whether prompts were counted in tokens here; else in words."""
     measures_cache: bool = False
     """Whether prompts are meant to be in the server's prefix cache."""
+    goodput: Mapping[str, float] = {}
+    """Limits of a single request in seconds, by the metric that they are of."""
 
 
 def asked_of(facts: Mapping[str, str]) -> Asked:
@@ -30,4 +34,5 @@ def asked_of(facts: Mapping[str, str]) -> Asked:
         model=str(target.get("model") or ""),
         has_tokenizer=bool(dataset.get("tokenizerPath")),
         measures_cache=bool(dataset.get("measureCache")),
+        goodput=Goodput.model_validate(spec.get("goodput") or {}).limits,
     )

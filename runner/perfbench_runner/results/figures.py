@@ -6,7 +6,7 @@ of last year. Rows are read once and gaps once, a little at a time. Definitions 
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +17,21 @@ from perfbench_runner.results import client_health as health
 from perfbench_runner.results.answers import answers
 from perfbench_runner.results.asked import Asked, asked_of
 from perfbench_runner.results.client_figures import client
+from perfbench_runner.results.conversations import conversations
+from perfbench_runner.results.evidence import Evidence, Judge, Nobody
+from perfbench_runner.results.goodput import goodput
 from perfbench_runner.results.load_in_words import load_in_words
 from perfbench_runner.results.notes import notes
 from perfbench_runner.results.prompt_cache import prompt_cache
-from perfbench_runner.results.quantiles import Array, GapHistogram, distribution
+from perfbench_runner.results.quantiles import Array, distribution
 from perfbench_runner.results.ramps import Ramps
 from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.repeats import SentBefore
-from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_gaps, read_rows, read_token_gaps
+from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_rows
+from perfbench_runner.results.sliced_gaps import GapSlices, gap_distribution, token_gap_distribution
 from perfbench_runner.results.store import StoreError
 from perfbench_runner.results.summary import (
     ClientHealth,
-    Conversations,
     Distribution,
     Requests,
     ServerFigure,
@@ -53,6 +56,20 @@ def nothing_said(db: sqlite3.Connection, start_s: float, end_s: float) -> dict[s
 
 
 @dataclass(frozen=True)
+class _Run:
+    """What all stages of a run share."""
+
+    server_figures: ServerFigures
+    before: SentBefore
+    asked: Asked
+    workers: int | None
+    why_program: str
+    judge: Judge
+    stages: Sequence[str]
+    """Their names."""
+
+
+@dataclass(frozen=True)
 class Stage:
     """What the results file says of a stage beside its requests."""
 
@@ -68,16 +85,22 @@ class Stage:
 
 
 def summarise(
-    db: sqlite3.Connection, server_figures: ServerFigures = nothing_said, tell: Tell = told_nobody
+    db: sqlite3.Connection,
+    server_figures: ServerFigures = nothing_said,
+    tell: Tell = told_nobody,
+    judge: Judge | None = None,
 ) -> list[StageSummary]:
-    """The figures of all stages of a results file, in their order; raises StoreError when it cannot be read."""
+    """The figures of all stages of a results file, in their order; raises StoreError when it cannot be read.
+
+    `judge` sees each stage while its requests are in memory.
+    """
     try:
-        return _summarise(db, server_figures, tell)
+        return _summarise(db, server_figures, tell, judge or Nobody())
     except sqlite3.Error as error:
         raise StoreError(f"cannot read the results to summarise them: {error}") from error
 
 
-def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Tell) -> list[StageSummary]:
+def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Tell, judge: Judge) -> list[StageSummary]:
     rows, gaps = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("requests", "gaps"))  # noqa: S608
     done = 0
 
@@ -90,7 +113,9 @@ def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Tell
     before = SentBefore.of_run(db, facts)
     asked, workers = asked_of(facts), int(facts["workers"]) if facts.get("workers", "").isdigit() else None
     why = json.loads(facts.get("stamps", "{}")).get("reason", "")
-    return [_stage_summary(db, stage, server_figures, before, asked, workers, why, read) for stage in _stages(db)]
+    stages = _stages(db)
+    run = _Run(server_figures, before, asked, workers, why, judge, [stage.name for stage in stages])
+    return [_stage_summary(db, stage, run, read) for stage in stages]
 
 
 def _stages(db: sqlite3.Connection) -> list[Stage]:
@@ -119,16 +144,8 @@ def nothing_more(rows: int) -> None:
     """Rows that are read again are no progress."""
 
 
-def _stage_summary(
-    db: sqlite3.Connection,
-    stage: Stage,
-    server_figures: ServerFigures,
-    before: SentBefore,
-    asked: Asked,
-    workers: int | None,
-    why_program: str,
-    read: Callable[[int], None],
-) -> StageSummary:
+def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callable[[int], None]) -> StageSummary:
+    asked = run.asked
     every = read_rows(db, stage.number, read)
     excluded = int(every["is_excluded"].sum())
     rows = read_rows(db, stage.number, nothing_more, with_excluded=False) if excluded else every
@@ -139,8 +156,11 @@ def _stage_summary(
     throughput, estimate = window_throughput(every, span, lambda ids: gaps_of(db, ids))
     succeeded, unfinished = int(ok.sum()), int(cut.sum())
     is_limited = "maxConcurrency" in stage.plan
-    server = server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {}
-    before.note(every)
+    every_tpot = _tpot(every, asked.choices)
+    tpot = every_tpot[every["is_excluded"] == 0]
+    slices = {name: GapSlices(float(sent.min()), float(ended.max())) for name in run.judge.gaps} if len(rows) else {}
+    server = run.server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {}
+    run.before.note(every)
     cache = prompt_cache(rows, server, asked.measures_cache)
     summary = StageSummary(
         name=stage.name,
@@ -159,10 +179,11 @@ def _stage_summary(
         window=_window(stage, every, span),
         **{name: value for name, value in throughput.model_dump().items() if name != "duration_s"},
         overall=overall_throughput(every, overall_s),
+        goodput=goodput(rows, every, every_tpot, len(stage.unsent), span, asked.goodput),
         ttft_s=_ttft(rows),
-        itl_s=_itl(db, stage.number, read),
-        token_gap_s=_token_gaps(db, stage.number),
-        tpot_s=distribution(_tpot(rows, asked.choices)),
+        itl_s=gap_distribution(db, stage.number, read, slices.get("itl")),
+        token_gap_s=token_gap_distribution(db, stage.number, slices.get("token_gap")),
+        tpot_s=distribution(tpot[ok]),
         e2e_latency_s=distribution(rows["latency"][ok], (ended - sent)[cut]),
         scheduled_latency_s=distribution(
             (ended - scheduled)[ok], np.concatenate([(ended - scheduled)[cut], stage.unsent[:, 1] - stage.unsent[:, 0]])
@@ -176,18 +197,20 @@ def _stage_summary(
         token_sources=dict(rows.token_sources.most_common()),
         offered_rate_rps=_offered_rate(stage, scheduled),
         sent_rate_rps=_rate(sent[_begins(rows)]) if _is_open_loop(stage.plan) else None,
-        conversations=_conversations(rows),
-        prompts=before.add(rows),
+        conversations=conversations(rows),
+        prompts=run.before.add(rows),
         cached_prompt_share=cache.share if cache.source == "usage" else None,
         prompt_cache=cache,
         answers=answers(rows, asked),
         server=server,
-        client=client(db, stage.number, rows, _is_open_loop(stage.plan), is_limited, stage.feed_share, workers),
+        client=client(db, stage.number, rows, _is_open_loop(stage.plan), is_limited, stage.feed_share, run.workers),
     )
     lost = _lost_rate(summary, np.concatenate([scheduled[_begins(rows)], stage.unsent[:, 0]]))
     if lost:
         _blame(summary.client, f"{lost} (maxConcurrency held requests back)" if is_limited else lost)
-    summary.notes = notes(summary, span, estimate, asked, stage.plan, why_program)
+    summary.notes = notes(summary, span, estimate, asked, stage.plan, run.why_program)
+    gaps = {name: each.measured() for name, each in slices.items()}
+    run.judge.see(Evidence(summary, run.stages, rows, every, stage.unsent, span, every_tpot, gaps))
     return summary
 
 
@@ -262,29 +285,14 @@ def _ttft(rows: Rows) -> Distribution:
     return distribution(seen, waited[rows.is_unfinished & np.isnan(first)])
 
 
-def _itl(db: sqlite3.Connection, number: int, read: Callable[[int], None]) -> Distribution:
-    histogram = GapHistogram()
-    for gaps_us in read_gaps(db, number, read):
-        histogram.add(gaps_us)
-    return histogram.distribution()
-
-
-def _token_gaps(db: sqlite3.Connection, number: int) -> Distribution:
-    histogram = GapHistogram()
-    for gaps_us in read_token_gaps(db, number):
-        histogram.add(gaps_us)
-    return histogram.distribution()
-
-
 def _tpot(rows: Rows, choices: int) -> Array:
-    """As stored; where requests asked for several answers, an equal part of the tokens is taken for each."""
+    """As stored; where requests asked for several answers, an equal part of the tokens is taken for each. NaN: undefined."""
     if choices == 1:
-        return rows["time_per_output_token"][rows.is_ok]
+        return rows["time_per_output_token"]
     tokens = rows["completion_tokens"] / choices
-    is_defined = rows.is_ok & (tokens >= 2) & ~np.isnan(rows["first_chunk_latency"])
     decoding_s = rows["latency"] - rows["first_chunk_latency"]
-    found: Array = decoding_s[is_defined] / (tokens[is_defined] - 1)
-    return found
+    is_defined = rows.is_ok & (tokens >= 2)
+    return np.where(is_defined, decoding_s, np.nan) / np.where(is_defined, tokens - 1, 1.0)
 
 
 def _connects(rows: Rows) -> Array:
@@ -296,27 +304,6 @@ def _connects(rows: Rows) -> Array:
 def _rate(times_s: Array) -> float | None:
     """Requests per second between the first and the last."""
     return per_second(len(times_s) - 1, float(times_s.max() - times_s.min())) if len(times_s) > 1 else None
-
-
-def _conversations(rows: Rows) -> Conversations | None:
-    is_turn = ~np.isnan(rows["turn"])
-    if not is_turn.any():
-        return None
-    order = np.flatnonzero(is_turn)[np.argsort(rows["seq"][is_turn], kind="stable")]
-    firsts = np.flatnonzero(np.diff(rows["seq"][order], prepend=np.nan) != 0)
-    turns = np.diff(firsts, append=len(order))
-    starts, ends = rows["start_time"][order], rows["completed_time"][order]
-    is_whole = np.minimum.reduceat(rows["success"][order], firsts) > 0
-    is_ended = np.maximum.reduceat(rows["last_turn"][order], firsts) > 0
-    ttft, ok = rows["first_chunk_latency"], rows.is_ok
-    return Conversations(
-        total=len(firsts),
-        completed=int((is_whole & is_ended).sum()),
-        turns=distribution(turns),
-        duration_s=distribution(np.maximum.reduceat(ends, firsts) - np.minimum.reduceat(starts, firsts)),
-        first_turn_ttft_s=distribution(ttft[ok & (rows["turn"] == 1)]),
-        later_turn_ttft_s=distribution(ttft[ok & (rows["turn"] > 1)]),
-    )
 
 
 def _lost_rate(summary: StageSummary, scheduled: Array) -> str:

@@ -1,70 +1,195 @@
-"""Objectives and the verdict: pure functions from summaries to Passed, Failed or Inconclusive."""
+"""Objectives and the verdict: pure functions from a stage's evidence to Passed, Failed or Inconclusive.
+
+How sure a figure is, and what that allows to say, is in `judging`; here is which figure an objective is about, and the words.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from math import isinf
 
 from perfbench_api.outcome import Verdict
 from perfbench_api.sections import Objective
+from perfbench_api.sections.objectives import COUNTS, DISTRIBUTIONS, LATENCIES, SHARES
 from perfbench_runner.results import written
-from perfbench_runner.results.result import LATENCIES
-from perfbench_runner.results.summary import ObjectiveResult, StageSummary, Summary
+from perfbench_runner.results.evidence import GAPS, Evidence
+from perfbench_runner.results.intervals import Interval, rounded_up
+from perfbench_runner.results.judging import (
+    BETWEEN,
+    NO_VALUES,
+    Bounds,
+    Finding,
+    Levels,
+    judge_known,
+    judge_mean,
+    judge_quantile,
+    judge_share,
+)
+from perfbench_runner.results.quantiles import QUANTILES, Array
+from perfbench_runner.results.summary import Distribution, ObjectiveResult, StageSummary, Summary
 
 THROUGHPUTS = {
     "request_throughput": "request_throughput_rps",
     "output_token_throughput": "output_token_throughput_tps",
+    "input_token_throughput": "input_token_throughput_tps",
     "total_token_throughput": "total_token_throughput_tps",
 }
 MINIMUM_SAMPLES = {"mean": 1, "std": 2, "min": 1, "p50": 2, "p90": 10, "p95": 20, "p99": 100, "p99_9": 1000, "max": 1}
 """So many values a statistic needs to differ from the next more extreme one: a p99 of ten requests is their maximum."""
+FEWEST_FOR_RATES = 10
+"""Requests that must have ended in a window before its tenths are compared."""
 
 
-def evaluate(objectives: list[Objective], stages: list[StageSummary]) -> list[ObjectiveResult]:
-    """Every objective in every stage that it is meant for."""
-    return [
-        _judge(objective, stage)
-        for objective in objectives
-        for stage in stages
-        if objective.stage is None or objective.stage == stage.name
-    ]
+class Judging:
+    """Judges stages one by one, while their requests are in memory: `evidence.Judge`."""
+
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        confidence: float,
+        judged: Callable[[Sequence[str]], Collection[str]] = lambda stages: stages,
+    ) -> None:
+        """`judged`: of the names of all stages, those that are judged at all."""
+        self._objectives, self._confidence, self._judged = objectives, confidence, judged
+        self._found: list[tuple[int, ObjectiveResult]] = []
+
+    @property
+    def gaps(self) -> Collection[str]:
+        """Metrics of gaps that are judged by how they differ over time."""
+        judged = (*QUANTILES, "mean")
+        return {each.metric for each in self._objectives if each.metric in GAPS and each.statistic in judged}
+
+    def see(self, evidence: Evidence) -> None:
+        """Judge a stage by the objectives that are meant for it."""
+        names = self._judged(evidence.stages)
+        if evidence.stage.name not in names:
+            return
+        count = sum(len(names) if each.stage is None else 1 for each in self._objectives)
+        levels = Levels.of(self._confidence, count)
+        for number, objective in enumerate(self._objectives):
+            if objective.stage in (None, evidence.stage.name):
+                found = judge(objective, evidence, levels)
+                self._found.append((number, _result(objective, evidence.stage, found, self._confidence)))
+
+    @property
+    def results(self) -> list[ObjectiveResult]:
+        """Every objective in every stage that it is meant for: by objective, then by stage."""
+        return [result for _, result in sorted(self._found, key=lambda pair: pair[0])]
 
 
-def _judge(objective: Objective, stage: StageSummary) -> ObjectiveResult:
-    value, count = _value(objective, stage)
-    is_latency = objective.metric in LATENCIES
-    kept = _is_kept(objective, value) if value is not None else _by_lower_bound(objective, stage)
-    if is_latency and count < MINIMUM_SAMPLES[objective.statistic] and kept:
-        kept = None  # too few values to say that a bound is kept; one that is broken stays broken
+def judge(objective: Objective, evidence: Evidence, levels: Levels) -> Finding:
+    """What can be said of one objective in one stage."""
+    bounds = Bounds(objective.min, objective.max)
+    if objective.metric in DISTRIBUTIONS:
+        return _statistic(objective, evidence, bounds, levels)
+    if objective.metric == "failed_share":
+        share, bursts = evidence.failures()
+        found = judge_share(share, bounds, levels, bursts)
+        return replace(found, needed=_more_requests(found.needed, share.count, share.count))
+    if objective.metric == "goodput_share":
+        return _goodput_share(evidence, bounds, levels)
+    return _rate(objective.metric, evidence, bounds, levels)
+
+
+def _goodput_share(evidence: Evidence, bounds: Bounds, levels: Levels) -> Finding:
+    """Judged as the share of requests that were not good: a bound of 99 % is one of 1 %, and as far as that from 2 %."""
+    goodput = evidence.stage.goodput
+    if goodput is None or goodput.share is None:
+        return Finding(None, reason=goodput.reason if goodput and goodput.reason else NO_VALUES)
+    bad = evidence.bad()
+    found = judge_share(bad, bounds.of_the_rest(), levels, memory=evidence.memory())
+    needed = _more_requests(found.needed, bad.count, bad.count)
+    return replace(found, value=goodput.share, interval=found.interval and found.interval.of_the_rest(), needed=needed)
+
+
+def _statistic(objective: Objective, evidence: Evidence, bounds: Bounds, levels: Levels) -> Finding:
+    metric, statistic = objective.metric, objective.statistic
+    figures: Distribution = getattr(evidence.stage, metric if metric in COUNTS else f"{metric}_s")
+    if statistic in QUANTILES:
+        measured = evidence.measured(metric)
+        if measured is None:
+            return Finding(None, reason=NO_VALUES)
+        found = judge_quantile(measured, QUANTILES[statistic], bounds, levels)
+        found = replace(found, needed=_more_requests(found.needed, measured.count, evidence.stage.requests.total))
+        return found if found.value is not None else replace(found, reason=_infinite(found, evidence))
+    if statistic in figures.lower_bounds:
+        return _by_lower_bound(figures.lower_bounds[statistic], bounds)
+    if statistic == "max" and metric in LATENCIES and metric not in GAPS and evidence.stage.requests.failed:
+        return Finding(bounds.most is None, None, reason=_of_failures(evidence.stage))
+    if metric in GAPS and statistic == "mean" and metric in evidence.gaps:
+        return judge_mean(evidence.gaps[metric].means(), bounds, levels, exact=figures.mean)
+    if statistic in ("min", "max") or metric in GAPS:
+        return judge_known(getattr(figures, statistic), bounds)
+    return _moment(statistic, evidence.succeeded(metric), bounds, levels)
+
+
+def _moment(statistic: str, values: Array, bounds: Bounds, levels: Levels) -> Finding:
+    """The mean of values; their deviation is the root of the mean of squared ones."""
+    if statistic == "mean" or not len(values):
+        return judge_mean(values, bounds, levels)
+    squares = Bounds(*(None if bound is None else bound**2 for bound in bounds))
+    found = judge_mean((values - values.mean()) ** 2, squares, levels)
+    ends = found.interval and Interval(*(None if end is None else max(0.0, end) ** 0.5 for end in found.interval))
+    return replace(found, value=found.value and found.value**0.5, interval=ends)
+
+
+def _by_lower_bound(least: float, bounds: Bounds) -> Finding:
+    """What can be said of a statistic that is only known to be at least so much: too many requests were cut off."""
+    reason = f"so many requests were cut off that it is only known to be {written.time(least)} at least"
+    if bounds.most is not None:
+        return Finding(False if least > bounds.most else None, reason=reason)
+    return Finding(True if bounds.least is not None and least >= bounds.least else None, reason=reason)
+
+
+def _infinite(found: Finding, evidence: Evidence) -> str:
+    """Why a quantile has no value: failed requests are slower than any bound, and those cut off were not seen to their end."""
+    requests = evidence.stage.requests
+    parts = [_of_failures(evidence.stage)] if requests.failed else []
+    parts += ["requests were cut off before they had taken so long"] if requests.unfinished or requests.unsent else []
+    return "; ".join([*parts, *([found.reason] if found.reason else [])])
+
+
+def _of_failures(stage: StageSummary) -> str:
+    return f"{stage.requests.failed} of {stage.requests.total} requests failed, which is slower than any bound"
+
+
+def _rate(metric: str, evidence: Evidence, bounds: Bounds, levels: Levels) -> Finding:
+    """A throughput: as much as it differs between tenths of its window."""
+    goodput = evidence.stage.goodput
+    value: float | None = getattr(evidence.stage, THROUGHPUTS[metric]) if metric in THROUGHPUTS else None
+    if metric == "goodput_rate" and goodput:
+        value = goodput.rate_rps
+    if value is None or evidence.span.duration_s <= 0.0:
+        return Finding(None, reason=goodput.reason if metric == "goodput_rate" and goodput else NO_VALUES)
+    requests = evidence.stage.requests
+    found = judge_mean(evidence.rates(metric), bounds, levels, exact=value)
+    if evidence.span.kind == "overall" or requests.succeeded < FEWEST_FOR_RATES:
+        reason = "too few requests to see in how far it is steady"
+        return replace(found, kept=None, interval=Interval(), reason=reason, needed=None)
+    return replace(found, needed=_more_requests(found.needed, len(evidence.rates(metric)), requests.total))
+
+
+def _more_requests(needed: int | None, count: int, requests: int) -> int | None:
+    """Of values that are needed in all, how many requests that is beside those there were."""
+    if needed is None or not count:
+        return None
+    return rounded_up(max(1.0, needed * requests / count - requests))
+
+
+def _result(objective: Objective, stage: StageSummary, found: Finding, confidence: float) -> ObjectiveResult:
+    low, high = (None if end is None or isinf(end) else end for end in found.interval or (None, None))
     return ObjectiveResult(
         metric=objective.metric,
-        statistic=objective.statistic if is_latency else None,
+        statistic=objective.statistic if objective.metric in DISTRIBUTIONS else None,
         stage=stage.name,
         bound=_bound(objective),
-        value=value,
-        kept=kept,
+        value=found.value,
+        low=low,
+        high=high,
+        confidence=None if found.interval is None else confidence,
+        kept=found.kept,
+        reason=found.reason,
+        needed=found.needed if found.kept is None else None,
     )
-
-
-def _is_kept(objective: Objective, value: float) -> bool:
-    above = objective.min is None or value >= objective.min
-    return above and (objective.max is None or value <= objective.max)
-
-
-def _by_lower_bound(objective: Objective, stage: StageSummary) -> bool | None:
-    """What can be said of a statistic that is only known to be at least so much: too many requests were cut off."""
-    if objective.metric not in LATENCIES:
-        return None
-    least = getattr(stage, f"{objective.metric}_s").lower_bounds.get(objective.statistic)
-    if least is None:
-        return None
-    if objective.max is not None:
-        return False if least > objective.max else None
-    return True if objective.min is not None and least >= objective.min else None
-
-
-def _value(objective: Objective, stage: StageSummary) -> tuple[float | None, int]:
-    if objective.metric in LATENCIES:
-        distribution = getattr(stage, f"{objective.metric}_s")
-        return getattr(distribution, objective.statistic), distribution.count + distribution.censored
-    if objective.metric == "failed_share":
-        return stage.requests.failed_share, stage.requests.total
-    return getattr(stage, THROUGHPUTS[objective.metric]), stage.requests.total
 
 
 def _bound(objective: Objective) -> str:
@@ -84,13 +209,39 @@ def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
         reasons.append("the client was too slow to be believed: " + "; ".join(summary.client.reasons))
     if summary.state != "complete":
         reasons.append(f"the run is {summary.state}")
-    unknown = [result for result in summary.objectives if result.kept is None]
-    reasons += [f"{_name(result)} in stage {result.stage}: not enough data" for result in unknown]
+    reasons += [open_in_words(result) for result in summary.objectives if result.kept is None]
     broken = [result for result in summary.objectives if result.kept is False]
-    texts = [f"{_name(result)} is {_said(result)} in stage {result.stage}, not {result.bound}" for result in broken]
     if broken and is_believed:
-        return "Failed", texts
+        return "Failed", [broken_in_words(result) for result in broken]
     return ("Inconclusive", reasons) if reasons else ("Passed", _of_a_cache(summary))
+
+
+def broken_in_words(result: ObjectiveResult) -> str:
+    """ttft p99 is 612.3 ms (598.1 to 640.2 ms) in stage c8, not <= 500 ms."""
+    if result.value is None:
+        return f"{_name(result)} is larger in stage {result.stage}, not {result.bound}: {result.reason}"
+    between = f" ({interval_in_words(result)})" if result.confidence is not None else ""
+    return f"{_name(result)} is {with_unit(result.metric, result.value)}{between} in stage {result.stage}, not {result.bound}"
+
+
+def open_in_words(result: ObjectiveResult) -> str:
+    """ttft p99 in stage c8 is open: 412.0 ms (380.2 to 640.1 ms) for <= 500 ms: why; about 2,000 requests more would …"""
+    value = "" if result.value is None else f" {with_unit(result.metric, result.value)}"
+    between = f" ({interval_in_words(result)})" if result.confidence is not None else ""
+    more = f"; about {result.needed:,} requests more would probably decide it" if result.needed else ""
+    if result.reason == BETWEEN and not more:
+        more = " and is so near that more requests would hardly decide it"
+    shown = f":{value}{between}" if value else ""
+    return f"{_name(result)} in stage {result.stage} is open{shown} for {result.bound}: {result.reason}{more}"
+
+
+def interval_in_words(result: ObjectiveResult) -> str:
+    """380.2 ms to 640.1 ms; "at least" or "at most" where there is one end; "anything" without."""
+    low, high = (None if end is None else with_unit(result.metric, end) for end in (result.low, result.high))
+    if low is None or high is None:
+        return f"at least {low}" if low else f"at most {high}" if high else "too few values for an interval"
+    number, _, unit = low.rpartition(" ")
+    return f"{number} to {high}" if unit == high.rpartition(" ")[2] else f"{low} to {high}"
 
 
 def _of_a_cache(summary: Summary) -> list[str]:
@@ -115,16 +266,14 @@ def _name(result: ObjectiveResult) -> str:
     return f"{result.metric} {result.statistic}" if result.statistic else result.metric
 
 
-def _said(result: ObjectiveResult) -> str:
-    return "larger" if result.value is None else with_unit(result.metric, result.value)
-
-
 def with_unit(metric: str, value: float) -> str:
     """A figure that an objective is about, for people: 512.3 ms, 1.5 %, 98.77 tokens/s."""
     if metric in LATENCIES:
         return written.time(value)
-    if metric == "failed_share":
+    if metric in SHARES:
         return written.share(value)
+    if metric in COUNTS:
+        return f"{written.number(value)} tokens"
     return f"{written.number(value)} {_per_second(metric)}"
 
 
@@ -133,8 +282,10 @@ def _exactly(metric: str, value: float) -> str:
     if metric in LATENCIES:
         unit = written.unit_of([value])
         return f"{value / written.UNITS[unit]:.12g} {unit}"
-    return f"{value * 100:.12g} %" if metric == "failed_share" else f"{value:.12g} {_per_second(metric)}"
+    if metric in COUNTS:
+        return f"{value:.12g} tokens"
+    return f"{value * 100:.12g} %" if metric in SHARES else f"{value:.12g} {_per_second(metric)}"
 
 
 def _per_second(metric: str) -> str:
-    return "requests/s" if metric == "request_throughput" else "tokens/s"
+    return "requests/s" if metric in ("request_throughput", "goodput_rate") else "tokens/s"

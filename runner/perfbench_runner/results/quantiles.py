@@ -14,6 +14,7 @@ from perfbench_runner.results.summary import Distribution
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def distribution(values: Iterable[float] | Array, censored: Array | None = None) -> Distribution:
@@ -90,7 +91,7 @@ class GapHistogram:
         self._dense = np.zeros(self.DENSE, dtype=np.int64)
         self._sparse: dict[int, int] = {}
 
-    def add(self, gaps_us: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+    def add(self, gaps_us: Counts) -> None:
         """Count gaps, in whole microseconds."""
         is_dense = (gaps_us >= 0) & (gaps_us < self.DENSE)
         if not is_dense.all():
@@ -101,8 +102,8 @@ class GapHistogram:
             counts = np.bincount(gaps_us)
             self._dense[: len(counts)] += counts
 
-    def distribution(self) -> Distribution:
-        """Statistics of all gaps, in seconds."""
+    def counts(self) -> tuple[Counts, Counts]:
+        """The gaps that there were, in microseconds and ascending, and how often."""
         values = np.flatnonzero(self._dense)
         counts = self._dense[values]
         if self._sparse:
@@ -110,6 +111,11 @@ class GapHistogram:
             counts = np.concatenate([counts, list(self._sparse.values())])
             order = np.argsort(values)
             values, counts = values[order], counts[order]
+        return values, counts
+
+    def distribution(self) -> Distribution:
+        """Statistics of all gaps, in seconds."""
+        values, counts = self.counts()
         if not len(values):
             return Distribution()
         seconds, cumulated = values / 1e6, np.cumsum(counts)
@@ -121,11 +127,11 @@ class GapHistogram:
             min=float(seconds[0]),
             max=float(seconds[-1]),
             count=total,
-            **{name: _of_counts(q, seconds, cumulated) for name, q in QUANTILES.items()},
+            **{name: quantile_of_counts(q, seconds, cumulated) for name, q in QUANTILES.items()},
         )
 
 
-def _of_counts(q: float, values: Array, cumulated: np.ndarray[Any, np.dtype[np.int64]]) -> float:
+def quantile_of_counts(q: float, values: Array, cumulated: Counts) -> float:
     """numpy's quantile of values that occur several times."""
     rank = q * (int(cumulated[-1]) - 1)
     low = int(rank)

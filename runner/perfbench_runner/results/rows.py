@@ -117,6 +117,33 @@ def read_gaps(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
         tell(len(chunk))
 
 
+def read_gaps_in_time(
+    db: sqlite3.Connection, stage: int, tell: Callable[[int], None], of_tokens: bool = False
+) -> Iterator[tuple[Ints, Array]]:
+    """Gaps as `read_gaps` has them, or `read_token_gaps`, and when each was over, on the run's clock."""
+    is_in = "r.success = 1 AND g.tokens IS NOT NULL" if of_tokens else f"(r.success = 1 OR {UNFINISHED})"
+    cursor = db.execute(
+        f"SELECT g.gaps_us, {'g.tokens' if of_tokens else 'NULL'}, r.start_time + r.first_chunk_latency"  # noqa: S608
+        " FROM requests r JOIN gaps g ON g.id = r.id"
+        f" WHERE r.stage = ? AND length(g.gaps_us) > 2 AND r.first_chunk_latency IS NOT NULL"
+        f" AND r.excluded IS NULL AND {is_in}",
+        (stage,),
+    )
+    while chunk := cursor.fetchmany(GAPS_AT_ONCE):
+        texts, tokens, firsts = zip(*chunk, strict=True)
+        gaps, sizes = parse_gaps(texts), np.array([text.count(",") + 1 for text in texts])
+        ends = np.cumsum(gaps)
+        before = np.concatenate([[0], ends[np.cumsum(sizes) - 1][:-1]])
+        ends_s = (ends - np.repeat(before, sizes)) / 1e6 + np.repeat(np.array(firsts, dtype=np.float64), sizes)
+        if of_tokens:
+            counts = parse_gaps(tokens)
+            if len(counts) == len(gaps):  # a plugin's own gaps may have lost some
+                yield np.repeat(np.rint(gaps / counts).astype(np.int64), counts), np.repeat(ends_s, counts)
+        else:
+            yield gaps, ends_s
+        tell(len(chunk))
+
+
 def read_token_gaps(db: sqlite3.Connection, stage: int) -> Iterator[Ints]:
     """Gaps between tokens of succeeded requests in microseconds: a gap between chunks, spread over the later one's tokens."""
     cursor = db.execute(

@@ -124,6 +124,25 @@ class Throughput(_Model):
     input_token_throughput_tps: float | None = None
 
 
+class Goodput(_Model):
+    """Requests that kept all limits of `spec.goodput`."""
+
+    limits_s: dict[str, float]
+    """The limits, by the metric that they are of."""
+    total: int
+    """Requests that it is a share of: those that were sent, and those that were due and never were."""
+    good: int
+    """Those that succeeded and kept all limits. Failed, unfinished and unsent ones did not."""
+    share: float | None
+    """good / total."""
+    rate_rps: float | None
+    """Good requests that ended in the window, a second."""
+    missed: dict[str, int] = {}
+    """Succeeded requests that missed a limit, by its metric; one may have missed several."""
+    reason: str = ""
+    """Why there is no share."""
+
+
 class Prompts(_Model):
     """How often the same prompts were sent."""
 
@@ -197,6 +216,8 @@ class StageSummary(_Model):
     input_token_throughput_tps: float | None = None
     """Prompt tokens of requests whose first content arrived in the window, a second; null where nobody counted them."""
     overall: Throughput | None = None
+    goodput: Goodput | None = None
+    """Null where no limits of a single request were given."""
     ttft_s: Distribution
     """From sent to the first non-empty content."""
     itl_s: Distribution
@@ -242,16 +263,26 @@ class StageSummary(_Model):
 
 
 class ObjectiveResult(_Model):
-    """Whether one objective was kept in one stage."""
+    """Whether one objective was kept in one stage, and how sure that is: docs/objectives.md."""
 
     metric: str
     statistic: str | None
     stage: str
     bound: str
     value: float | None
-    """In seconds, per second or share of 1; null where there is nothing to judge."""
+    """In seconds, per second or share of 1; null where there is none, or so many requests failed that it is infinite."""
+    low: float | None = None
+    """The true value is at least this, with the confidence; null where that is not known, or the value is of this run alone."""
+    high: float | None = None
+    """The true value is at most this, likewise; null where there is no such end."""
+    confidence: float | None = None
+    """That of each end (`spec.confidence`); null where the value is of this run alone, or there is none."""
     kept: bool | None
-    """Null where the value cannot be judged."""
+    """Null where it is open: the bound lies between `low` and `high`, or there are too few values for either."""
+    reason: str = ""
+    """Why it is open, or has no value."""
+    needed: int | None = None
+    """So many requests more would probably decide it, an order of magnitude; null where that is not known, or far too many."""
 
 
 class SearchPoint(_Model):

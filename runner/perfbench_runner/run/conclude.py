@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,8 +112,13 @@ def compact(stage: Any) -> dict[str, Any]:
             if figures.count
         },
         **({"errors": stage.errors} if stage.errors else {}),
+        **({"goodput": _goodput(stage.goodput)} if stage.goodput else {}),
         **_cache(stage),
     }
+
+
+def _goodput(found: Any) -> dict[str, Any]:
+    return {"share": _rounded(found.share), "rate_rps": _rounded(found.rate_rps)}
 
 
 def _cache(stage: Any) -> dict[str, Any]:
@@ -149,24 +154,28 @@ def _summary_of_what_is_there(path: Path, benchmark: PerfBenchmark, end: End) ->
         with closing(sqlite3.connect(path)) as db:
             return summarise_run(db, benchmark, end)
     except (StoreError, sqlite3.Error):  # such as of a folder that somebody has deleted
-        return _summary([], benchmark, end, {})
+        return _summary([], [], benchmark, end, {})
 
 
 def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, tell: Tell = told_nobody) -> Any:
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
     from perfbench_runner.results.figures import summarise
+    from perfbench_runner.results.objectives import Judging
     from perfbench_runner.results.verdict import nothing_sent, too_many_failures
     from perfbench_runner.server.figures import server_figures
 
-    stages = summarise(db, server_figures, tell)
+    judging = Judging(
+        benchmark.spec.objectives, benchmark.spec.confidence, lambda names: _judged_names(names, benchmark)
+    )
+    stages = summarise(db, server_figures, tell, judging)
     if end.state == "complete":
         if failure := too_many_failures(_judged(stages, benchmark), benchmark.spec.load.max_failed_share):
             end.state, end.reason = "failed", "TooManyFailures"
             end.message = f"{failure}{_first_error(db)}"
         elif nothing := nothing_sent(stages):
             end.state, end.reason, end.message = "failed", "NothingSent", nothing
-    return _summary(stages, benchmark, end, reading.facts(db))
+    return _summary(stages, judging.results, benchmark, end, reading.facts(db))
 
 
 def _first_error(db: sqlite3.Connection) -> str:
@@ -176,10 +185,12 @@ def _first_error(db: sqlite3.Connection) -> str:
     return f"; the first, {found[0]}: {in_one_line(found[1])}" if found else ""
 
 
-def _summary(stages: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[str, str]) -> Any:
+def _summary(
+    stages: list[Any], objectives: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[str, str]
+) -> Any:
     from perfbench_runner.results.cost import cost
     from perfbench_runner.results.figures import worst_client
-    from perfbench_runner.results.objectives import evaluate, verdict
+    from perfbench_runner.results.objectives import verdict
     from perfbench_runner.results.summary import SearchResult, Summary
 
     for stage in stages:
@@ -192,7 +203,7 @@ def _summary(stages: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[
         started_at=facts.get("started_at", ""),
         perfbench_version=own_version(),
         client=worst_client(stages),
-        objectives=evaluate(benchmark.spec.objectives, _judged(stages, benchmark)),
+        objectives=objectives,
         unmeasured_requests=json.loads(facts.get("unmeasured_requests", "{}")),
         search=SearchResult.model_validate_json(facts["search"]) if "search" in facts else None,
         stages=stages,
@@ -204,10 +215,16 @@ def _summary(stages: list[Any], benchmark: PerfBenchmark, end: End, facts: dict[
 
 
 def _judged(stages: list[Any], benchmark: PerfBenchmark) -> list[Any]:
+    """The stages whose failures decide."""
+    names = _judged_names([stage.name for stage in stages], benchmark)
+    return [stage for stage in stages if stage.name in names]
+
+
+def _judged_names(stages: Sequence[str], benchmark: PerfBenchmark) -> list[str]:
     """The stages whose objectives and failures decide: of a search, which goes where they break, the one that confirms it."""
     if benchmark.spec.load.search is None:
-        return stages
-    return [stage for stage in stages[-1:] if confirms(stage.name)]
+        return list(stages)
+    return [name for name in stages[-1:] if confirms(name)]
 
 
 def _without_confirmation(summary: Any) -> tuple[Verdict, list[str]]:
