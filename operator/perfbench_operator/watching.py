@@ -18,7 +18,7 @@ from perfbench_operator.settings import Settings
 from perfbench_operator.status.draft import is_final
 
 KINDS = ("PerfBenchmark", "Job", "Pod")
-SOON_S = 10.0
+SOON_S = 3.0
 
 
 @dataclass
