@@ -138,3 +138,16 @@ def test_a_rate_that_falls_to_nothing_ends_the_stage_by_its_duration(mock: Any, 
     assert run.wait() == 0
     assert offsets(run) == pytest.approx([number / 20 for number in range(20)], abs=1e-6)
     assert run.stage["requests"]["unsent"] == 0
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_warmup_by_time_ends_and_is_in_no_figure(mock: Any, perfbench: Any, spec_for: Any, workers: int) -> None:
+    load = {"warmup": {"duration": "1s", "concurrency": 4}}
+    stage = {"concurrency": 2, "requests": 20}
+    run = perfbench(spec_for(mock(ttft_s=0.05), stage, load=load, runner={"workers": workers}))
+    assert run.wait() == 0
+    warmed = run.summary["unmeasured_requests"]["warmup"]
+    assert 8 <= warmed <= 80, "four lanes for a second, a twentieth of one each"
+    assert run.stage["requests"]["total"] == run.count() == 20
+    entries = [entry for (entry,) in run.query("SELECT entry FROM requests ORDER BY entry")]
+    assert entries == list(range(4, 24)), "entries that the warm-up may use are not used again: four a second"

@@ -24,13 +24,15 @@ class Warmup(Section):
 
     requests: int = Field(0, ge=0)
     """How many requests."""
+    duration: Duration | None = Field(None, gt=0)
+    """How long; with requests given too, whichever comes first."""
     concurrency: int | None = Field(None, ge=1)
     """How many at a time; as many as in the first stage if not given."""
 
     @model_validator(mode="after")
-    def _has_requests(self) -> Self:
-        if self.concurrency is not None and not self.requests:
-            raise ValueError("concurrency of no requests; give requests, too")
+    def _has_an_end(self) -> Self:
+        if self.concurrency is not None and not self.requests and self.duration is None:
+            raise ValueError("concurrency of no requests; give requests or duration, too")
         return self
 
 

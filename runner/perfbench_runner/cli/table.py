@@ -146,8 +146,18 @@ def _latencies(stage: StageSummary) -> list[tuple[str, Distribution]]:
         f"TPOT{_mark(stage)}": stage.tpot_s,
         "E2E latency": stage.e2e_latency_s,
         "from schedule": stage.scheduled_latency_s,
+        **_steady_rows(stage),
     }
     return [(name, figures) for name, figures in rows.items() if figures.count]
+
+
+def _steady_rows(stage: StageSummary) -> dict[str, Distribution]:
+    """The same without the part that shows how the stage began, where there is such a part."""
+    steady = stage.steady
+    if steady is None or not steady.dropped or not steady.is_steady:
+        return {}
+    since = f"steady, from {time(steady.start_s)} on"
+    return {f"TTFT, {since}": steady.ttft_s, f"E2E latency, {since}": steady.e2e_latency_s}
 
 
 def _statistic(figures: Distribution, name: str, unit: str) -> str:

@@ -19,7 +19,7 @@ from perfbench_runner.load.arrivals import arrivals
 from perfbench_runner.load.feed import REFUSALS, Feed
 from perfbench_runner.load.lanes import comings, goings
 from perfbench_runner.load.leases import Lease
-from perfbench_runner.load.parts import first_entries
+from perfbench_runner.load.parts import first_entries, warmup_stage
 from perfbench_runner.load.plan import seed_of
 from perfbench_runner.load.rates import rate_of
 from perfbench_runner.load.shares import Numbers, lanes_of
@@ -105,12 +105,11 @@ class Stages:
         self._state.phase = "storing"
 
     async def _warm_up(self) -> None:
-        warmup, first = self._load.warmup, self._load.stages[0]
-        if not warmup.requests or self._state.is_stopping:
+        warmup = warmup_stage(self._load)
+        if warmup is None or self._state.is_stopping:
             return
         self._state.phase = "warmup"
-        lanes = warmup.concurrency or first.concurrency or first.max_concurrency or 8
-        await self._run_stage(WARMUP, Stage(concurrency=min(lanes, warmup.requests), requests=warmup.requests))
+        await self._run_stage(WARMUP, warmup)
 
     async def _run_stage(self, number: int, stage: Stage) -> None:
         self._state.number = number

@@ -14,9 +14,24 @@ MOST_RESERVED = 20_000
 """Entries set aside for a closed loop that ends by time, where nobody knows how many it will need."""
 
 
+USUAL_LANES = 8
+"""Of a warm-up before a stage that says nothing of concurrency."""
+
+
+def warmup_stage(load: Load) -> Stage | None:
+    """The warm-up as a stage: a closed loop; None where none is asked for."""
+    warmup, first = load.warmup, load.stages[0]
+    if not warmup.requests and warmup.duration is None:
+        return None
+    lanes = warmup.concurrency or first.concurrency or first.max_concurrency or USUAL_LANES
+    requests = warmup.requests or None
+    return Stage(concurrency=min(lanes, requests or lanes), requests=requests, duration=warmup.duration)
+
+
 def first_entries(load: Load, offset: int = 0) -> list[int]:
     """For each stage the number of its first entry; `offset` entries at the start are left out."""
-    begin, found = offset + load.warmup.requests, []
+    warmup, found = warmup_stage(load), list[int]()
+    begin = offset + (reserved(warmup) if warmup else 0)
     for stage in load.stages:
         found.append(begin)
         begin += reserved(stage)

@@ -20,6 +20,7 @@ from perfbench_runner.results.client_figures import client
 from perfbench_runner.results.conversations import conversations
 from perfbench_runner.results.evidence import Evidence, Judge, Nobody
 from perfbench_runner.results.goodput import goodput
+from perfbench_runner.results.latencies import e2e_latency, scheduled_latency, tpot_of, ttft
 from perfbench_runner.results.load_in_words import load_in_words
 from perfbench_runner.results.notes import notes
 from perfbench_runner.results.prompt_cache import prompt_cache
@@ -29,10 +30,10 @@ from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.repeats import SentBefore
 from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_rows
 from perfbench_runner.results.sliced_gaps import GapSlices, gap_distribution, token_gap_distribution
+from perfbench_runner.results.steady_figures import steady_figures
 from perfbench_runner.results.store import StoreError
 from perfbench_runner.results.summary import (
     ClientHealth,
-    Distribution,
     Requests,
     ServerFigure,
     StageSummary,
@@ -156,7 +157,7 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
     throughput, estimate = window_throughput(every, span, lambda ids: gaps_of(db, ids))
     succeeded, unfinished = int(ok.sum()), int(cut.sum())
     is_limited = "maxConcurrency" in stage.plan
-    every_tpot = _tpot(every, asked.choices)
+    every_tpot = tpot_of(every, asked.choices)
     tpot = every_tpot[every["is_excluded"] == 0]
     slices = {name: GapSlices(float(sent.min()), float(ended.max())) for name in run.judge.gaps} if len(rows) else {}
     server = run.server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {}
@@ -180,14 +181,12 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
         **{name: value for name, value in throughput.model_dump().items() if name != "duration_s"},
         overall=overall_throughput(every, overall_s),
         goodput=goodput(rows, every, every_tpot, len(stage.unsent), span, asked.goodput),
-        ttft_s=_ttft(rows),
+        ttft_s=ttft(rows),
         itl_s=gap_distribution(db, stage.number, read, slices.get("itl")),
         token_gap_s=token_gap_distribution(db, stage.number, slices.get("token_gap")),
         tpot_s=distribution(tpot[ok]),
-        e2e_latency_s=distribution(rows["latency"][ok], (ended - sent)[cut]),
-        scheduled_latency_s=distribution(
-            (ended - scheduled)[ok], np.concatenate([(ended - scheduled)[cut], stage.unsent[:, 1] - stage.unsent[:, 0]])
-        ),
+        e2e_latency_s=e2e_latency(rows),
+        scheduled_latency_s=scheduled_latency(rows, stage.unsent),
         dispatch_lag_s=distribution(rows["dispatch_lag"]),
         connect_s=distribution(_connects(rows)),
         output_tokens=distribution(rows["completion_tokens"][ok]),
@@ -195,6 +194,9 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
         errors=dict(rows.errors.most_common()),
         status_codes={str(code): count for code, count in sorted(rows.status_codes.items())},
         token_sources=dict(rows.token_sources.most_common()),
+        steady=steady_figures(
+            stage.plan, stage.times[0], every, rows, stage.unsent, span, asked.choices, lambda ids: gaps_of(db, ids)
+        ),
         offered_rate_rps=_offered_rate(stage, scheduled),
         sent_rate_rps=_rate(sent[_begins(rows)]) if _is_open_loop(stage.plan) else None,
         conversations=conversations(rows),
@@ -274,25 +276,6 @@ def _window(stage: Stage, rows: Rows, span: Span) -> Window | None:
         kind=span.kind,
         reason=span.reason,
     )
-
-
-def _ttft(rows: Rows) -> Distribution:
-    """Of succeeded requests, and of unfinished ones: those that were cut before their first content are bounded below."""
-    first, waited = rows["first_chunk_latency"], rows["completed_time"] - rows["start_time"]
-    seen = first[rows.is_ok | rows.is_unfinished]
-    if np.isnan(seen).all():  # not streamed: there is no first token
-        return Distribution()
-    return distribution(seen, waited[rows.is_unfinished & np.isnan(first)])
-
-
-def _tpot(rows: Rows, choices: int) -> Array:
-    """As stored; where requests asked for several answers, an equal part of the tokens is taken for each. NaN: undefined."""
-    if choices == 1:
-        return rows["time_per_output_token"]
-    tokens = rows["completion_tokens"] / choices
-    decoding_s = rows["latency"] - rows["first_chunk_latency"]
-    is_defined = rows.is_ok & (tokens >= 2)
-    return np.where(is_defined, decoding_s, np.nan) / np.where(is_defined, tokens - 1, 1.0)
 
 
 def _connects(rows: Rows) -> Array:

@@ -24,6 +24,7 @@ def notes(
         _stamps(stage.client.stamps, why_program),
         _window(span),
         _excluded(stage),
+        _unsteady(stage),
         _censored(stage),
         _too_short(stage, asked),
         _no_content(stage),
@@ -64,6 +65,16 @@ def _window(span: Span) -> str:
     if span.kind != "overall":
         return ""
     return f"throughputs are from the first request sent to the last end, ramps included, since {span.reason}"
+
+
+def _unsteady(stage: StageSummary) -> str:
+    steady = stage.steady
+    if steady is None or steady.is_steady:
+        return ""
+    return (
+        f"not steady: latencies have not settled in this stage's time ({steady.dropped_share:.0%} of it would have to be"
+        " left out); make it longer, or warm up"
+    )
 
 
 def _excluded(stage: StageSummary) -> str:

@@ -3,7 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,11 @@ class Rows:
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]
+
+    def where(self, mask: Mask) -> "Rows":
+        """Some of them; what is counted by kind stays that of all."""
+        columns = {name: values[mask] for name, values in self.columns.items()}
+        return replace(self, columns=columns, is_unfinished=self.is_unfinished[mask], prompt_ids=self.prompt_ids[mask])
 
     def __len__(self) -> int:
         return len(self.is_unfinished)

@@ -154,6 +154,24 @@ class Prompts(_Model):
     """Entries of the dataset that the stage used, of all it has; null where it did not come to its end in this run."""
 
 
+class Steady(_Model):
+    """Figures of the steady part of a stage, beside those of the whole stage, which are judged. Found in the data."""
+
+    start_s: float
+    """From when on it is steady, since the load began."""
+    dropped: int
+    """Succeeded requests that were sent before: they show how the stage began."""
+    dropped_share: float
+    is_steady: bool
+    """False where so much would have to be left out that the stage has not become steady in its time."""
+    request_throughput_rps: float | None = None
+    output_token_throughput_tps: float | None = None
+    ttft_s: Distribution
+    tpot_s: Distribution
+    e2e_latency_s: Distribution
+    scheduled_latency_s: Distribution
+
+
 class ClientHealth(_Model):
     """Whether the client itself had a part in the figures."""
 
@@ -242,6 +260,8 @@ class StageSummary(_Model):
     """Requests by the HTTP status of their answer; those without any answer are in `errors` alone."""
     token_sources: dict[str, int] = {}
     """Who counted the tokens: usage, tokenizer, chunks, plugin or none."""
+    steady: Steady | None = None
+    """Null where there are too few requests to say, where the load itself changes, and in summaries of older versions."""
     offered_rate_rps: float | None = None
     """Open loop: the rate asked for."""
     sent_rate_rps: float | None = None

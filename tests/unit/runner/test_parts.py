@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from perfbench_api.sections import Load
-from perfbench_runner.load.parts import MOST_RESERVED, first_entries
+from perfbench_runner.load.parts import MOST_RESERVED, first_entries, warmup_stage
 
 
 def load(*stages: dict[str, Any], warmup: int = 0) -> Load:
@@ -32,6 +32,30 @@ def load(*stages: dict[str, Any], warmup: int = 0) -> Load:
 def test_a_stage_begins_where_the_one_before_it_ends_at_the_latest(made: Load, first: list[int]) -> None:
     assert first_entries(made) == first
     assert first_entries(made, offset=7) == [7 + number for number in first]
+
+
+@pytest.mark.parametrize(
+    ("warmup", "stage", "expected"),
+    [
+        ({}, {"concurrency": 8, "requests": 5}, None),
+        ({"requests": 4}, {"concurrency": 8, "requests": 5}, (4, 4, None, 4)),
+        ({"requests": 40}, {"concurrency": 8, "requests": 5}, (8, 40, None, 40)),
+        ({"duration": "10s"}, {"concurrency": 8, "requests": 5}, (8, None, 10.0, 80)),
+        ({"duration": "10s"}, {"rate": 5, "requests": 5}, (8, None, 10.0, 80)),
+        ({"duration": "10s"}, {"rate": 5, "maxConcurrency": 3, "requests": 5}, (3, None, 10.0, 30)),
+        ({"duration": "10s", "requests": 20, "concurrency": 2}, {"rate": 5, "requests": 5}, (2, 20, 10.0, 20)),
+    ],
+)
+def test_a_warmup_is_a_stage_before_the_others_with_entries_of_its_own(
+    warmup: dict[str, Any], stage: dict[str, Any], expected: tuple[Any, ...] | None
+) -> None:
+    made = Load.model_validate({"stages": [stage], "warmup": warmup})
+    found = warmup_stage(made)
+    if expected is None:
+        assert (found, first_entries(made)) == (None, [0])
+    else:
+        assert found is not None
+        assert (found.concurrency, found.requests, found.duration, *first_entries(made)) == expected
 
 
 def test_sixty_four_stages_share_no_entry() -> None:
