@@ -7,6 +7,7 @@ under the names of `evalscope perf`.
 
 from perfbench_api.sections.dataset import Dataset, Prompts
 from perfbench_api.sections.goodput import Goodput
+from perfbench_api.sections.guards import Budget, Guards
 from perfbench_api.sections.load import Load, Stage, Warmup
 from perfbench_api.sections.objectives import Objective
 from perfbench_api.sections.plugins import PluginSource
@@ -23,10 +24,12 @@ from perfbench_api.sections.until import Until
 __all__ = [
     "ApiKey",
     "Authority",
+    "Budget",
     "Burst",
     "Dataset",
     "Endpoint",
     "Goodput",
+    "Guards",
     "Header",
     "KeyRef",
     "Load",

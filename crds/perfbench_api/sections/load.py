@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic.config import JsonDict
 
+from perfbench_api.sections.guards import Guards
 from perfbench_api.sections.profile import Profile, Timestamps
 from perfbench_api.sections.search import Search
 from perfbench_api.sections.sweep import expanded
@@ -157,6 +158,8 @@ class Load(Section):
     """Rest between stages."""
     grace_period: Duration = 30.0
     """How long requests in flight may take to finish when a stage's duration is over or the run is stopped."""
+    guards: Guards = Guards()
+    """What ends the run, or a stage, early."""
     max_failed_share: float = Field(0.05, ge=0, le=1)
     """The run fails when more than this share of a stage's requests fail."""
     random_seed: int | None = None

@@ -183,6 +183,10 @@ class Dispatcher:
             self._due += 1
         return self._due
 
+    def answered(self) -> int:
+        """Open loop: requests of the stage under way that were assigned and have been answered for."""
+        return self._turn - len(self.pending)
+
     def ends_s(self, latest_s: float) -> float:
         """When the stage under way sent its last at the latest: its deadline, or this time if that comes first."""
         if self._stage_began_s is None or self._until_s is None:

@@ -1,12 +1,15 @@
-"""What ends a stage before its count or duration: a figure that is known well enough. Fed with results, asked now and then.
+"""What ends a stage before its count or duration: a figure that is known well enough, or a queue that grows without end.
+
+Fed with results and counts, asked now and then.
 
 A look takes only requests before the oldest that is still under way: slow ones are missing among the latest that ended.
 """
 
 from dataclasses import dataclass, field
 
-from perfbench_api.sections import Stage, Until
+from perfbench_api.sections import Guards, Stage, Until
 from perfbench_runner.load.precision import Precision
+from perfbench_runner.load.saturation import Count, Saturation
 from perfbench_runner.results.result import Result
 
 
@@ -15,15 +18,24 @@ class Endings:
     """Of the stage under way. Belongs to the control process's loop; `look` may run in a thread."""
 
     until: Until | None = None
+    saturation: Saturation | None = None
+    """None where a queue may grow: in a closed loop it cannot, and a load that changes by itself is meant to let it."""
+    _ramp_up_s: float = 0.0
     _precision: Precision | None = None
     _values: list[tuple[int, float]] = field(default_factory=list)
     """Number in the run and value of each request that has one."""
 
     @classmethod
-    def of(cls, stage: Stage) -> "Endings":
+    def of(cls, stage: Stage, guards: Guards) -> "Endings":
         """Those of a stage that is to begin."""
         until = stage.until
-        return cls(until, None if until is None else Precision(until.probability, until.within))
+        is_watched = guards.over_saturation and stage.rate is not None and stage.arrival != "recorded"
+        return cls(
+            until,
+            Saturation() if is_watched else None,
+            stage.ramp_up or 0.0,
+            None if until is None else Precision(until.probability, until.within),
+        )
 
     def add(self, result: Result) -> None:
         """A request of the stage has ended."""
@@ -31,6 +43,20 @@ class Endings:
             value = value_of(result, self.until.metric)
             if value is not None:
                 self._values.append((result.seq, value))
+
+    def count(self, at_s: float, due: int, answered: int) -> str | None:
+        """How many requests were due and answered so far; why the stage is to end, in words, or None.
+
+        `at_s` is since the stage began. While the load is ramped up nothing is said.
+        """
+        since_s = at_s - self._ramp_up_s
+        if self.saturation is None or since_s <= 0 or not self.saturation.add(Count(since_s, due, answered)):
+            return None
+        before, after = self.saturation.waiting
+        return (
+            f"ended since the endpoint is over-saturated: within the last {since_s / 2:.0f} s the requests that were due"
+            f" and had no answer grew from {before:,} to {after:,}, and answers came no faster"
+        )
 
     def is_due(self) -> bool:
         """Whether it is worth looking."""

@@ -20,6 +20,7 @@ from perfbench_api.sections import Stage
 from perfbench_runner.engine import advice
 from perfbench_runner.engine.agreement import Agreement, Alone, Totals
 from perfbench_runner.engine.dispatch import Dispatcher
+from perfbench_runner.engine.guards import Watch
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.probe import Probe
 from perfbench_runner.engine.searching import Searching
@@ -75,6 +76,7 @@ class Engine:
         self.state = RunState(clock)
         self._spec, self._feed, self._store, self._url = spec, feed, store, url
         self._live = Live(clock)
+        self._watch = Watch(spec.load.guards)
         self._ramps = Ramps()
         """Those of the stage under way."""
         self._searching = Searching(spec, store, clock) if spec.load.search is not None else None
@@ -134,6 +136,7 @@ class Engine:
     def announced(self, number: int, stage: Stage) -> None:
         """A stage comes next."""
         self._live.begin()
+        self._watch.begin_stage()
         self._view.begin_stage()
         if number >= 0:
             self._note_unmeasured()
@@ -228,6 +231,12 @@ class Engine:
     # Results.
 
     def _take(self, result: Result) -> None:
+        self._take_in(result)
+        end = self._watch.add(result)
+        if end is not None and not self.state.is_stopping:
+            self.stop(end)
+
+    def _take_in(self, result: Result) -> None:
         if result.stage == TEST:
             self._probe.add(result)
         elif result.stage == WARMUP:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
+from math import inf
 from random import Random
 from typing import Protocol
 
@@ -129,11 +130,11 @@ class Stages:
         await self._record.ready()
         await self._go(number, active)
         self._record.began(number, self._state.stage_began_s, stage)
-        self._endings, self._ending, self._ended_early_s = Endings.of(stage), None, None
+        self._endings, self._ending, self._ended_early_s = Endings.of(stage, self._load.guards), None, None
         while not self._supervisor.are_done:
             await self._supervisor.change(HORIZON_S / 8 if self._dispatcher.is_open_loop else TICK_S)
             self._dispatcher.refill()
-            self._look_for_an_end()
+            self._look_for_an_end(stage)
         if leasing is not None:
             leasing.close()
         await self._intake.drain()
@@ -146,10 +147,18 @@ class Stages:
         ending = self._ending or self._endings.at_the_end()
         self._record.ended(number, StageTimes(ended_s, self._dispatcher.feed_s, stopped_s, ending), never_sent)
 
-    def _look_for_an_end(self) -> None:
-        """See whether a figure is known well enough: in a thread, since the load must not wait for it."""
+    def _look_for_an_end(self, stage: Stage) -> None:
+        """See whether the stage is to end: how well a figure is known in a thread, since the load must not wait for it."""
+        elapsed_s = self._state.clock() - self._state.stage_began_s
+        if self._ended_early_s is not None or self._state.is_stopping:
+            return
+        if self._endings.saturation is not None and elapsed_s < (stage.duration or inf) - (stage.ramp_down or 0.0):
+            due = self._dispatcher.due(stage.duration or inf)
+            if reason := self._endings.count(elapsed_s, due, self._dispatcher.answered()):
+                self._end_early(reason)
+                return
         is_looking = self._look is not None and not self._look.done()
-        if self._ended_early_s is None and not is_looking and self._endings.is_due() and not self._state.is_stopping:
+        if not is_looking and self._endings.is_due():
             oldest = next(iter(self._dispatcher.pending), None)
             self._look = asyncio.get_running_loop().create_task(self._look_at(self._endings, oldest))
 

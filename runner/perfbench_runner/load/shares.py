@@ -13,7 +13,7 @@ from itertools import chain, count, islice
 from typing import TypeVar
 
 from perfbench_api.resource import SpecError
-from perfbench_api.sections import Load, Stage
+from perfbench_api.sections import Guards, Load, Stage
 
 T = TypeVar("T")
 
@@ -128,6 +128,11 @@ def refuse_what_needs_one(load: Load, has_schedule: bool, runners: int) -> None:
         for index, stage in enumerate(load.stages)
         if stage.until is not None
     ]
+    if load.guards != Guards():
+        problems.append(
+            f"spec.load.guards: {runners} runners each see their own part only, and would not end together; set"
+            " runner.replicas to 1, or leave out guards"
+        )
     if load.search is not None:
         problems.append(
             f"spec.load.search: {runners} runners cannot search together; set runner.replicas to 1, or give stages"

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from perfbench_api.sections import Stage
+from perfbench_api.sections import Guards, Stage
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.engine.endings import Endings, value_of
 from perfbench_runner.load.precision import (
@@ -125,7 +125,9 @@ def result(seq: int, ttft_s: float | None, success: bool = True, excluded: str |
 
 def test_the_latest_requests_do_not_count_while_an_older_one_is_under_way() -> None:
     """Among those that ended last the slow ones are missing."""
-    endings = Endings.of(Stage.model_validate({"concurrency": 4, "requests": 9999, "until": {"statistic": "p50"}}))
+    endings = Endings.of(
+        Stage.model_validate({"concurrency": 4, "requests": 9999, "until": {"statistic": "p50"}}), Guards()
+    )
     random = Random(1)
     for seq in range(1000):
         endings.add(result(seq, 1 + 0.01 * random.random()))
@@ -144,7 +146,9 @@ def test_failed_and_ramped_requests_have_no_value() -> None:
         2.5,
         None,
     ]
-    endings = Endings.of(Stage.model_validate({"concurrency": 4, "requests": 9999, "until": {"statistic": "p50"}}))
+    endings = Endings.of(
+        Stage.model_validate({"concurrency": 4, "requests": 9999, "until": {"statistic": "p50"}}), Guards()
+    )
     for seq in range(500):
         endings.add(result(seq, 1.0, excluded="ramp_up"))
     assert not endings.is_due()
@@ -152,6 +156,6 @@ def test_failed_and_ramped_requests_have_no_value() -> None:
 
 
 def test_without_until_a_stage_ends_as_it_always_did() -> None:
-    endings = Endings.of(Stage(concurrency=4, requests=9))
+    endings = Endings.of(Stage(concurrency=4, requests=9), Guards())
     endings.add(result(0, 1.0))
     assert (endings.is_due(), endings.at_the_end()) == (False, None)
