@@ -248,7 +248,7 @@ def test_two_files_with_one_name_are_an_error_that_names_both(tmp_path: Path) ->
             DATASET.format(name="A", line="yield from ()"),
             "dataset: 'mine' yields nothing; is its file empty, or do minPromptLength and maxPromptLength leave everything",
         ),
-        (DATASET.format(name="A", line="yield object()"), "API plugin OpenaiPlugin: build_request: "),
+        (DATASET.format(name="A", line="yield object()"), "dataset: yields the object "),
     ],
 )
 def test_a_plugins_mistake_is_one_line_before_anything_is_sent(body: str, words: str, tmp_path: Path) -> None:
