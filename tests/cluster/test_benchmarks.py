@@ -151,7 +151,7 @@ def test_operator_may_do_what_it_does_and_nothing_else(release: Release, cluster
     for (group, resource), verbs in RIGHTS.items():
         assert [verb for verb in verbs if not may(verb, group, resource)] == [], (group, resource)
     for verb, group, resource in (
-        *((verb, "", "secrets") for verb in ("get", "list", "watch", "create")),
+        *((verb, "", "secrets") for verb in ("get", "list", "watch", "delete")),
         *((verb, "", "pods") for verb in ("create", "delete")),
         *(("create", "", "pods/exec"), ("delete", "batch", "jobs"), ("list", "", "namespaces")),
         *(("create", "perfbench.io", "perfbenchmarks"), ("delete", "", "persistentvolumeclaims")),
