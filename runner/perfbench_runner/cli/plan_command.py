@@ -47,15 +47,16 @@ def plan_command(
         return
     least = "at least " if measured.is_lower_bound else ""
     click.echo(
-        f"one runner here ({workers} workers): {least}{number(measured.requests_per_s)} requests/s of {output_tokens} tokens"
+        f"one runner here (workers: {workers}): {least}{number(measured.requests_per_s)} requests/s of {output_tokens} tokens"
     )
     for stage in found.stages:
         why = f" (one runs out of {stage.why})" if stage.why else ""
         rate, streams = number(stage.requests_per_s), number(stage.streams)
-        click.echo(f"  {stage.name}: {rate} requests/s, {streams} at a time: {stage.replicas} runners{why}")
+        click.echo(f"  {stage.name}: {rate} requests/s, {streams} at a time; runners: {stage.replicas}{why}")
     disk = "not known" if found.disk_mb is None else f"{number(found.disk_mb)} MB"
     click.echo(
-        f"runner.replicas: {found.replicas}, each {found.workers} workers, {found.cpus} CPUs, {found.memory_mb} MB; disk {disk}"
+        f"runner.replicas: {found.replicas}; of each: workers {found.workers}, CPUs {found.cpus},"
+        f" memory {found.memory_mb} MB; disk {disk}"
     )
 
 
