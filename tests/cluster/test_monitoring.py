@@ -37,6 +37,7 @@ OBJECTIVES = [
     }.items()
 ]
 NO_FAILURE = "nothing fails in this run"
+NO_SEARCH = "the benchmarks have stages and search for nothing"
 NO_GPU = "there is no GPU"
 MOCK = "the mock has neither prefix cache nor drafts, and preempts nobody"
 EMPTY = {
@@ -46,6 +47,7 @@ EMPTY = {
     ("run", "Preemptions", "preempted"): MOCK,
     ("run", "GPU utilization", "utilization"): NO_GPU,
     ("run", "GPU power", "power"): NO_GPU,
+    ("run", "Search", "{{end}}"): NO_SEARCH,
 }
 EITHER = {
     (

@@ -105,7 +105,7 @@ REFUSED = {
     "most tokens": (
         f"--model m {CHAT} --api openai {RANDOM} --sla-auto-tune --sla-variable parallel"
         """ --sla-params '[{"tps": "max"}]' --parallel 4""",
-        "--parallel 1 8 64",
+        "--search-concurrency 1:64",
     ),
     "highest rate": (
         f"--model m {CHAT} --api openai {RANDOM} --sla-auto-tune --sla-variable rate"

@@ -195,11 +195,11 @@ def _calibration(benchmark: PerfBenchmark) -> dict[str, Any]:
 def _show_dry_run(prepared: PreparedRun) -> None:
     with prepared.cleanup:
         click.echo(yaml.safe_dump(prepared.manifest, sort_keys=False, allow_unicode=True))
+        if prepared.results_bytes is not None:
+            click.echo(f"# results: about {disk.size(prepared.results_bytes)} at most", err=True)
         click.echo(KNOWN.text(f"# first request: POST {prepared.wiring.url}"), err=True)
         body = json.loads(prepared.feed.first_body())
         click.echo(KNOWN.text(json.dumps(body, indent=2, ensure_ascii=False)), err=True)
-        if prepared.results_bytes is not None:
-            click.echo(f"# results: about {disk.size(prepared.results_bytes)} at most", err=True)
 
 
 def _watch(run: Callable[..., Finished], quiet: bool, watch: bool, monitors: Sequence[Observer]) -> Finished:
