@@ -64,7 +64,7 @@ def test_a_worker_that_is_lost_fails_the_run_and_is_named(release: Release, name
     wait_for(lambda: len(workers_of(namespace)) == 2, 60, "two workers")
     lost = workers_of(namespace)[0]["metadata"]["name"]
     wait_for(
-        lambda: int(namespace.get("pb", "lossy")["status"].get("progress", {}).get("requests", 0)) > 20,
+        lambda: int(namespace.get("pb", "lossy")["status"].get("live", {}).get("requests", 0)) > 20,
         60,
         "the load is under way",
     )
