@@ -159,6 +159,7 @@ everything = data + text + "".join(db.iterdump()).encode()
 print(json.dumps({
     "rows": len(requests), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(),
     "ttft_p99_s": float(numpy.percentile(ttft, 99)) if ttft else None,
+    "runners": [row[0] for row in db.execute("SELECT requests FROM runner ORDER BY runner")],
     "has_needle": bool(needle) and needle.encode() in everything, "requests": text.decode("latin1")[-2000:],
 }))
 """

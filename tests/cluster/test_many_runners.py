@@ -47,6 +47,9 @@ def test_runner_pods_share_one_load_and_leave_one_result(
     assert len(workers_of(namespace)) == replicas - 1
     stored = results(namespace, found)
     assert (stored["rows"], stored["sha256"]) == (found["results"]["rows"], found["results"]["sha256"])
+    assert len(stored["runners"]) == replicas
+    assert sum(stored["runners"]) == stored["rows"]
+    assert min(stored["runners"]) > 0, "each has sent a part"
     namespace.kubectl("delete", "pb", "many", "--wait=true", timeout_s=60)
     kinds = "jobs,services,secrets,pods"
     wait_for(

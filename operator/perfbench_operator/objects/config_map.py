@@ -17,6 +17,9 @@ WAIT_FOR_S = 300.0
 ConfigMapKeys = Mapping[str, tuple[str, ...]]
 """Keys of the ConfigMaps that `referenced_config_maps` names, by ConfigMap. Their contents do not matter."""
 
+OF_THE_RUNNER = ("workers", "replicas", "on_loss", "start_deadline")
+"""Fields of `runner` that are the runner's own business; the others are about its pod."""
+
 
 class ObjectsError(ValueError):
     """The benchmark cannot be run as it is written; the message says why and what to do."""
@@ -50,7 +53,8 @@ def _manifest(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys,
     spec.dataset = _dataset(spec.dataset, keys)
     spec.plugins = _plugins(spec.plugins, keys)
     linger_s = settings.runner_linger_s if spec.runner.linger is None else spec.runner.linger
-    spec.runner = Runner(workers=spec.runner.workers, linger=linger_s)
+    own = {name: getattr(spec.runner, name) for name in OF_THE_RUNNER}
+    spec.runner = Runner(linger=linger_s, **own)
     data = resolved.dump()
     data["metadata"] = {"name": identity.name, "namespace": identity.namespace, "uid": identity.uid}
     return data

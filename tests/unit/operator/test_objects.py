@@ -237,6 +237,14 @@ def test_labels_of_the_user_never_hide_ours() -> None:
     assert meta["annotations"]["prometheus.io/scrape"] == "true"
 
 
+def test_what_is_the_runners_own_business_reaches_it_and_what_is_its_pods_does_not() -> None:
+    own = {"workers": 2, "replicas": 3, "onLoss": "continue", "startDeadline": "1m"}
+    found = manifest({"runner": {**own, "image": "i", "nodeSelector": {"a": "b"}, "backoffLimit": 2}})["runner"]
+    assert found.items() >= own.items()
+    assert found["backoffLimit"] == 0
+    assert not {"image", "nodeSelector"} & found.keys()
+
+
 @pytest.mark.parametrize(("runner", "linger"), [({}, "10s"), ({"linger": 0}, "0s"), ({"linger": "1m"}, "1m")])
 def test_runners_linger_as_the_operator_says_or_the_benchmark(runner: dict[str, Any], linger: str) -> None:
     assert manifest({"runner": runner})["runner"]["linger"] == linger
