@@ -55,6 +55,11 @@ EITHER = {
         "Errors",
         "{{kind}}",
     ): "where the chart brings the definition, the operator may ask for benchmarks too early",
+    (
+        "results",
+        "Verdicts",
+        "{{namespace}} {{model}}",
+    ): "on a busy machine the client may be too slow for a verdict, or requests too dependent",
 }
 """Queries that may be empty, and need not."""
 SILENT = {
