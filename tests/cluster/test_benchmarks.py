@@ -46,9 +46,10 @@ def test_quickstart_runs_against_a_service_and_its_file_agrees_with_its_status(
     namespace.kubectl("wait", "--for=condition=Complete", "--timeout=90s", "pb/quickstart", timeout_s=100)
 
     found = status(namespace, "quickstart")
-    # On a machine that is busy with something else the client may be too slow to be believed, and says so.
-    verdict = "Inconclusive" if found["client"]["state"] == "invalid" else "Passed"
+    # On a machine that is busy with something else the client may be too slow to be believed, or what it saw too uneven.
+    verdict, is_met = ("Passed", "True") if found["verdict"] == "Passed" else ("Inconclusive", "Unknown")
     assert (found["phase"], found["verdict"]) == ("Succeeded", verdict)
+    assert condition(found, "ObjectivesMet")[0] == is_met
     stored = results(namespace, found)
     total = sum(stage["requests"]["total"] for stage in found["summary"])
     assert stored["rows"] == found["results"]["rows"] == total
