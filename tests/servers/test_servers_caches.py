@@ -51,14 +51,14 @@ def test_a_head_costs_a_few_tokens_and_keeps_a_fixed_prompt_cold(serve: Any, mea
 
 def test_a_verdict_of_a_warm_cache_says_so_and_one_that_is_meant_does_not(serve: Any, measured: Any) -> None:
     server = serve()
-    stage = {"concurrency": 1, "requests": 40}
+    stage = {"concurrency": 1, "requests": 120}
     objectives = [{"metric": "ttft", "statistic": "p50", "max": "10s"}]
     fixed: dict[str, Any] = {"prompt": "Explain the tides to a sceptic, step by step. " * 10}
     measured(server.url, stage, dataset=fixed)
     for meant in (False, True):
         run = measured(server.url, stage, dataset={**fixed, "measureCache": meant}, objectives=objectives)
         assert ("latencies of a warm prefix cache" in run.notes) != meant
-        assert ("of 40 hits" in run.stdout) == meant
-        if run.summary["client"]["state"] != "invalid":  # as on a busy machine
-            assert run.summary["verdict"] == "Passed"
+        assert ("of 120 hits" in run.stdout) == meant
+        assert run.summary["verdict"] in ("Passed", "Inconclusive"), "as on a busy machine"
+        if run.summary["verdict"] == "Passed":
             assert bool(run.summary["verdict_reasons"]) != meant
