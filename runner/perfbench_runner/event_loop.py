@@ -1,7 +1,7 @@
 """The event loop: uvloop's where it exists, else asyncio's own, which is slower but right; and calls put off on it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,6 +28,14 @@ class Soon:
     def _call(self) -> None:
         self._is_asked = False
         self._function()
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended, however they do."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:

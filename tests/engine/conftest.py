@@ -22,6 +22,7 @@ import yaml
 from perfbench_runner.mock.process import MockProcess
 from perfbench_runner.mock.settings import MockSettings
 
+sys.path.insert(0, str(Path(__file__).parent))  # tests import the helpers that lie beside them
 COMMAND = [str(Path(sys.executable).parent / "perfbench")]
 
 

@@ -10,22 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
+from relaying import relay_to
 
 from perfbench_runner.listening import server_socket
 
 Start = Callable[..., Any]
 Opened = Callable[[str, int, str], int]
 PASSWORD = "a-password-of-the-proxy"
-
-
-async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(2**16):
-            writer.write(data)
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 @pytest.fixture
@@ -38,12 +29,10 @@ def relay() -> Iterator[Callable[..., int]]:
 
     def start(to: int, path: Path | None = None, heads: list[bytes] | None = None) -> int:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            there, back = await asyncio.open_connection("127.0.0.1", to)
             first = await reader.read(2**16)
             if heads is not None:
                 heads.append(first)
-            back.write(first)
-            await asyncio.gather(passed_on(reader, back), passed_on(there, writer))
+            await relay_to(to, reader, writer, first)
 
         opened: Awaitable[asyncio.Server] = (
             asyncio.start_unix_server(handle, path) if path else asyncio.start_server(handle, "127.0.0.1", 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from relaying import relay_to
 
 from perfbench_plugins.exchange import Exchange
 from perfbench_runner.shard.destination import Proxy
@@ -55,20 +56,9 @@ def tunnelling(to: int, heads: list[str], answer: bytes = b"HTTP/1.1 200 Connect
         if b" 200 " not in answer:
             writer.close()
             return
-        there, back = await asyncio.open_connection("127.0.0.1", to)
-        await asyncio.gather(passed_on(reader, back), passed_on(there, writer))
+        await relay_to(to, reader, writer)
 
     return handle
-
-
-async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(2**16):
-            writer.write(data)
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 async def ask(url: str, proxy: Proxy | None = None, times: int = 1, **tls: Any) -> list[Exchange]:

@@ -13,6 +13,7 @@ from typing import Self
 from perfbench_api.redaction import KNOWN
 from perfbench_api.resource import SpecError
 from perfbench_runner.engine.state import End
+from perfbench_runner.event_loop import cancelled
 from perfbench_runner.listening import server_socket
 from perfbench_runner.results.merge import RunnerFacts, add_leader, add_runner, merge
 from perfbench_runner.results.store import Store
@@ -79,9 +80,7 @@ class Leading:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
         await asyncio.to_thread(self._processes.end)
         if self._service is not None:
             await self._service.close()

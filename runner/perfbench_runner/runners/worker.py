@@ -14,6 +14,7 @@ from perfbench_api.sections import Stage
 from perfbench_runner.engine.agreement import Stop as StopLoad
 from perfbench_runner.engine.agreement import Totals
 from perfbench_runner.engine.state import End
+from perfbench_runner.event_loop import cancelled
 from perfbench_runner.load.leases import Lease
 from perfbench_runner.load.shares import Share
 from perfbench_runner.runners.link import RETRY_S, UNREACHABLE, Clocks, LeaderError, Link
@@ -57,9 +58,7 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
         await self.link.__aexit__()
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:

@@ -14,9 +14,8 @@ from perfbench_operator.reconciler import LONGEST_WAIT_S
 TERMINATION_MESSAGE = Outcome(outcome="succeeded").model_dump_json()
 
 
-@pytest.mark.parametrize("lives", range(1, 14))
-async def test_operator_that_dies_anywhere_creates_everything_once(lives: int) -> None:
-    cluster = Memory(body(), lives)
+async def live_through_a_run(cluster: Memory) -> None:
+    """From the benchmark to its end, with an operator that dies on the way and starts again."""
     for step in (None, running(), ended(TERMINATION_MESSAGE, 0)):
         cluster.runner = step
         for _ in range(3):
@@ -24,6 +23,12 @@ async def test_operator_that_dies_anywhere_creates_everything_once(lives: int) -
                 await reconcile(cluster)
             except DiedError:
                 continue
+
+
+@pytest.mark.parametrize("lives", range(1, 14))
+async def test_operator_that_dies_anywhere_creates_everything_once(lives: int) -> None:
+    cluster = Memory(body(), lives)
+    await live_through_a_run(cluster)
     assert [kind for kind in cluster.created if kind != "Event"] == ["ConfigMap", "PersistentVolumeClaim", "Job"]
     assert cluster.body["status"]["phase"] == "Succeeded"
 
@@ -32,13 +37,7 @@ async def test_operator_that_dies_anywhere_creates_everything_once(lives: int) -
 async def test_workers_are_made_once_and_before_their_leader(lives: int) -> None:
     spec = {"target": {"url": "http://x", "model": "m"}, "runner": {"replicas": 3}}
     cluster = Memory(body(spec), lives)
-    for step in (None, running(), ended(TERMINATION_MESSAGE, 0)):
-        cluster.runner = step
-        for _ in range(3):
-            try:
-                await reconcile(cluster)
-            except DiedError:
-                continue
+    await live_through_a_run(cluster)
     made = [kind for kind in cluster.created if kind != "Event"]
     assert made == ["ConfigMap", "PersistentVolumeClaim", "Secret", "Service", "Job", "Job"]
     assert cluster.body["status"]["phase"] == "Succeeded"
