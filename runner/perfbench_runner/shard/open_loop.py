@@ -55,8 +55,10 @@ class OpenLoop:
     def stop(self) -> list[Unsent]:
         """Send no more: the requests that were not sent, with the times of those that were due.
 
-        Turns of conversations that wait for a place are told so.
+        What has just become due is sent first, or it would depend on a race between the timer and whoever stops
+        whether an arrival counts as sent. Turns of conversations that wait for a place are told that there is none.
         """
+        self._dispatch()
         self._is_stopped = True
         self._watch(False)
         for held in self._held:
