@@ -3,8 +3,11 @@
 Runs after the response, in the process that stores results, never on the measuring loop.
 """
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
-from operator import sub
+from itertools import chain, compress
+from operator import add, itemgetter, sub
 from typing import Any, NamedTuple, overload
 
 import orjson
@@ -89,22 +92,69 @@ def look_at_all(messages: Messages, look: Callable[[Any], Piece]) -> list[Piece]
     escape in it. Anything else is decoded.
     """
     pieces: list[Piece] = []
-    before, after, start, length = b"", b"", 0, 0
-    for index, raw in enumerate(messages.raw):
-        if before and raw.startswith(before) and raw.endswith(after):
-            text = raw[start : len(raw) - length]
+    frame: _Frame | None = None
+    is_first = True
+    while (index := len(pieces)) < len(messages):
+        raw = messages.raw[index]
+        if frame is not None and (text := frame.text(raw)) is not None:
             known = PLAIN.get(text) or _plain(text)
             if known is not None:
                 pieces.append(known)
                 continue
         piece = look(messages[index])
         pieces.append(piece)
-        if piece.text and raw.count(CONTENT) == 1:
-            start = raw.index(CONTENT) + len(CONTENT)
-            end = raw.find(b'"', start)
-            if raw[start:end] == piece.text.encode() and not piece.is_last and not piece.reasoning:
-                before, after, length = raw[:start], raw[end:], len(raw) - end
+        if found := _frame(raw, piece):
+            frame = found
+            if is_first:  # a stream whose frame changes would be looked at from here on again and again
+                is_first = False
+                pieces += _look_at_framed(messages, index + 1, frame, look)
     return pieces
+
+
+class _Frame(NamedTuple):
+    """What stands around the text in an event."""
+
+    before: bytes
+    after: bytes
+
+    def text(self, raw: bytes) -> bytes | None:
+        """The text of an event that has this frame; None if it has another."""
+        before, after = self
+        return raw[len(before) : -len(after)] if raw.startswith(before) and raw.endswith(after) else None
+
+    def texts(self, raws: list[bytes]) -> list[bytes]:
+        """The texts of events that all have this frame; none if one of them has another.
+
+        That they have it is seen by putting it around the texts again, which is one comparison for all: a part of the
+        result is never shorter than its event, so that the whole is only as long where each part fits its event.
+        """
+        before, after = self
+        begin, end = len(before), -len(after)
+        texts = [raw[begin:end] for raw in raws]
+        seam = after + b"\n" + before
+        return texts if b"".join((before, seam.join(texts), after)) == b"\n".join(raws) else []
+
+
+def _frame(raw: bytes, piece: Piece) -> _Frame | None:
+    """The frame of an event that says this; None where others cannot be recognised by it."""
+    if not piece.text or piece.is_last or piece.reasoning or raw.count(CONTENT) != 1:
+        return None
+    begin = raw.index(CONTENT) + len(CONTENT)
+    end = raw.find(b'"', begin)
+    return _Frame(raw[:begin], raw[end:]) if raw[begin:end] == piece.text.encode() else None
+
+
+def _look_at_framed(messages: Messages, begin: int, frame: _Frame, look: Callable[[Any], Piece]) -> list[Piece]:
+    """What the events from there on say that have this frame, up to the last of those; none if others are among them."""
+    end = len(messages)
+    while end > begin and frame.text(messages.raw[end - 1]) is None:
+        end -= 1
+    texts = frame.texts(messages.raw[begin:end])
+    pieces = list(map(PLAIN.get, texts))
+    if not all(pieces):
+        for index, piece in enumerate(pieces):
+            pieces[index] = piece or _plain(texts[index]) or look(messages[begin + index])
+    return pieces  # type: ignore[return-value]  # None is in it no more
 
 
 PLAIN: dict[bytes, Piece] = {}
@@ -201,39 +251,60 @@ def _read_stream(
         found = found.without_last()  # the stream was cut within an event
     is_done = DONE in found.data
     events = found.without(DONE)
-    data.response_messages = Messages(events.data)  # type: ignore[assignment]  # a list to whoever reads it
+    messages = Messages(events.data)
+    data.response_messages = messages  # type: ignore[assignment]  # a list to whoever reads it
     if events.errors:
         _fail(data, FailureKind.STREAM, error_text(events.data[events.errors[0]]))
         events = events.before_errors()
+        messages = Messages(events.data)
     try:
-        pieces = yield from _look_in_steps(events.data, look)
+        pieces = yield from _look_in_steps(messages, look)
     except Exception as error:  # noqa: BLE001  # a server may send anything, and a plugin's `read_message` raise anything
         _fail(data, *_unreadable("an event", error))
         return
-    is_known = any(piece.is_known for piece in pieces)
+    said = _Said.of(pieces)
+    is_known = any(said.are_known)
     # A plugin for another API that did not say what its messages mean: each is content.
-    yield from _understand(exchange, data, events, pieces, are_content=not is_known and not knows_answers)
-    reported = _reported(pieces, Messages(events.data))
+    yield from _understand(exchange, data, events, said, are_content=not is_known and not knows_answers)
+    reported = _reported(said, messages)
     if reported:
         _fail(data, FailureKind.STREAM, reported)
     elif pieces and knows_answers and not is_known:
         _fail(data, FailureKind.PROTOCOL, _no_answer(events.data[0]))
-    elif generates and is_known and not is_done and not any(piece.is_last for piece in pieces):
+    elif generates and is_known and not is_done and not any(said.are_last):
         _fail(data, FailureKind.TRUNCATED, "the stream ended without [DONE] or a finish reason")
     elif not pieces or (generates and not data.chunk_times):
         _fail(data, FailureKind.EMPTY, "a complete answer without content")
 
 
+class _Said(NamedTuple):
+    """What the messages of an answer say: the fields of their pieces, each for all. So a look at one field costs little."""
+
+    texts: tuple[str, ...] = ()
+    reasonings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    are_last: tuple[bool, ...] = ()
+    are_known: tuple[bool, ...] = ()
+
+    @classmethod
+    def of(cls, pieces: list[Piece]) -> "_Said":
+        """The same, turned round."""
+        return cls(*zip(*pieces, strict=True))
+
+
 def _understand(
-    exchange: Exchange, data: BenchmarkData, events: Events, pieces: list[Piece], are_content: bool
+    exchange: Exchange, data: BenchmarkData, events: Events, said: _Said, are_content: bool
 ) -> Generator[None, None, None]:
     """The answer's text, and when its content came. Long answers are a step each."""
-    is_long = len(pieces) > STEP_EVENTS
-    ends = [end for end, piece in zip(events.ends, pieces, strict=True) if piece.text or piece.reasoning or are_content]
+    is_long = len(events.data) > STEP_EVENTS
     if is_long:
         yield
-    data.generated_text = "".join([piece.text for piece in pieces])
-    data.reasoning_text = "".join([piece.reasoning for piece in pieces])
+    data.generated_text = "".join(said.texts)
+    data.reasoning_text = "".join(said.reasonings)
+    ends = events.ends
+    if not are_content:
+        have_content = map(add, said.texts, said.reasonings) if data.reasoning_text else said.texts
+        ends = list(compress(ends, have_content))
     if is_long:
         yield
     data.chunk_times = times = _times(exchange, ends)
@@ -242,26 +313,29 @@ def _understand(
         data.inter_chunk_latency = list(map(sub, times[1:], times))
 
 
-def _look_in_steps(events: list[bytes], look: Callable[[Messages], list[Piece]]) -> Generator[None, None, list[Piece]]:
-    """What the events say; a step for so many of them."""
-    if len(events) <= STEP_EVENTS:
-        return look(Messages(events))
+def _look_in_steps(messages: Messages, look: Callable[[Messages], list[Piece]]) -> Generator[None, None, list[Piece]]:
+    """What the messages say; a step for so many of them."""
+    if len(messages) <= STEP_EVENTS:
+        return look(messages)
     pieces: list[Piece] = []
-    for begin in range(0, len(events), STEP_EVENTS):
-        pieces += look(Messages(events[begin : begin + STEP_EVENTS]))
+    for begin in range(0, len(messages), STEP_EVENTS):
+        pieces += look(Messages(messages.raw[begin : begin + STEP_EVENTS]))
         yield
     return pieces
 
 
+_CONTENT = itemgetter(0, 1)
+
+
 def checked(pieces: list[Piece], look: Callable[[Any], Piece]) -> list[Piece]:
     """What `look` has returned, if they are pieces; raises NoPieceError or TypeError."""
-    for piece in pieces:
-        if type(piece) is not Piece:
-            name = getattr(look, "__qualname__", "read_message")
-            raise NoPieceError(f"{name} returned {piece!r:.100}, no Piece")
-        if not (type(piece.text) is type(piece.reasoning) is str):
-            content = piece.text if type(piece.text) is not str else piece.reasoning
-            raise TypeError(f"its content is no text but {str(content)[:TOLD]}")
+    if not set(map(type, pieces)) <= {Piece}:
+        name = getattr(look, "__qualname__", "read_message")
+        wrong = next(piece for piece in pieces if type(piece) is not Piece)
+        raise NoPieceError(f"{name} returned {wrong!r:.100}, no Piece")
+    if not set(map(type, chain.from_iterable(map(_CONTENT, pieces)))) <= {str}:
+        content = next(each for piece in pieces for each in (piece.text, piece.reasoning) if type(each) is not str)
+        raise TypeError(f"its content is no text but {str(content)[:TOLD]}")
     return pieces
 
 
@@ -306,11 +380,14 @@ def error_text(error: Any) -> str:
     return str(error) or "an error event without data"
 
 
-def _reported(pieces: list[Piece], messages: Messages) -> str:
+def _reported(said: _Said, messages: Messages) -> str:
     """The first error in an answer: of those that the plugin knows, or in a message of a shape that it does not know."""
-    known = next((piece.error for piece in pieces if piece.error), "")
-    strange = (messages[number] for number, piece in enumerate(pieces) if not piece.is_known)
-    return known or next((text for each in strange if isinstance(each, dict) and (text := reported_error(each))), "")
+    if known := next(filter(None, said.errors), ""):
+        return known
+    if all(said.are_known):
+        return ""
+    strange = (messages[number] for number, is_known in enumerate(said.are_known) if not is_known)
+    return next((text for each in strange if isinstance(each, dict) and (text := reported_error(each))), "")
 
 
 def reported_error(message: dict[str, Any]) -> str:
@@ -327,6 +404,10 @@ def reported_error(message: dict[str, Any]) -> str:
 def _times(exchange: Exchange, ends: list[int]) -> list[float]:
     """When the last byte of each event was read: with the first piece of the body that reaches as far."""
     stamps, pieces = exchange.stamps, exchange.ends
+    if ends:  # nearly every stream: each event is a piece of its own, and ends with it
+        begin = bisect_left(pieces, ends[0])
+        if pieces[begin : begin + len(ends)] == array("Q", map(len(BLANK_LINES[0]).__add__, ends)):
+            return stamps[begin : begin + len(ends)].tolist()
     times, at, last = [], 0, len(pieces) - 1
     for end in ends:
         while at < last and pieces[at] < end:
@@ -356,7 +437,7 @@ def _read_body(
         _fail(data, *_unreadable("the answer", error))
         return
     data.generated_text, data.reasoning_text = piece.text, piece.reasoning
-    reported = _reported([piece], messages)
+    reported = _reported(_Said.of([piece]), messages)
     if reported:
         _fail(data, FailureKind.STREAM, reported)
     elif knows_answers and not piece.is_known:

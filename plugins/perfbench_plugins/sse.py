@@ -3,9 +3,11 @@
 import codecs
 from collections.abc import Generator
 from itertools import accumulate
+from operator import add
 from typing import NamedTuple
 
 BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+FIELD, BLANK_LINE = b"data: ", BLANK_LINES[0]
 STEP_BYTES = 2**16
 """A step of taking a long body apart: some half a millisecond."""
 
@@ -28,6 +30,8 @@ class Events(NamedTuple):
         """Without events that have this data."""
         if data not in self.data:
             return self
+        if not self.errors and self.data.index(data) == len(self.data) - 1:  # [DONE], as a rule
+            return self.without_last()
         kept = [number for number, each in enumerate(self.data) if each != data]
         errors = [at for at, number in enumerate(kept) if number in self.errors]
         return Events([self.data[number] for number in kept], [self.ends[number] for number in kept], errors)
@@ -40,13 +44,17 @@ class Events(NamedTuple):
 
 def split_events(body: bytes) -> Events:
     """The events of a text/event-stream that have data (HTML standard, 9.2.6; id and retry are not needed here)."""
-    blocks = body.split(b"\n\n")
-    is_plain = b"\r" not in body and body.count(b"\n") == 2 * (len(blocks) - 1)
-    if not blocks[-1]:
-        blocks.pop()
-    if is_plain and all(block.startswith(b"data: ") for block in blocks):  # as nearly every server writes them
-        ends = [end + 2 * index for index, end in enumerate(accumulate(map(len, blocks)))]
-        return Events([block[6:] for block in blocks], ends, [])
+    data = body.removeprefix(FIELD).split(BLANK_LINE + FIELD)
+    is_ended = body.endswith(BLANK_LINE)
+    breaks = len(BLANK_LINE) * (len(data) - 1 + is_ended)
+    if (
+        body.startswith(FIELD) and body.count(b"\n") == breaks and b"\r" not in body
+    ):  # as nearly every server writes them
+        if is_ended:
+            data[-1] = data[-1].removesuffix(BLANK_LINE)
+        each = len(FIELD) + len(BLANK_LINE)
+        begins = range(len(FIELD), len(FIELD) + each * len(data), each)
+        return Events(data, list(map(add, accumulate(map(len, data)), begins)), [])
     return _split_lines(body)
 
 

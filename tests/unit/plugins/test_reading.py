@@ -17,6 +17,7 @@ from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
 from perfbench_plugins.reading import Messages, Piece, look_at_all, look_at_each, read_in_steps, split_events
 from perfbench_plugins.reading import read as read_exchange
+from perfbench_plugins.sse import Events, _split_lines
 
 API = OpenaiPlugin(Arguments(url="http://x", model="m"))
 
@@ -436,3 +437,34 @@ def test_a_byte_order_mark_before_the_first_event_is_no_part_of_it() -> None:
     found = split_events(body)
     assert found.data == [b"a", b"b"]
     assert [body[:end].endswith(data) for end, data in zip(found.ends, found.data, strict=True)] == [True, True]
+
+
+def test_the_short_way_splits_as_the_standard_s_does() -> None:
+    """Of 5,000 bodies made of what events are made of; many are no events that a server should write."""
+    random = Random(3)
+    parts = [
+        b"data: ",
+        b"data:",
+        b"a",
+        b"{}",
+        b"[DONE]",
+        b"\n\n",
+        b"\n\n",
+        b"\n",
+        b"\r\n",
+        b": ping",
+        b"event: error\n",
+    ]
+    for _ in range(5000):
+        plain = b"data: x\n\n" * random.randint(0, 3)
+        body = plain + b"".join(random.choices(parts, k=random.randint(0, 12)))
+        assert split_events(body) == _split_lines(body), body
+
+
+@pytest.mark.parametrize("at", [-1, 0, 1, 2, 5])
+def test_done_is_left_out_wherever_it_is(at: int) -> None:
+    data = [b"a", b"b", b"c", b"d", b"e"]
+    events = Events(data, [3, 6, 9, 12, 15], [])
+    if at >= 0:
+        events = Events([*data[:at], b"[DONE]", *data[at:]], [*events.ends[:at], 99, *events.ends[at:]], [])
+    assert events.without(b"[DONE]") == Events(data, [3, 6, 9, 12, 15], [])
