@@ -26,15 +26,9 @@ from perfbench_plugins.counting import AnswerCounter
 from perfbench_plugins.decoding import decoded
 from perfbench_plugins.exchange import Exchange, FailureKind, Transport
 from perfbench_plugins.logger import get_logger
-from perfbench_plugins.reading import (
-    Messages,
-    Piece,
-    look_at_all,
-    look_at_each,
-    read_in_steps,
-    reported_error,
-)
+from perfbench_plugins.messages import Messages, Piece, look_at_all, look_at_each
 from perfbench_plugins.reading import error_text as error_text
+from perfbench_plugins.reading import read_in_steps, reported_error
 from perfbench_plugins.registry import BUILTIN, PluginError
 from perfbench_plugins.tokens import Tokenizer, TokenizerError, as_tokenizer, load_tokenizer
 from perfbench_plugins.usage import TokenCount as TokenCount  # plugins import it from here

@@ -15,8 +15,9 @@ from perfbench_plugins.api.openai_api import OpenaiPlugin
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
-from perfbench_plugins.reading import Messages, Piece, look_at_all, look_at_each, read_in_steps, split_events
+from perfbench_plugins.messages import Messages, Piece, look_at_all, look_at_each
 from perfbench_plugins.reading import read as read_exchange
+from perfbench_plugins.reading import read_in_steps, split_events
 from perfbench_plugins.sse import Events, _split_lines
 
 API = OpenaiPlugin(Arguments(url="http://x", model="m"))
