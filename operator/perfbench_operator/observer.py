@@ -58,6 +58,7 @@ class Observer:
             body=body,
             now=self.clock(),
             job=self._job(identity, identity.child),
+            workers=self._job(identity, identity.workers),
             claim=claim_name(benchmark, identity),
             start_timeout_s=self.settings.start_timeout_s,
             lost_timeout_s=self.settings.lost_timeout_s,
@@ -71,7 +72,8 @@ class Observer:
     def seen(self, body: Data) -> Observed:
         """What the cache has of a benchmark that is over."""
         identity = Identity.of(body)
-        known = Observed(body=body, now=self.clock(), job=self._job(identity, identity.child))
+        job, workers = (self._job(identity, name) for name in (identity.child, identity.workers))
+        known = Observed(body=body, now=self.clock(), job=job, workers=workers)
         return replace(known, pods=self._own_pods(known, self.cache.pods(body)))
 
     # Before the start

@@ -27,7 +27,7 @@ from perfbench_operator.settings import Settings
 from perfbench_operator.status.compute import compute, invalid
 from perfbench_operator.status.draft import is_final, previous_status, with_other_conditions
 from perfbench_operator.status.observed import Observed
-from perfbench_operator.status.steps import held_s, steps
+from perfbench_operator.status.steps import held, held_s, steps
 from perfbench_operator.status.writing import is_worth_writing
 
 LONGEST_WAIT_S = 86400.0
@@ -100,9 +100,9 @@ class Reconciler:
         for pod in todo.end:
             with contextlib.suppress(NotFoundError, ConflictError):
                 await self.cluster.end_gracefully(pod)
-        if todo.suspend and observed.job is not None:
-            with contextlib.suppress(NotFoundError, ConflictError):
-                await self.cluster.suspend(observed.job)
+        for is_due, job in ((todo.suspend, observed.job), (todo.dismiss, observed.workers)):
+            if is_due and job is not None:
+                await self._suspend(job)
         if todo.recover and benchmark is not None:
             await self._recover(benchmark, observed)
 
@@ -131,14 +131,18 @@ class Reconciler:
         if generation != body["status"].get("observedGeneration"):
             self.cache.put("PerfBenchmark", await self.cluster.patch_status(body, {"observedGeneration": generation}))
 
+    async def _suspend(self, job: Data) -> None:
+        with contextlib.suppress(NotFoundError, ConflictError):
+            await self.cluster.suspend(job)
+
     async def _release(self, observed: Observed) -> float | None:
-        """End a Job whose pod outlives the run: its sidecar would keep both for ever."""
-        left_s = held_s(observed)
-        if left_s == 0 and observed.job is not None:
-            with contextlib.suppress(NotFoundError, ConflictError):
-                await self.cluster.suspend(observed.job)
-            return None
-        return left_s
+        """End Jobs whose pods outlive the run: a sidecar, or a runner that hangs, would keep them for ever."""
+        jobs, left_s = held(observed), held_s(observed)
+        if not jobs or left_s != 0:
+            return left_s if jobs else None
+        for job in jobs:
+            await self._suspend(job)
+        return None
 
     async def _expire(self, body: Resource) -> float | None:
         """Delete the benchmark when its TTL is over; in how many seconds that is."""

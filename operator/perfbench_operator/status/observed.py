@@ -46,6 +46,8 @@ class Observed:
     now: datetime
     """The API server's time."""
     job: Data | None = None
+    workers: Data | None = None
+    """The Job of a run's other runners, if it has several."""
     pods: Sequence[Data] = ()
     """The benchmark's own pods, also those that are gone, the newest last."""
     events: Sequence[Data] = ()

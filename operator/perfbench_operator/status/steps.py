@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from perfbench_api.status import FINAL, Status
 from perfbench_operator.kube import Data, moment
 from perfbench_operator.status.observed import Observed
-from perfbench_operator.status.pods import is_disrupted, is_finished, is_running, outcome_of
+from perfbench_operator.status.pods import has_run, is_disrupted, is_finished, is_running, outcome_of
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Steps:
     """Pods whose runner is to be ended; it stores what it has measured."""
     suspend: bool = False
     """Keep the Job from making pods."""
+    dismiss: bool = False
+    """Keep the workers from waiting for a leader that never comes."""
     recover: bool = False
     """Look on the claim for what was stored."""
 
@@ -31,22 +33,27 @@ def steps(observed: Observed, status: Status) -> Steps:
     return Steps(
         end=tuple(pod for pod in running if (pod["spec"].get("activeDeadlineSeconds") or 2) > 1),
         suspend=(not running or observed.is_lost) and _may_make_pods(observed) and status.phase != "Succeeded",
+        # Of one that has run they hear themselves that it is over; they may be handing over what they have measured.
+        dismiss=not any(map(has_run, observed.pods)) and _is_under_way(observed.workers),
         recover=_recovers(observed, status),
     )
 
 
 HELD_S = 30.0
-"""A pod that is there so long after its run is held by a container that is not ours, such as a proxy that was injected."""
+"""A pod that is there so long after its run is held: by a container that is not ours, such as a proxy that was injected, or
+because its runner does not answer."""
+
+
+def held(observed: Observed) -> list[Data]:
+    """The Jobs of a run that is over that still have pods: they are ended `HELD_S` after it."""
+    jobs = [job for job in (observed.job, observed.workers) if job is not None and _is_under_way(job)]
+    return [job for job in jobs if (job.get("status") or {}).get("active")]
 
 
 def held_s(observed: Observed) -> float | None:
-    """In how many seconds to end the Job of a run that is over, because its pod is still there; None if it is not."""
-    job, ended = observed.job, moment(observed.previous.completion_time)
-    if job is None or ended is None or is_finished(job) or job["spec"].get("suspend"):
-        return None
-    if not (job.get("status") or {}).get("active"):
-        return None
-    return max(0.0, HELD_S - (observed.now - ended).total_seconds())
+    """In how many seconds to end them; None if nobody knows when the run ended."""
+    ended = moment(observed.previous.completion_time)
+    return None if ended is None else max(0.0, HELD_S - (observed.now - ended).total_seconds())
 
 
 def _recovers(observed: Observed, status: Status) -> bool:
@@ -54,8 +61,11 @@ def _recovers(observed: Observed, status: Status) -> bool:
 
 
 def _may_make_pods(observed: Observed) -> bool:
-    job = observed.job
-    if job is None or is_finished(job) or job["spec"].get("suspend"):
+    if not _is_under_way(observed.job):
         return False
     # A runner that ended by its own decision ends its Job; after one that was lost the Job would start another pod.
     return not any(outcome_of(pod) and not is_disrupted(pod) for pod in observed.pods)
+
+
+def _is_under_way(job: Data | None) -> bool:
+    return job is not None and not is_finished(job) and not job["spec"].get("suspend")

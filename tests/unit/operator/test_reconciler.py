@@ -1,5 +1,6 @@
 """The operator may die after any call: the next process carries on, and nothing is created twice."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -35,13 +36,47 @@ async def test_operator_that_dies_anywhere_creates_everything_once(lives: int) -
 
 @pytest.mark.parametrize("lives", range(1, 16))
 async def test_workers_are_made_once_and_before_their_leader(lives: int) -> None:
-    spec = {"target": {"url": "http://x", "model": "m"}, "runner": {"replicas": 3}}
-    cluster = Memory(body(spec), lives)
+    cluster = Memory(body(SEVERAL), lives)
     await live_through_a_run(cluster)
     made = [kind for kind in cluster.created if kind != "Event"]
     assert made == ["ConfigMap", "PersistentVolumeClaim", "Secret", "Service", "Job", "Job"]
     assert cluster.body["status"]["phase"] == "Succeeded"
     assert not [call for call in cluster.calls if call == "read Secret"]
+
+
+SEVERAL = {"target": {"url": "http://x", "model": "m"}, "runner": {"replicas": 3}}
+
+
+def suspended(cluster: Memory) -> dict[str, bool]:
+    return {name: bool(item["spec"].get("suspend")) for (kind, name), item in cluster.objects.items() if kind == "Job"}
+
+
+@pytest.mark.parametrize("lives", range(10, 16))
+async def test_workers_do_not_wait_for_a_leader_that_is_cancelled_before_it_starts(lives: int) -> None:
+    """Whenever the operator dies meanwhile."""
+    cluster = Memory(body(SEVERAL), lives)
+    await reconcile(cluster)
+    assert suspended(cluster) == {"chat-0a1b2c3d": False, "chat-0a1b2c3d-w": False}
+    cluster.body["spec"]["cancel"] = True
+    for _ in range(4):
+        with contextlib.suppress(DiedError):
+            await reconcile(cluster)
+    assert suspended(cluster) == {"chat-0a1b2c3d": True, "chat-0a1b2c3d-w": True}
+    assert cluster.body["status"]["phase"] == "Cancelled"
+    assert cluster.calls.count("suspend") == 2
+
+
+async def test_a_worker_that_hangs_does_not_outlive_its_run() -> None:
+    cluster = Memory(body(SEVERAL))
+    await reconcile(cluster)
+    cluster.runner = ended(TERMINATION_MESSAGE, 0)
+    await reconcile(cluster)
+    cluster.body["status"] |= {"completionTime": "2026-11-24T12:00:00Z"}
+    job_of(cluster)["status"] = {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}
+    cluster.objects["Job", "chat-0a1b2c3d-w"]["status"] = {"active": 1, "succeeded": 1}
+    assert await reconcile(cluster, NOW + timedelta(seconds=10)) == pytest.approx(20)
+    await reconcile(cluster, NOW + timedelta(seconds=31))
+    assert suspended(cluster) == {"chat-0a1b2c3d": False, "chat-0a1b2c3d-w": True}
 
 
 async def test_a_second_reconcile_changes_nothing() -> None:

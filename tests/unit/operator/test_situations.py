@@ -221,10 +221,30 @@ SUSPENDED, PLAIN = Steps(suspend=True), Steps()
 RUNNER, DRAINED = running(), ended(message("interrupted"), 130, **DISRUPTED)
 
 
+WAITING = waiting("ContainerCreating")
+WORKERS = job()
 STEPS: list[tuple[str, Observed, Steps]] = [
     ("under way", observed(pods=[RUNNER]), PLAIN),
     ("cancelled", observed(body=CANCELLED, pods=[RUNNER]), Steps(end=(RUNNER,))),
     ("cancelled, no runner yet", observed(body=CANCELLED, pods=[waiting("ContainerCreating")]), SUSPENDED),
+    (
+        "cancelled, no leader yet",
+        observed(body=CANCELLED, workers=WORKERS, pods=[WAITING]),
+        Steps(suspend=True, dismiss=True),
+    ),
+    (
+        "cancelled, no Job of the leader's yet",
+        observed(body=body({"cancel": True}), workers=WORKERS, job=None),
+        Steps(dismiss=True),
+    ),
+    ("no leader, for too long", observed(job=job_made(11), workers=WORKERS), Steps(suspend=True, dismiss=True)),
+    ("workers that go already", observed(body=CANCELLED, workers=job(suspend=True), pods=[WAITING]), SUSPENDED),
+    ("workers of a leader that runs", observed(body=CANCELLED, workers=WORKERS, pods=[RUNNER]), Steps(end=(RUNNER,))),
+    (
+        "workers of a leader that has run",
+        observed(body=CANCELLED, workers=WORKERS, pods=[ended(message("interrupted"), 130, began=EARLIER)]),
+        PLAIN,
+    ),
     ("cancelled, ended", observed(body=CANCELLED, pods=[ended(message("interrupted"), 130)]), PLAIN),
     ("cancelled, drained", observed(body=CANCELLED, pods=[DRAINED]), SUSPENDED),
     ("drained: it begins again", observed(pods=[DRAINED]), PLAIN),
