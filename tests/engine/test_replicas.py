@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from perfbench_runner.run.conclude import recover
+
 SEED = 11
 
 
@@ -172,6 +174,12 @@ def test_workers_end_themselves_when_the_leader_is_killed(mock: Any, perfbench: 
                 os.killpg(pid, signal.SIGKILL)
     with closing(sqlite3.connect(run.folder / "runner-1" / "results.sqlite")) as db:
         assert db.execute("SELECT value FROM run WHERE key = 'reason'").fetchall() == [("LeaderLost",)]
+        (rows,) = db.execute("SELECT count(*) FROM requests").fetchone()
+    assert recover(run.folder).outcome.outcome == "interrupted"
+    found = runners_of(run)
+    assert [(number, state) for number, state, _ in found] == [(number, "cut") for number in range(3)]
+    assert found[1][2] == rows
+    assert sum(requests for *_, requests in found) == run.count()
 
 
 def test_a_worker_that_never_comes_fails_the_run_and_is_named(mock: Any, perfbench: Any, spec_for: Any) -> None:

@@ -261,6 +261,10 @@ def recover(folder: Path, tell: Tell = told_nobody) -> Finished:
     with told_in_words(folder), held(folder):
         results = Store(folder, benchmark.spec.results.messages)
         results.cut_stage_short()
+        if (replicas := benchmark.spec.runner.replicas) > 1:
+            from perfbench_runner.run.leading import recover_workers  # it loads what serves the agreement, too
+
+            recover_workers(results, folder, replicas)
         end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
         path, summary, end = conclude(results, benchmark, end, tell)
     return finished(folder, path, summary, end, benchmark)

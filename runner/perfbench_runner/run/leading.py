@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
 from types import TracebackType
@@ -16,19 +16,20 @@ from perfbench_runner.engine.state import End
 from perfbench_runner.event_loop import cancelled
 from perfbench_runner.listening import server_socket
 from perfbench_runner.results.merge import RunnerFacts, add_leader, add_runner, merge
-from perfbench_runner.results.store import Store
+from perfbench_runner.results.store import FILE, Store
 from perfbench_runner.run import roles
 from perfbench_runner.run.facts import own_version
 from perfbench_runner.run.folders import MANIFEST
 from perfbench_runner.run.prepare import PreparedRun
 from perfbench_runner.run.processes import Processes
 from perfbench_runner.runners.clocks import ClockLine
-from perfbench_runner.runners.handover import Inbox
+from perfbench_runner.runners.handover import Inbox, forget
 from perfbench_runner.runners.leader import CHECK_S, Leader
-from perfbench_runner.runners.members import Member
+from perfbench_runner.runners.messages import FileDone
 from perfbench_runner.runners.service import Service
 
 LOG = logging.getLogger(__name__)
+KILLED = "the leader was killed before the run was over"
 HANDOVER_S = 600.0
 """So long all files may take to come: some gigabytes over a slow network."""
 
@@ -116,17 +117,39 @@ class Leading:
                 facts = RunnerFacts(member.number, member.name, member.node, "lost", member.why, None, None)
                 add_runner(results.db, facts, 0)
                 continue
-            merge(results.db, member.file, _facts(member))
-            with suppress(OSError):
-                member.file.unlink()
+            merge(results.db, member.file, facts_of(member.number, member.name, member.node, member.why, member.done))
+            forget(member.file)
             self._processes.forget(member.number)
 
 
-def _facts(member: Member) -> RunnerFacts:
-    done = member.done
-    if done is None:
-        raise ValueError(f"{member.title} has handed over nothing")
+def facts_of(number: int, name: str, node: str, why: str, done: FileDone) -> RunnerFacts:
+    """What is kept of a worker that has handed over its file."""
     clock = ClockLine(done.offset_s, done.drift, done.at_s, done.bound_s, done.residual_s)
-    reason = done.reason or member.why
-    state = "cut" if reason else "merged"
-    return RunnerFacts(member.number, member.name, member.node, state, reason, done.workers, clock)
+    reason = done.reason or why
+    return RunnerFacts(number, name, node, "cut" if reason else "merged", reason, done.workers, clock)
+
+
+def recover_workers(results: Store, folder: Path, replicas: int) -> None:
+    """The leader was killed: put into its file what workers had handed over, and say whose rows are missing.
+
+    Not for an event loop; raises StoreError.
+    """
+    results.settle()
+    known = {number for (number,) in results.db.execute("SELECT runner FROM runner")}
+    if 0 not in known:  # else it was killed while it put them in
+        add_leader(results.db, RunnerFacts(0, "", "", "cut", KILLED, None, ClockLine()))
+    for number, path, said in Inbox(folder).delivered():
+        if number not in known:
+            merge(results.db, path, facts_of(number, said.name, said.node, said.why, said.done))
+        forget(path)
+        known.add(number)
+    for number in range(1, replicas):
+        if number in known:
+            continue
+        own = folder / f"runner-{number}"
+        if (own / FILE).exists():  # a process on this machine, whose clock is the leader's
+            merge(results.db, own / FILE, RunnerFacts(number, "", "", "cut", KILLED, None, ClockLine()))
+            shutil.rmtree(own, ignore_errors=True)
+        else:
+            why = "had handed over nothing when the leader was killed"
+            add_runner(results.db, RunnerFacts(number, "", "", "lost", why, None, None), 0)

@@ -1,11 +1,14 @@
 """A worker's results file on its way to the leader: in chunks, resumed where it was cut off, checked by its SHA-256."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
 
 from perfbench_runner.results.writer import told_in_words
 from perfbench_runner.runners.members import RefusedError
+from perfbench_runner.runners.messages import Delivered
 
 
 class Inbox:
@@ -37,17 +40,38 @@ class Inbox:
                 file.truncate()
                 return offset + len(data)
 
-    def finish(self, runner: int, size: int, sha256: str) -> Path:
+    def finish(self, runner: int, said: Delivered) -> Path:
         """The whole file; raises RefusedError where it is another one than was sent, and forgets it."""
-        partial, whole = self._partial(runner), self._folder / f"runner-{runner}.sqlite"
+        partial, whole, done = self._partial(runner), self._folder / f"runner-{runner}.sqlite", said.done
         with told_in_words(partial):
             if not partial.exists() and whole.exists():  # it was finished before, and the answer was lost
                 partial = whole
-            if not partial.exists() or partial.stat().st_size != size or digest_of(partial) != sha256:
+            if not partial.exists() or partial.stat().st_size != done.size or digest_of(partial) != done.sha256:
                 partial.unlink(missing_ok=True)
                 raise RefusedError(422, f"the file of runner {runner} did not arrive as it was sent")
+            _note_of(whole).write_text(said.model_dump_json())
             partial.replace(whole)
         return whole
+
+    def delivered(self) -> Iterator[tuple[int, Path, Delivered]]:
+        """The whole files that are here, by their runners' numbers."""
+        with told_in_words(self._folder):
+            numbers = sorted(int(path.stem.rpartition("-")[2]) for path in self._folder.glob("runner-*.sqlite"))
+            for number in numbers:
+                path = self._folder / f"runner-{number}.sqlite"
+                yield number, path, Delivered.model_validate_json(_note_of(path).read_text())
+
+
+def forget(path: Path) -> None:
+    """The rows of a worker's file are in the leader's."""
+    with suppress(OSError):
+        path.unlink()
+        _note_of(path).unlink()
+
+
+def _note_of(path: Path) -> Path:
+    """What is to be known of a worker's file: whole before the file has its name."""
+    return path.with_suffix(".json")
 
 
 def digest_of(path: Path) -> str:

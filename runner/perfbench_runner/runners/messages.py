@@ -157,3 +157,13 @@ class FileDone(FromWorker):
     at_s: Seconds
     bound_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     residual_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Delivered(Message):
+    """Kept beside a worker's file until its rows are in the leader's: what a leader that dies meanwhile would take with it."""
+
+    name: str
+    node: str
+    why: str
+    """Why its load ended early, as the leader knows it; empty where it did not, or only the worker does."""
+    done: FileDone

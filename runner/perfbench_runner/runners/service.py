@@ -18,6 +18,7 @@ from perfbench_runner.runners.messages import (
     CHUNK_BYTES,
     Beat,
     ClockAnswer,
+    Delivered,
     FileDone,
     FileState,
     FromWorker,
@@ -146,8 +147,9 @@ class Service:
 
     async def _file_done(self, request: web.Request) -> web.StreamResponse:
         member, said = await self._said(request, FileDone)
+        delivered = Delivered(name=member.name, node=member.node, why=member.why, done=said)
         async with self._writing.setdefault(member.number, asyncio.Lock()):
-            member.file = await asyncio.to_thread(self._inbox.finish, member.number, said.size, said.sha256)
+            member.file = await asyncio.to_thread(self._inbox.finish, member.number, delivered)
         member.done = said
         self._leader.delivered(member)
         return web.Response(status=204)

@@ -17,9 +17,21 @@ from perfbench_runner.results.merge import Counts, RunnerFacts, add_leader, merg
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store
 from perfbench_runner.results.writer import StoreError
+from perfbench_runner.run.conclude import recover
 from perfbench_runner.runners.clocks import ClockLine
+from perfbench_runner.runners.handover import Inbox, digest_of
+from perfbench_runner.runners.messages import Delivered, FileDone
 
 LANES, REQUESTS, STAGES = 16, 200, 2
+MANIFEST = """
+apiVersion: perfbench.io/v1alpha1
+kind: PerfBenchmark
+metadata: {name: x}
+spec:
+  target: {url: "http://127.0.0.1:9/v1/chat/completions", model: m}
+  load: {stages: [{name: s0, concurrency: 16, requests: 200}, {name: s1, concurrency: 16, requests: 200}]}
+  runner: {replicas: 4}
+"""
 ZERO_S = 1000.0
 
 
@@ -195,6 +207,44 @@ def test_a_runner_that_was_lost_makes_the_load_invalid(results: list[Result], tm
     assert (client.load, client.latencies) == ("invalid", "valid")
     assert client.reasons == ["load: runner 1, pod-1 on node node-1: was told to end (SIGTERM)"]
     leader.db.close()
+
+
+@pytest.mark.parametrize("has_merged", [False, True], ids=["killed before it put rows in", "killed while it did"])
+def test_a_killed_leader_leaves_what_workers_had_handed_over(
+    results: list[Result], tmp_path: Path, has_merged: bool
+) -> None:
+    folder = tmp_path / "run"
+    leader = stored(folder, results[::4])
+    (folder / "manifest.yaml").write_text(MANIFEST)
+    inbox = Inbox(folder)
+    for number in (1, 2):
+        path = stored(tmp_path / f"{number}", results[number::4], 8.0).close()
+        data = path.read_bytes()
+        inbox.append(number, 0, data)
+        done = FileDone(
+            instance="x", size=len(data), sha256=digest_of(path), workers=2, state="merged",
+            offset_s=8.0, drift=0.0, at_s=ZERO_S, bound_s=0.001, residual_s=0.0,
+        )  # fmt: skip
+        said = Delivered(name=f"pod-{number}", node="n", why="was told to end" if number == 2 else "", done=done)
+        whole = inbox.finish(number, said)
+        assert inbox.finish(number, said) == whole, "said once more, because the answer was lost"
+    inbox.append(3, 0, b"the beginning of a file")
+    if has_merged:
+        add_leader(leader.db, facts(0, clock=None))
+        merge(leader.db, folder / "runner-1.sqlite", facts(1, 8.0))
+    leader.db.close()
+    finished = recover(folder)
+    assert finished.end.state == "interrupted"
+    with closing(sqlite3.connect(finished.results)) as db:
+        rows = db.execute("SELECT runner, state, requests FROM runner ORDER BY runner").fetchall()
+        begins = db.execute("SELECT DISTINCT round(begin_time, 3) FROM runner_stage WHERE stage = 1").fetchall()
+        total = db.execute("SELECT count(*) FROM requests").fetchone()[0]
+    states = ["merged" if has_merged else "cut", "merged", "cut", "lost"]
+    assert rows == [(number, states[number], 0 if number == 3 else 100) for number in range(4)]
+    assert total == sum(stage.requests.total for stage in finished.summary.stages) == 300
+    assert begins == [(ZERO_S + 100,)]
+    assert any("runner 3" in reason for stage in finished.summary.stages for reason in stage.client.reasons)
+    assert not [path for path in folder.glob("runner-*") if path.name != "runner-3.sqlite.partial"]
 
 
 def test_requests_that_were_never_sent_come_along(tmp_path: Path) -> None:
