@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kube import Cluster, CommandError, Namespace, pod, pod_spec, wait_for
+from planted import planted_secret, with_planted_key
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "charts" / "perfbench"
@@ -78,6 +79,7 @@ def restricted_namespace(cluster: Cluster) -> Iterator[Namespace]:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     space = Namespace(cluster, name)
+    space.apply(planted_secret())
     wait_for(lambda: space.get("serviceaccount", "default"), 30, "default service account")
     try:
         yield space
@@ -102,7 +104,12 @@ def installed(cluster: Cluster, space: Namespace, folder: Path, **more: Any) -> 
 
 
 def benchmark(name: str, target: Mapping[str, Any], **spec: Any) -> dict[str, Any]:
-    """A short benchmark with a small claim."""
+    """A short benchmark with a small claim; its API key is the planted one, unless its target says otherwise."""
+    return keyless_benchmark(name, with_planted_key(target), **spec)
+
+
+def keyless_benchmark(name: str, target: Mapping[str, Any], **spec: Any) -> dict[str, Any]:
+    """One for a namespace that has no planted key."""
     defaults: dict[str, Any] = {
         "target": dict(target),
         "request": {"maxTokens": 8},

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -25,9 +24,14 @@ import cluster as own  # noqa: E402
 import components  # noqa: E402
 import images  # noqa: E402
 import machine  # noqa: E402
-from kube import Cluster, CommandError, Namespace, wait_for  # noqa: E402
+from benchmarks import restricted_namespace  # noqa: E402
+from kube import Cluster, CommandError, Namespace  # noqa: E402
+from planted import KEY, SECRET, found_on_claims  # noqa: E402
+from proxy import kubectl_proxy  # noqa: E402
+from recorder import Recorder  # noqa: E402
 
 _FAILED = pytest.StashKey[bool]()
+_RECORDER = pytest.StashKey[Recorder]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -46,12 +50,22 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """After every test the planted key is searched for in everything, before anything is taken away."""
+    try:
+        return (yield)
+    finally:
+        if "cluster" in getattr(item, "fixturenames", ()) and _RECORDER in item.session.stash:
+            item.session.stash[_RECORDER].assert_nothing_is_found()
+
+
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster with the project's images in it."""
     given = os.environ.get("PERFBENCH_TEST_IMAGES")
     if given and os.environ.get("KUBECONFIG"):
-        yield _given_cluster(given)
+        yield from _recorded(_given_cluster(given), request.session)
         return
     reason = machine.missing()
     if reason:
@@ -62,24 +76,41 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         _cluster_command("up")
         _cluster_command("image")
     programs = {name: str(binaries.folder() / name) for name in ("kubectl", "helm")}
-    yield Cluster(components.KUBECONFIG, programs, {name: images.reference(name) for name in images.NAMES})
+    found = Cluster(components.KUBECONFIG, programs, {name: images.reference(name) for name in images.NAMES})
+    yield from _recorded(found, request.session)
     if started_here:
         _cluster_command("down")
+
+
+def _recorded(cluster: Cluster, session: pytest.Session) -> Iterator[Cluster]:
+    """The cluster, with somebody who sees all that happens in it, from before the first test to after the last."""
+    is_own = cluster.kubeconfig == components.KUBECONFIG
+    with kubectl_proxy(cluster) as url:
+        recorder = Recorder(url, search_claims=None if is_own else lambda: found_on_claims(cluster))
+        recorder.plant(SECRET, KEY)
+        if is_own:
+            recorder.look_into(components.VOLUMES)
+            recorder.look_into(machine.STATE / "kubelet" / "pods", "*/volumes/kubernetes.io~empty-dir")
+        with recorder.running():
+            session.stash[_RECORDER] = recorder
+            yield cluster
+            recorder.assert_nothing_is_found()
+            print(recorder.summary())
+
+
+@pytest.fixture(scope="session")
+def recorder(cluster: Cluster, request: pytest.FixtureRequest) -> Recorder:
+    """For tests that add what it looks into, or that are about the search itself."""
+    return request.session.stash[_RECORDER]
 
 
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """A fresh namespace that admits restricted pods only; after a failure its objects are printed."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    space = Namespace(cluster, name)
-    # No pod is admitted before.
-    wait_for(lambda: space.get("serviceaccount", "default"), 30, "default service account")
-    yield space
-    if request.node.stash.get(_FAILED, False):
-        _show(space)
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    with restricted_namespace(cluster) as space:
+        yield space
+        if request.node.stash.get(_FAILED, False):
+            _show(space)
 
 
 def _show(space: Namespace) -> None:

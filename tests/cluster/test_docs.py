@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from benchmarks import CRD, LONG, REPOSITORY, benchmark, has_crd, until
+from benchmarks import CRD, LONG, REPOSITORY, has_crd, keyless_benchmark, until
 from kube import Cluster, CommandError, Namespace, wait_for
 
 PAGE = (REPOSITORY / "docs" / "kubernetes.md").read_text()
@@ -122,7 +122,7 @@ def recovers_what_a_killed_runner_had_committed(reader: Reader) -> None:
     [manifest] = [block.text for block in blocks() if block.text.startswith("# reader.yaml")]
     space.apply(manifest)
     space.kubectl("wait", "--for=condition=Ready", "--timeout=2m", "pod/reader")
-    manifest = json.dumps(benchmark("killed", {"mock": {}}, **LONG))
+    manifest = json.dumps(keyless_benchmark("killed", {"mock": {}}, **LONG))
     space.kubectl("exec", "--stdin", "reader", "--", "sh", "-c", "cat > /tmp/killed.yaml", stdin=manifest)
     [command] = re.findall(r"`kubectl exec reader -- (perfbench recover \S+)`", PAGE)
     words = command.replace("FOLDER", "/results/killed").split()
@@ -141,7 +141,7 @@ def test_the_page_s_way_without_helm_releases_works(reader: Reader) -> None:
         if block.section == RAW:
             reader.follow(block)
     try:
-        space.apply(benchmark("raw", {"mock": {}}))
+        space.apply(keyless_benchmark("raw", {"mock": {}}))
         until(space, "raw", "Succeeded")
     finally:
         reader.cluster.kubectl("delete", "-f", str(reader.folder / "perfbench.yaml"), "--wait=false")

@@ -23,7 +23,9 @@ import pytest
 from benchmarks import CRD, REPOSITORY, has_crd
 from faults import TIMEOUT_S, Bench, Place
 from kube import Cluster, wait_for
+from planted import planted_secret
 from proxy import Killer, Proxy, Rest, kubectl_proxy
+from recorder import Recorder
 from ways import (
     End,
     be_away,
@@ -135,6 +137,7 @@ def play(bench: Bench, case: Case) -> Seen:
         proxy.on_moment = killer
     with proxy.served():
         try:
+            bench.rest("POST", place.path("secrets"), planted_secret())
             wait_for(lambda: _exists(bench.rest, place.path("serviceaccounts", "default")), 60, "service account")
             place.start()
             end = case.way(place)
@@ -171,7 +174,7 @@ def _leftovers(place: Place, case: Case) -> list[str]:
 
 @pytest.fixture(scope="module")
 def seen(
-    cluster: Cluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, recorder: Recorder, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Seen]]]:
     """All cases that were selected, under way at the same time."""
     had_crd = has_crd(cluster)
@@ -188,6 +191,7 @@ def seen(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         )
         bench = Bench(cluster, rest, nursery, tmp_path_factory.mktemp("faults"))
+        recorder.look_into(bench.folder)  # the operators' logs
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
         try:
             is_own = cluster.kubeconfig == components.KUBECONFIG
