@@ -67,6 +67,14 @@ def test_runners_together_send_exactly_what_one_sends(
     assert many.stage["requests"]["total"] == many.stage["requests"]["succeeded"] == stage["requests"]
     assert many.summary["unmeasured_requests"]["warmup"] == 4
     assert many.query("SELECT count(*) FROM warmup_prompt") == [(4,)]
+    listed = many.summary["runners"]
+    assert [(each["runner"], each["state"], each["requests"]) for each in listed] == [
+        (number, "merged", requests) for number, _, requests in runners_of(many)
+    ]
+    assert all(each["name"] and abs(each["clock_offset_s"]) <= each["clock_bound_s"] + 0.001 for each in listed)
+    assert [part["requests"] for part in many.stage["runners"]] == [each["requests"] for each in listed]
+    assert max(abs(part["begin_s"]) for part in many.stage["runners"]) < 0.005
+    assert one.summary["runners"] == []
     assert sorted(path.name for path in many.folder.iterdir()) == ["manifest.yaml", "results.sqlite", "summary.json"]
     if "rate" in stage:
         due = "SELECT scheduled_time - (SELECT begin_time FROM stage) FROM requests ORDER BY entry"

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from perfbench_runner.cli.grid import Column, show_grid
+from perfbench_runner.cli.runners_table import show_runners
 from perfbench_runner.cli.search_table import show_search
 from perfbench_runner.results.objectives import MINIMUM_SAMPLES, interval_in_words, with_unit
 from perfbench_runner.results.summary import Distribution, ObjectiveResult, StageSummary, Summary
@@ -39,6 +40,7 @@ def show_summary(console: Console, summary: Summary) -> None:
         show_grid(console, "what the server says", stages, _server_columns(summary.stages))
     _show_lines(console, _failures(summary.stages), "red")
     _show_lines(console, _notes(summary.stages), "yellow")
+    show_runners(console, summary)
     _show_client(console, summary)
     if summary.search is not None:
         show_search(console, summary.search)

@@ -4,17 +4,27 @@ Of several runners each is judged for itself, and the worst one counts: one that
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from perfbench_runner.results import client_health as health
+from perfbench_runner.results.client_summary import ClientHealth, RunnerSummary, StageRunner
 from perfbench_runner.results.rows import Mask, Rows
-from perfbench_runner.results.summary import ClientHealth
+from perfbench_runner.results.summary import StageSummary
 
 
-def client(
+class Clients(NamedTuple):
+    """The judgement of a stage's client."""
+
+    health: ClientHealth
+    """Of the whole."""
+    runners: list[StageRunner]
+    """Of each of several runners; empty in a run of one."""
+
+
+def clients(
     db: sqlite3.Connection,
     stage: int,
     rows: Rows,
@@ -22,26 +32,53 @@ def client(
     is_limited: bool,
     feed_share: float | None,
     workers: int | None,
-) -> ClientHealth:
+) -> Clients:
     """The judgement of the client in a stage. `is_limited`: requests may wait for a limit that was asked for."""
     cursor = db.execute("SELECT * FROM client_health WHERE stage = ?", (stage,))
     names = [column[0] for column in cursor.description]
     samples = [dict(zip(names, row, strict=True)) for row in cursor]
-    runners = _runners(db, stage) or [_Runner(0, "", "", workers, feed_share)]
-    judged = [_judged(runner, _figures(runner, samples, rows, is_open_loop, is_limited)) for runner in runners]
+    several = _runners(db, stage)
+    found = [
+        _judged(runner, _figures(runner, samples, rows, is_open_loop, is_limited), rows)
+        for runner in several or [_Runner(0, "", "", workers, feed_share)]
+    ]
+    whole = _worst(found, stamps(rows))
+    return Clients(whole, [_of_runner(db, stage, *each) for each in zip(several, found, strict=bool(several))])
+
+
+def _worst(found: Sequence[ClientHealth], stamped_by: health.Stamps | None) -> ClientHealth:
+    """Of several runners, each judged for itself: the worst counts, with the reasons of all."""
     figures: health.Figures = {}
-    for _, own in judged:
-        figures |= {name: max(value, figures.get(name, value)) for name, value in own.items()}
+    for each in found:
+        figures |= {name: max(value, figures.get(name, value)) for name, value in each.figures.items()}
     latencies, load = (
-        max((getattr(each, what) for each, _ in judged), key=health.STATES.index) for what in ("latencies", "load")
+        max((getattr(each, what) for each in found), key=health.STATES.index) for what in ("latencies", "load")
     )
     return ClientHealth(
         state=max(latencies, load, key=health.STATES.index),
         latencies=latencies,
         load=load,
-        stamps=stamps(rows),
-        reasons=[reason for each, _ in judged for reason in each.reasons],
+        stamps=stamped_by,
+        reasons=[reason for each in found for reason in each.reasons],
         figures=figures,
+    )
+
+
+def _of_runner(db: sqlite3.Connection, stage: int, runner: "_Runner", found: ClientHealth) -> StageRunner:
+    """What a runner made of a stage: its times since that of the leader began."""
+    row = db.execute(
+        "SELECT r.requests, r.begin_time - s.begin_time, r.first_sent_time - s.begin_time, r.end_time - s.begin_time"
+        " FROM runner_stage r JOIN stage s ON s.stage = r.stage WHERE r.runner = ? AND r.stage = ?",
+        (runner.number, stage),
+    ).fetchone()
+    requests, begin_s, first_sent_s, end_s = row or (0, None, None, None)
+    return StageRunner(
+        runner=runner.number,
+        requests=requests or 0,
+        begin_s=begin_s,
+        first_sent_s=first_sent_s,
+        end_s=end_s,
+        client=found,
     )
 
 
@@ -70,6 +107,35 @@ def _runners(db: sqlite3.Connection, stage: int) -> list[_Runner]:
     ]
 
 
+def runners_of(db: sqlite3.Connection, stages: Iterable[StageSummary]) -> list[RunnerSummary]:
+    """The runners of a run, the leader first; none of a run of one."""
+    rows = db.execute(
+        "SELECT r.runner, name, node, state, reason, workers, drift, bound, residual, requests,"
+        " offset + drift * coalesce((SELECT begin_time FROM stage ORDER BY stage LIMIT 1) - offset, 0)"
+        " FROM runner r ORDER BY r.runner"
+    )
+    states: dict[int, health.State] = {}
+    for each in (each for stage in stages for each in stage.runners):
+        states[each.runner] = max(each.client.state, states.get(each.runner, "valid"), key=health.STATES.index)
+    return [
+        RunnerSummary(
+            runner=number,
+            name=name or "",
+            node=node or "",
+            state=state,
+            reason=reason or "",
+            workers=workers,
+            clock_offset_s=offset_s,
+            clock_drift=drift,
+            clock_bound_s=bound_s,
+            clock_residual_s=residual_s,
+            requests=requests,
+            client=states.get(number, "valid" if state == "merged" else "invalid"),
+        )
+        for number, name, node, state, reason, workers, drift, bound_s, residual_s, requests, offset_s in rows
+    ]
+
+
 def title_of(number: int, name: str | None, node: str | None) -> str:
     """A runner, for people: runner 2, pod bench-x7k2p on node worker-3."""
     where = " on node ".join(filter(None, (name, node)))
@@ -88,13 +154,21 @@ def _figures(
     return found
 
 
-def _judged(runner: _Runner, found: Mapping[int, health.Figures]) -> tuple[health.Judgement, health.Figures]:
+def _judged(runner: _Runner, found: Mapping[int, health.Figures], rows: Rows) -> ClientHealth:
+    """The judgement of one runner."""
     judged = health.judge(found, runner.workers)
     if runner.lost:
         judged = judged._replace(load="invalid", reasons=[f"load: {runner.lost}", *judged.reasons])
     if runner.title:
         judged = judged._replace(reasons=[_named(reason, runner.title) for reason in judged.reasons])
-    return judged, health.worst(found)
+    return ClientHealth(
+        state=judged.state,
+        latencies=judged.latencies,
+        load=judged.load,
+        stamps=stamps(rows, rows["runner"] == runner.number),
+        reasons=judged.reasons,
+        figures=health.worst(found),
+    )
 
 
 def _named(reason: str, title: str) -> str:
@@ -103,9 +177,9 @@ def _named(reason: str, title: str) -> str:
     return f"{against}: {title}: {what}"
 
 
-def stamps(rows: Rows) -> health.Stamps | None:
+def stamps(rows: Rows, own: Mask | None = None) -> health.Stamps | None:
     """Who took the times of arrival of these requests; None where nothing arrived, or nothing is known."""
-    by_program = rows["by_program"]
+    by_program = rows["by_program"] if own is None else rows["by_program"][own]
     known = by_program[~np.isnan(by_program)]
     if not len(known):
         return None

@@ -16,7 +16,8 @@ from perfbench_api.values import parse_duration
 from perfbench_runner.results import client_health as health
 from perfbench_runner.results.answers import answers
 from perfbench_runner.results.asked import Asked, asked_of
-from perfbench_runner.results.client_figures import client
+from perfbench_runner.results.client_figures import clients
+from perfbench_runner.results.client_summary import ClientHealth
 from perfbench_runner.results.conversations import conversations
 from perfbench_runner.results.evidence import Evidence, Judge, Nobody
 from perfbench_runner.results.goodput import goodput
@@ -33,7 +34,6 @@ from perfbench_runner.results.sliced_gaps import GapSlices, gap_distribution, to
 from perfbench_runner.results.steady_figures import steady_figures
 from perfbench_runner.results.store import StoreError
 from perfbench_runner.results.summary import (
-    ClientHealth,
     Requests,
     ServerFigure,
     StageSummary,
@@ -163,6 +163,7 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
     server = run.server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {}
     run.before.note(every)
     cache = prompt_cache(rows, server, asked.measures_cache)
+    judged = clients(db, stage.number, rows, _is_open_loop(stage.plan), is_limited, stage.feed_share, run.workers)
     summary = StageSummary(
         name=stage.name,
         requests=Requests(
@@ -205,7 +206,8 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
         prompt_cache=cache,
         answers=answers(rows, asked),
         server=server,
-        client=client(db, stage.number, rows, _is_open_loop(stage.plan), is_limited, stage.feed_share, run.workers),
+        client=judged.health,
+        runners=judged.runners,
     )
     lost = _lost_rate(summary, np.concatenate([scheduled[_begins(rows)], stage.unsent[:, 0]]))
     if lost:

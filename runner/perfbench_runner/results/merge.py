@@ -195,7 +195,11 @@ def _add_stages(db: sqlite3.Connection, schema: str, runner: int, shift: str, ow
             "s.stop_time",
         )
     )
-    db.execute(f"INSERT INTO main.runner_stage SELECT {runner}, s.stage, {times}, s.feed_time FROM {schema}.stage s")
+    requests = f"(SELECT count(*) FROM {schema}.requests r WHERE r.stage = s.stage AND {own})"
+    db.execute(
+        f"INSERT INTO main.runner_stage SELECT {runner}, s.stage, {times}, s.feed_time, {requests}, NULL, NULL"
+        f" FROM {schema}.stage s"
+    )
     db.execute(
         "UPDATE main.stage SET end_time = max(end_time, coalesce((SELECT max(r.end_time) FROM main.runner_stage r"
         " WHERE r.stage = main.stage.stage), end_time)), stop_time = (SELECT min(r.stop_time) FROM main.runner_stage r"

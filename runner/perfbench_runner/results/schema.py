@@ -73,10 +73,13 @@ RUNNERS = {
         " offset REAL, drift REAL, bound REAL, residual REAL, requests INTEGER"
     ),
     "runner_stage": (
-        "runner INTEGER, stage INTEGER, begin_time REAL, first_sent_time REAL, end_time REAL, stop_time REAL, feed_time REAL"
+        "runner INTEGER, stage INTEGER, begin_time REAL, first_sent_time REAL, end_time REAL, stop_time REAL,"
+        " feed_time REAL, requests INTEGER, client TEXT, client_reasons TEXT"
     ),
 }
 """Tables of a run of several runners, which have no rows otherwise, and their columns."""
+NEW_OF_RUNNERS = {"requests": "INTEGER", "client": "TEXT", "client_reasons": "TEXT"}
+"""Columns of `runner_stage` that files of older versions may lack."""
 
 FORMER = """
 request start_time inter_token_latencies success response_messages completed_time latency first_chunk_latency
@@ -201,6 +204,14 @@ def m008_runners(db: sqlite3.Connection) -> None:
     _create_view(db)
 
 
+@migration
+def m009_runners_by_stage(db: sqlite3.Connection) -> None:
+    had = _names(db, "main", "runner_stage")
+    for name, kind in NEW_OF_RUNNERS.items():
+        if name not in had:  # a new file has it already
+            db.execute(f"ALTER TABLE runner_stage ADD COLUMN {name} {kind}")
+
+
 def _add_columns(db: sqlite3.Connection, names: Iterable[str]) -> None:
     had = _names(db, "main", "requests")
     for name in names:
@@ -253,6 +264,9 @@ def show_as_newest(db: sqlite3.Connection) -> None:
     for table, columns in RUNNERS.items():
         if table not in tables:
             db.execute(f"CREATE TEMP TABLE {table} ({columns})")
+    if "runner_stage" in tables and "client" not in _names(db, "main", "runner_stage"):
+        nulls = ", ".join(f"NULL AS {name}" for name in NEW_OF_RUNNERS)
+        db.execute(f"CREATE TEMP VIEW runner_stage AS SELECT *, {nulls} FROM main.runner_stage")
 
 
 def _from_former(table: str, names: Container[str] = FORMER, has_tokens: bool = False) -> dict[str, str]:

@@ -128,6 +128,12 @@ class Store:
         numbers = [row[0] for row in self.db.execute("SELECT stage FROM stage ORDER BY stage")]
         for number, summary in zip(numbers, summaries, strict=True):
             self._execute("UPDATE stage SET summary = ? WHERE stage = ?", (json.dumps(summary), number))
+            for runner in summary.get("runners", ()):
+                client = runner["client"]
+                self._execute(
+                    "UPDATE runner_stage SET client = ?, client_reasons = ? WHERE runner = ? AND stage = ?",
+                    (client["state"], json.dumps(client["reasons"]), runner["runner"], number),
+                )
 
     def _add_narrow(self, values: tuple[Any, ...]) -> None:
         if not self._writer.begin():

@@ -2,17 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict
-
-from perfbench_api.described import Described
-from perfbench_api.outcome import ClientState, Verdict
+from perfbench_api.outcome import Verdict
+from perfbench_runner.results.client_summary import ClientHealth, RunnerSummary, StageRunner
+from perfbench_runner.results.client_summary import Model as _Model
 
 ServerFigure = dict[str, float | None]
 """One figure of a server's own metrics: its mean, min, max, increase, per_second or value; null where nothing was read."""
-
-
-class _Model(Described):
-    model_config = ConfigDict(extra="forbid")
 
 
 class Distribution(_Model):
@@ -172,23 +167,6 @@ class Steady(_Model):
     scheduled_latency_s: Distribution
 
 
-class ClientHealth(_Model):
-    """Whether the client itself had a part in the figures."""
-
-    state: ClientState = "valid"
-    """The worse of the next two."""
-    latencies: ClientState = "valid"
-    """Whether they are true."""
-    load: ClientState = "valid"
-    """Whether it was as asked."""
-    stamps: Literal["kernel", "program", "mixed"] | None = None
-    """Who took the times of arrival; null where nothing arrived, and of files that do not say."""
-    reasons: list[str] = []
-    """Each says what it speaks against: latencies, load, or both."""
-    figures: dict[str, float] = {}
-    """What was judged, by the names of docs/client-health.md, of the worst process; seconds and shares of 1."""
-
-
 class Conversations(_Model):
     """Figures of conversations, where a stage had any."""
 
@@ -280,6 +258,8 @@ class StageSummary(_Model):
     cost: Cost | None = None
     """Null where neither a price nor the power of the server's GPUs is known."""
     client: ClientHealth = ClientHealth()
+    runners: list[StageRunner] = []
+    """What each of several runners made of it; empty in a run of one."""
 
 
 class ObjectiveResult(_Model):
@@ -363,4 +343,6 @@ class Summary(_Model):
     """This client's own error on this machine, if `--calibrate` asked for it."""
     search: SearchResult | None = None
     """What `load.search` has found; null without it."""
+    runners: list[RunnerSummary] = []
+    """The runners of a run that has several, the leader first."""
     stages: list[StageSummary]

@@ -160,6 +160,7 @@ def _summary_of_what_is_there(path: Path, benchmark: PerfBenchmark, end: End) ->
 def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, tell: Tell = told_nobody) -> Any:
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
+    from perfbench_runner.results.client_figures import runners_of
     from perfbench_runner.results.figures import summarise
     from perfbench_runner.results.objectives import Judging
     from perfbench_runner.results.verdict import nothing_sent, too_many_failures
@@ -175,7 +176,9 @@ def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, te
             end.message = f"{failure}{_first_error(db)}"
         elif nothing := nothing_sent(stages):
             end.state, end.reason, end.message = "failed", "NothingSent", nothing
-    return _summary(stages, judging.results, benchmark, end, reading.facts(db))
+    summary = _summary(stages, judging.results, benchmark, end, reading.facts(db))
+    summary.runners = runners_of(db, stages)
+    return summary
 
 
 def _first_error(db: sqlite3.Connection) -> str:

@@ -12,8 +12,9 @@ import pytest
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.results import client_health as health
+from perfbench_runner.results.client_figures import runners_of
 from perfbench_runner.results.figures import summarise
-from perfbench_runner.results.merge import Counts, RunnerFacts, add_leader, merge
+from perfbench_runner.results.merge import Counts, RunnerFacts, add_leader, add_runner, merge
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store
 from perfbench_runner.results.writer import StoreError
@@ -123,7 +124,7 @@ def rounded(value: Any) -> Any:
 def summary_of(store: Store) -> list[dict[str, Any]]:
     found = [rounded(stage.model_dump(mode="json")) for stage in summarise(store.db)]
     for stage in found:
-        del stage["client"]["figures"]  # of processes, of which there are more
+        del stage["client"]["figures"], stage["runners"]  # of processes, of which there are more
     return found
 
 
@@ -183,6 +184,45 @@ def test_what_is_known_of_runners_is_kept(results: list[Result], tmp_path: Path)
     (first,) = leader.db.execute("SELECT first_sent_time FROM runner_stage WHERE runner = 1 AND stage = 0").fetchone()
     assert first == pytest.approx(results[1].data.start_time)
     leader.db.close()
+
+
+def test_the_summary_lists_all_runners_with_what_each_has_done(results: list[Result], tmp_path: Path) -> None:
+    leader = stored(tmp_path / "l", results[::3])
+    add_leader(leader.db, facts(0, clock=None))
+    late = stored(tmp_path / "w", results[1::3], 8.0)
+    late.db.execute("UPDATE client_health SET cpu_share = 0.97 WHERE stage = 1")
+    late.db.execute("UPDATE stage SET begin_time = begin_time + 0.004 WHERE stage = 1")
+    merge(leader.db, late.close(), facts(1, 8.0, clock=ClockLine(8.0, 1e-5, ZERO_S - 8.0, 0.001, 0.0002)))
+    add_runner(leader.db, RunnerFacts(2, "pod-2", "node-2", "lost", "was killed", None, None), 0)
+    stages = summarise(leader.db)
+    first, second, lost = runners_of(leader.db, stages)
+    sent = [len(results[part::3]) for part in (0, 1)]
+    assert [first.requests, second.requests, lost.requests] == [*sent, 0]
+    assert (second.name, second.node, second.state, second.workers) == ("pod-1", "node-1", "merged", 2)
+    assert second.clock_offset_s == pytest.approx(8.0)
+    assert (second.clock_bound_s, second.clock_residual_s) == (0.001, 0.0002)
+    assert (first.client, second.client, lost.client) == ("valid", "degraded", "invalid")
+    assert (lost.state, lost.reason, lost.clock_offset_s, lost.workers) == ("lost", "was killed", None, None)
+    before, after, nothing = stages[1].runners
+    assert before.begin_s == 0.0
+    assert after.begin_s == pytest.approx(0.004 + 100e-5, abs=1e-6)
+    assert before.first_sent_s == pytest.approx(0.001, abs=1e-6)
+    assert after.requests == sum(result.stage == 1 for result in results[1::3])
+    assert after.client.reasons[0].startswith("load: runner 1, pod-1 on node node-1: shard 0 of 2")
+    assert (nothing.requests, nothing.begin_s, nothing.client.load) == (0, None, "invalid")
+    leader.set_summaries([stage.model_dump(mode="json") for stage in stages])
+    kept = leader.db.execute("SELECT requests, client, client_reasons FROM runner_stage WHERE runner = 1 AND stage = 1")
+    requests, client, reasons = kept.fetchone()
+    assert (requests, client, json.loads(reasons)) == (after.requests, "degraded", after.client.reasons)
+    leader.db.close()
+
+
+def test_a_run_of_one_runner_lists_none(results: list[Result], tmp_path: Path) -> None:
+    only = stored(tmp_path / "l", results)
+    stages = summarise(only.db)
+    assert runners_of(only.db, stages) == []
+    assert [stage.runners for stage in stages] == [[], []]
+    only.db.close()
 
 
 def test_a_client_that_is_late_is_named_with_its_pod_and_node(results: list[Result], tmp_path: Path) -> None:
