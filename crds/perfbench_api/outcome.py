@@ -59,6 +59,9 @@ class Progress(BaseModel):
     output_token_throughput_tps: float | None = None
     ttft_p50_s: float | None = None
     ttft_p99_s: float | None = None
+    itl_p50_s: float | None = None
+    """Of gaps between chunks."""
+    itl_p99_s: float | None = None
     client: ClientState | None = None
     message: str = ""
     """One line for people, such as why the target does not answer."""

@@ -90,6 +90,8 @@ class ProgressLine(Observer):
         ]
         if progress.ttft_p50_s is not None:
             parts.append(f"TTFT p50 {progress.ttft_p50_s * 1e3:.0f} ms p99 {(progress.ttft_p99_s or 0) * 1e3:.0f} ms")
+        if progress.itl_p50_s is not None:
+            parts.append(f"ITL p50 {progress.itl_p50_s * 1e3:.1f} ms")
         if progress.eta_s is not None:
             parts.append(f"{progress.eta_s:.0f} s left")
         text = Text("  ".join(parts))

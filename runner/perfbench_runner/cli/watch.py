@@ -35,6 +35,8 @@ ROWS: dict[str, tuple[Callable[[Progress], float | None], Callable[[float | None
     "in flight": (lambda run: run.in_flight, lambda value: f"{value or 0:,.0f}"),
     "TTFT p50": (lambda run: run.ttft_p50_s, time),
     "TTFT p99": (lambda run: run.ttft_p99_s, time),
+    "ITL p50": (lambda run: run.itl_p50_s, time),
+    "ITL p99": (lambda run: run.itl_p99_s, time),
     "failed": (lambda run: run.failed, lambda value: f"{value or 0:,.0f}"),
 }
 """What is shown: figure, and how it is written."""

@@ -1,26 +1,17 @@
 """What a runner agrees on with the others of its run: the engine's side of it. One runner agrees with itself at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.state import End
 from perfbench_runner.load.leases import Lease
 from perfbench_runner.load.shares import Share
+from perfbench_runner.observe.told import RunnerFigures
 
 Stop = Callable[[End], None]
 """Ends this runner's load, for a reason that another one has given."""
-
-
-class Totals(NamedTuple):
-    """Live figures of the other runners' part of the stage under way."""
-
-    requests: int = 0
-    failed: int = 0
-    in_flight: int = 0
-    requests_rps: float = 0.0
-    tokens_tps: float = 0.0
 
 
 class Agreement(Protocol):
@@ -48,8 +39,8 @@ class Agreement(Protocol):
     def stopped(self, end: End) -> None:
         """This runner sends no more, for this reason."""
 
-    def others(self, number: int) -> Totals:
-        """What is known of the other runners' part of a stage."""
+    def others(self, number: int) -> Sequence[RunnerFigures]:
+        """What the other runners have told of a stage, of each the latest."""
 
 
 class Alone:
@@ -77,6 +68,6 @@ class Alone:
     def stopped(self, end: End) -> None:
         """Nobody else is to know."""
 
-    def others(self, number: int) -> Totals:
+    def others(self, number: int) -> Sequence[RunnerFigures]:
         """There are none."""
-        return Totals()
+        return ()

@@ -18,7 +18,7 @@ from perfbench_api.redaction import KNOWN
 from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_runner.engine import advice
-from perfbench_runner.engine.agreement import Agreement, Alone, Totals
+from perfbench_runner.engine.agreement import Agreement, Alone
 from perfbench_runner.engine.dispatch import Dispatcher
 from perfbench_runner.engine.guards import Watch
 from perfbench_runner.engine.intake import Intake
@@ -30,8 +30,10 @@ from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
 from perfbench_runner.engine.view import View
 from perfbench_runner.load.feed import Feed
 from perfbench_runner.load.plan import plan
+from perfbench_runner.observe.counts import Counts
 from perfbench_runner.observe.live import Live
 from perfbench_runner.observe.observer import Observer, Observers
+from perfbench_runner.observe.told import RunnerFigures
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.results.ramps import Ramps
 from perfbench_runner.results.result import Result
@@ -118,10 +120,13 @@ class Engine:
             gc.set_threshold(*thresholds)
         return self.state.end
 
-    def totals(self) -> Totals:
-        """This runner's live figures of the stage under way."""
-        requests_rps, tokens_tps = self._live.rates()
-        return Totals(self._live.total, self._live.failed, self._live.in_flight, requests_rps, tokens_tps)
+    def show(self) -> None:
+        """Let all who watch look once more: the run's other runners may have told their last."""
+        self.observers.tick(self._view)
+
+    def figures(self, counts: Counts, number: int) -> RunnerFigures:
+        """This runner's live figures of a stage, which is under way or has just ended; `counts` is one of its observers."""
+        return self._view.figures(counts.of(number).told() if number >= 0 else None)
 
     async def _target_answers(self) -> bool:
         if not self._spec.target.connection_test:
@@ -148,6 +153,12 @@ class Engine:
     async def ready(self) -> None:
         """All is ready for a stage's load: a last look at things as they are without it."""
         await self.observers.ready(self._view)
+
+    def idles(self, number: int) -> None:
+        """A stage comes in which this runner has nothing to do."""
+        self._live.begin()
+        self._watch.begin_stage()
+        self._view.begin_stage()
 
     def began(self, number: int, began_s: float, stage: Stage) -> None:
         """Its load begins at this time."""

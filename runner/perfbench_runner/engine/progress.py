@@ -1,25 +1,49 @@
-"""How far a run is: a pure function of its state and its live figures."""
+"""How far a run is: pure functions of its state and its live figures; of several runners, of those of all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from perfbench_api.outcome import Progress
 from perfbench_api.redaction import KNOWN
 from perfbench_api.sections import Load, Stage
-from perfbench_runner.engine.agreement import Totals
 from perfbench_runner.engine.state import RunState
 from perfbench_runner.observe.live import Live
-from perfbench_runner.results.client_health import State
+from perfbench_runner.observe.sketch import Sketch
+from perfbench_runner.observe.told import RunnerFigures
+from perfbench_runner.results.client_health import STATES, State
 
 USUAL_POINTS = 15
 """Points of a usual search."""
 
 
+class Quantiles(NamedTuple):
+    """Of a latency, seconds; None without values."""
+
+    p50_s: float | None
+    p99_s: float | None
+
+
+def quantiles_of(own: Sketch, others: Iterable[Mapping[int, int]]) -> Quantiles:
+    """Those of all runners' values; `others` have what was counted by bucket."""
+    if told := [counts for counts in others if counts]:
+        whole = Sketch(own.counts())
+        for counts in told:
+            whole.merge(Sketch(counts))
+        own = whole
+    found = tuple(own.quantiles(0.5, 0.99))
+    return Quantiles(*found) if found else Quantiles(None, None)
+
+
 def progress_of(
-    state: RunState, load: Load, live: Live, client: State | None, others: Totals | None = None
+    state: RunState, load: Load, live: Live, client: State | None, others: Sequence[RunnerFigures] = ()
 ) -> Progress:
     """What is shown to people, and to whoever asks /progress. `others`: live figures of the run's other runners."""
-    others = others or Totals()
     stage = load.stages[state.stage_index]
     requests_s, tokens_s = live.rates()
-    done = _share_done(stage, live, others)
+    requests = live.total + sum(other.requests for other in others)
+    ttft = quantiles_of(live.ttft, (other.ttft for other in others))
+    itl = quantiles_of(live.itl, (other.itl for other in others))
+    done = _share_done(stage, live, requests)
     elapsed_s = live.elapsed_s
     is_running = state.phase == "running"
     return Progress(
@@ -29,14 +53,16 @@ def progress_of(
         stage_count=_stages(load),
         percent=_percent(state, done, _stages(load)),
         eta_s=elapsed_s / done - elapsed_s if is_running and done > 0.01 else None,
-        requests=live.total + others.requests,
-        failed=live.failed + others.failed,
-        in_flight=live.in_flight + others.in_flight,
-        request_throughput_rps=requests_s + others.requests_rps,
-        output_token_throughput_tps=tokens_s + others.tokens_tps,
-        ttft_p50_s=live.ttft.quantile(0.5),
-        ttft_p99_s=live.ttft.quantile(0.99),
-        client=client,
+        requests=requests,
+        failed=live.failed + sum(other.failed for other in others),
+        in_flight=live.in_flight + sum(other.in_flight for other in others),
+        request_throughput_rps=requests_s + sum(other.requests_rps for other in others),
+        output_token_throughput_tps=tokens_s + sum(other.tokens_tps for other in others),
+        ttft_p50_s=ttft.p50_s,
+        ttft_p99_s=ttft.p99_s,
+        itl_p50_s=itl.p50_s,
+        itl_p99_s=itl.p99_s,
+        client=_worst(client, others),
         message=KNOWN.text(state.message),
         search=state.found,
     )
@@ -55,9 +81,15 @@ def _percent(state: RunState, done: float, stages: int) -> float:
     return 100.0 * (state.stage_index + done) / stages if state.phase == "running" else 0.0
 
 
-def _share_done(stage: Stage, live: Live, others: Totals) -> float:
+def _worst(client: State | None, others: Iterable[RunnerFigures]) -> State | None:
+    """The worst client of all runners; None where nothing is known of any."""
+    known = [state for state in (client, *(other.client.state for other in others)) if state is not None]
+    return max(known, key=STATES.index, default=None)
+
+
+def _share_done(stage: Stage, live: Live, requests: int) -> float:
     if not live.began_s:
         return 0.0
-    by_count = (live.total + others.requests) / stage.requests if stage.requests else 0.0
+    by_count = requests / stage.requests if stage.requests else 0.0
     by_time = live.elapsed_s / stage.duration if stage.duration else 0.0
     return min(1.0, max(by_count, by_time))

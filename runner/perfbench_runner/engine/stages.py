@@ -51,6 +51,9 @@ class StageRecord(Protocol):
     def announced(self, number: int, stage: Stage) -> None:
         """A stage comes next."""
 
+    def idles(self, number: int) -> None:
+        """A stage comes in which this runner has no lane."""
+
     async def ready(self) -> None:
         """All is ready for its load, which begins when this returns."""
 
@@ -117,6 +120,7 @@ class Stages:
         self._agreement.announced(number, stage)
         own = self._agreement.share.of_stage(stage)
         if own.concurrency == 0:  # of a warm-up with fewer lanes than there are runners
+            self._record.idles(number)
             await self._agreement.begins(number, LEAD_S)
             return
         self._intake.begin(number)

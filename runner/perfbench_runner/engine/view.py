@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from perfbench_api.outcome import Progress
 from perfbench_api.sections import Load
@@ -11,7 +11,9 @@ from perfbench_runner.engine.dispatch import Dispatcher
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.progress import progress_of
 from perfbench_runner.engine.state import Phase, RunState
+from perfbench_runner.observe.counts import client_figures
 from perfbench_runner.observe.live import Live
+from perfbench_runner.observe.told import ClientFigures, RunnerFigures, StageFigures
 from perfbench_runner.results import client_health
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.results.store import Store
@@ -80,14 +82,38 @@ class View:
         """Open loop: requests of the stage under way whose time has come."""
         return self._dispatcher.due(self._load.stages[self._state.stage_index].duration or float("inf"))
 
-    def progress(self) -> Progress:
-        """How far the run is."""
+    @property
+    def client(self) -> client_health.State | None:
+        """How this runner's client is; None where nothing is known yet."""
         rows = [{name: getattr(sample, name) for name in client_health.COLUMNS} for sample in self.samples]
         found = client_health.figures(rows)
         for shard, own in found.items():
             own["program_stamps_share"] = float(self._intake.by_program[shard] > 0)
-        client = client_health.judge(found).state if rows else None
-        return progress_of(self._state, self._load, self._live, client, self._agreement.others(self._state.number))
+        return client_health.judge(found).state if rows else None
+
+    def progress(self) -> Progress:
+        """How far the run is, of several runners all of them."""
+        return progress_of(self._state, self._load, self._live, self.client, self.others(self._state.number))
+
+    def others(self, stage: int) -> Sequence[RunnerFigures]:
+        """What the run's other runners have told of a stage; nothing in a run of one."""
+        return self._agreement.others(stage)
+
+    def figures(self, stage: StageFigures | None = None) -> RunnerFigures:
+        """What this runner tells the leader of the stage under way; `stage` is what Prometheus is told of it."""
+        live = self._live
+        requests_rps, tokens_tps = live.rates()
+        return RunnerFigures(
+            requests=live.total,
+            failed=live.failed,
+            in_flight=live.in_flight,
+            requests_rps=requests_rps,
+            tokens_tps=tokens_tps,
+            ttft=live.ttft.counts(),
+            itl=live.itl.counts(),
+            client=ClientFigures(state=self.client, figures=client_figures(self.samples)),
+            stage=stage,
+        )
 
     def store_server_metrics(self, rows: Iterable[tuple[float, int, str, str, str, float]]) -> None:
         """Keep readings of the server's own metrics; nothing happens once the load is over. Raises StoreError."""

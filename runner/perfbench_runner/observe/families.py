@@ -6,13 +6,11 @@ from typing import Any, Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from perfbench_plugins.exchange import FailureKind
 from perfbench_runner.observe.histogram import Histogram
 
 PHASES = ("starting", "waiting", "warmup", "running", "pausing", "storing", "done")
 RUN = ("namespace", "benchmark", "model", "workload")
 STAGE = (*RUN, "stage")
-OUTCOMES = ("success", *(value for name, value in vars(FailureKind).items() if name.isupper()))
 Samples = Iterable[tuple[Sequence[str], Any]]
 """Label values after those of the run, and the value."""
 

@@ -1,7 +1,7 @@
 """Counts of durations in buckets: of constant size, for live figures and for Prometheus; never used for the summary."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -25,16 +25,11 @@ class Histogram:
             except TypeError:
                 continue
 
-    def quantile(self, q: float) -> float | None:
-        """The bound below which about a share `q` of the values is; None without values."""
-        if not self.count:
-            return None
-        rank, seen = q * self.count, 0
-        for index, count in enumerate(self.counts):
-            seen += count
-            if seen >= rank and count:
-                return self.bounds[min(index, len(self.bounds) - 1)]
-        return self.bounds[-1]
+    def add_counts(self, counts: Sequence[int], total: float) -> None:
+        """Count what another one of the same bounds has counted; one of other bounds is left out."""
+        if len(counts) == len(self.counts):
+            self.counts = [own + more for own, more in zip(self.counts, counts, strict=True)]
+            self.total, self.count = self.total + total, self.count + sum(counts)
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts, as Prometheus' exposition wants them."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from perfbench_api.outcome import Outcome, Progress
+from perfbench_runner.observe.told import RunnerFigures
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.results.result import Result
 
@@ -49,6 +50,9 @@ class RunView(Protocol):
 
     def progress(self) -> Progress:
         """How far the run is."""
+
+    def others(self, stage: int) -> Sequence[RunnerFigures]:
+        """What the run's other runners have told of a stage; nothing in a run of one."""
 
     def store_server_metrics(self, rows: Iterable[tuple[float, int, str, str, str, float]]) -> None:
         """Keep readings: time, stage, source, name, labels, value. Raises StoreError."""

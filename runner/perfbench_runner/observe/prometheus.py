@@ -4,8 +4,7 @@ Everything is counted in plain lists; prometheus_client only writes it down when
 a microsecond and more for each of a request's inter-token gaps, this sink about a sixth of one (bench/scrape_cost.py).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -14,84 +13,11 @@ from prometheus_client.exposition import choose_encoder
 from perfbench_api.outcome import Outcome, Progress
 from perfbench_api.resource import PerfBenchmark, Spec
 from perfbench_api.sections import Stage
-from perfbench_runner.observe.families import FAMILIES, OUTCOMES, PHASES, SERVER, Samples
-from perfbench_runner.observe.histogram import Histogram
+from perfbench_runner.observe.counts import SUMS, TIMES, Counts, client_figures
+from perfbench_runner.observe.families import FAMILIES, PHASES, SERVER, Samples
 from perfbench_runner.observe.observer import Observer, RunView
-from perfbench_runner.results.client_health import STATES, Sample
+from perfbench_runner.results.client_health import STATES
 from perfbench_runner.results.result import LATENCIES, Result
-
-SECONDS = (
-    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
-    1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0,
-)  # fmt: skip
-"""Buckets of latencies: 1 ms to 10 min, each at most 2.5 times the one before."""
-LAGS = (
-    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
-)  # fmt: skip
-"""Buckets of the client's own delay: 0.1 ms, where it should be, to 1 min."""
-_TIMES = (*LATENCIES, "dispatch_lag")
-"""What has a histogram."""
-
-
-@dataclass
-class StageCounts:
-    """What is counted of one stage."""
-
-    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*OUTCOMES, "other"), 0))
-    output_tokens: int = 0
-    prompt_tokens: int = 0
-    scheduled: int = 0
-    sent: int = 0
-    good: int = 0
-    """Requests that kept all of `limits`."""
-    limits: Mapping[str, float] = field(default_factory=dict)
-    """Of a single request, in seconds, by the metric that they are of."""
-    latencies: dict[str, Histogram] = field(
-        default_factory=lambda: {name: Histogram(LAGS if name == "dispatch_lag" else SECONDS) for name in _TIMES}
-    )
-
-    def add(self, result: Result) -> None:
-        """Take one more result."""
-        data, latencies = result.data, self.latencies
-        outcome = _outcome(data.failure)
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        latencies["dispatch_lag"].add((result.dispatch_lag_s,))
-        if not data.success:
-            return
-        self.output_tokens += data.completion_tokens or 0
-        self.prompt_tokens += data.prompt_tokens or 0
-        latencies["scheduled_latency"].add((result.scheduled_latency_s,))
-        latencies["e2e_latency"].add((data.query_latency,))
-        latencies["ttft"].add((data.first_chunk_latency,))
-        latencies["tpot"].add((data.time_per_output_token,))
-        latencies["itl"].add(data.inter_chunk_latency or ())
-        self.good += _is_good(result, self.limits)
-
-    @property
-    def ended(self) -> int:
-        """Requests that ended."""
-        return sum(self.outcomes.values())
-
-
-def _is_good(result: Result, limits: Mapping[str, float]) -> bool:
-    """Whether a succeeded request kept all limits; without a first token it keeps none of those on it."""
-    data = result.data
-    is_single = data.time_per_output_token is None and data.first_chunk_latency is not None  # of one token
-    took = {
-        "ttft": data.first_chunk_latency,
-        "tpot": 0.0 if is_single else data.time_per_output_token,
-        "e2e_latency": data.query_latency,
-        "scheduled_latency": result.scheduled_latency_s,
-    }
-    return all((value := took[name]) is not None and value <= limit for name, limit in limits.items())
-
-
-def _outcome(failure: str) -> str:
-    """The failure's kind; one that a plugin made up is `other`, so that labels stay few."""
-    if not failure:
-        return "success"
-    is_known = failure in OUTCOMES or (failure.startswith("http_") and failure[5:].isdigit() and len(failure) == 8)
-    return failure if is_known else "other"
 
 
 class Metrics(Observer):
@@ -105,10 +31,9 @@ class Metrics(Observer):
         self.identity = {"namespace": metadata.namespace or "", "benchmark": metadata.name}
         """Labels that tell this benchmark from all others."""
         self._spec, self._server = spec, server
-        self._stages = {0: StageCounts(limits=spec.goodput.limits)}
-        """A stage is counted from before it begins: what Prometheus has not seen at zero is no increase to it."""
+        self._counts = Counts(spec)
         self._progress = Progress()
-        self._samples: Sequence[Sample] = ()
+        self._client: dict[str, float] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -119,18 +44,12 @@ class Metrics(Observer):
 
     def add(self, result: Result) -> None:
         """Count one more measured request."""
-        self._counts(result.stage).add(result)
+        self._counts.add(result)
 
     def tick(self, run: RunView) -> None:
         """Take over the live state."""
-        self._progress, self._samples = run.progress(), run.samples
-        if run.phase != "running":
-            return
-        stage = self._counts(run.stage_index)
-        if run.stage_index + 1 < len(self._names):
-            self._counts(run.stage_index + 1)
-        stage.sent = max(stage.sent, run.sent)
-        stage.scheduled = max(stage.scheduled, stage.sent, run.due)
+        self._progress, self._client = run.progress(), worst_of_all(run)
+        self._counts.tick(run)
 
     def stage(self, run: RunView) -> None:
         """A stage's last numbers, before the next one's."""
@@ -154,20 +73,15 @@ class Metrics(Observer):
 
     def collect(self) -> Iterator[Metric]:
         """Called when somebody asks; a metric without a sample is left out."""
-        values = {**self._counted(), **self._live(), **_stages(self._spec), **_client(self._samples), **self._served()}
+        values = {**self._counted(), **self._live(), **_stages(self._spec), **self._served()}
+        values |= {name: [((), value)] for name, value in self._client.items()}
         for name, family in FAMILIES.items():
             samples = list(values.get(name, ()))
             if samples:
                 yield family.metric(self._run, samples)
 
-    def _counts(self, number: int) -> StageCounts:
-        try:
-            return self._stages[number]
-        except KeyError:
-            return self._stages.setdefault(number, StageCounts(limits=self._spec.goodput.limits))
-
     def _counted(self) -> dict[str, Samples]:
-        stages = [(self._names[number], counts) for number, counts in self._stages.items()]
+        stages = [(self._names[number], counts) for number, counts in self._counts.of_all().items()]
         made: dict[str, Samples] = {
             "requests": [((name, kind), count) for name, of in stages for kind, count in of.outcomes.items()],
             "requests_sent": [((name,), max(of.sent, of.ended)) for name, of in stages],
@@ -176,7 +90,7 @@ class Metrics(Observer):
             "output_tokens": [((name,), of.output_tokens) for name, of in stages],
             "prompt_tokens": [((name,), of.prompt_tokens) for name, of in stages],
         }
-        for latency in _TIMES:
+        for latency in TIMES:
             made[f"{latency}_seconds"] = [((name,), of.latencies[latency]) for name, of in stages]
         return made
 
@@ -236,19 +150,11 @@ def _objectives(spec: Spec) -> dict[tuple[str, ...], float]:
     return found
 
 
-def _client(samples: Sequence[Sample]) -> dict[str, Samples]:
-    """The latest samples of all load-generating processes, the worst of each figure."""
-    if not samples:
-        return {}
-    worst = {
-        "client_loop_lag_seconds": max(sample.loop_lag_mean_s for sample in samples),
-        "client_loop_lag_max_seconds": max(sample.loop_lag_max_s for sample in samples),
-        "client_cpu_ratio": max(sample.cpu_share for sample in samples),
-        "client_cpu_wait_ratio": max(sample.wait_share for sample in samples),
-        "client_gc_ratio": max(sample.gc_pause_s / sample.interval_s for sample in samples),
-        "client_throttled_ratio": max(sample.throttled_s / sample.interval_s for sample in samples),
-        "client_open_files_ratio": max(sample.open_files_share for sample in samples),
-        "client_ports_ratio": max(sample.ports_share for sample in samples),
-        "client_backlog_bytes": sum(sample.backlog_bytes for sample in samples),
-    }
-    return {name: [((), value)] for name, value in worst.items()}
+def worst_of_all(run: RunView) -> dict[str, float]:
+    """The client's figures, the worst of all runners."""
+    found = client_figures(run.samples)
+    for figures in (other.client.figures for other in run.others(run.stage_index)):
+        for name, value in figures.items():
+            if name in FAMILIES:
+                found[name] = value + found.get(name, 0.0) if name in SUMS else max(value, found.get(name, value))
+    return found

@@ -71,6 +71,7 @@ def _execute(
                 end = await engine.run()
                 if leading is not None:
                     end = await leading.collect(end)
+                    engine.show()
             # In a thread: it may take minutes, and the endpoint still answers meanwhile.
             loop = asyncio.get_running_loop()
             in_thread = loop.run_in_executor

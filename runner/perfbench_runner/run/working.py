@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from perfbench_api.outcome import Outcome
@@ -9,6 +10,7 @@ from perfbench_api.resource import Spec, SpecError
 from perfbench_runner.engine.engine import Engine
 from perfbench_runner.engine.state import End
 from perfbench_runner.event_loop import run_loop
+from perfbench_runner.observe.counts import Counts
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.store import StoreError
 from perfbench_runner.run.execute import started
@@ -42,16 +44,18 @@ def work(
     niceness: int = 0,
 ) -> End:
     """Make this worker's part of the load and hand over its file: how that ended."""
+    counts = Counts(prepared.benchmark.spec)
     with kept() as interrupts, started(prepared, folder, niceness) as (results, shards, places):
 
         async def go() -> End:
             async with Worker(role.link(), welcome) as worker:
                 engine = Engine(
-                    prepared.benchmark.spec, prepared.feed, shards, places, results, prepared.wiring.url, observers,
-                    interrupts, agreement=worker,
+                    prepared.benchmark.spec, prepared.feed, shards, places, results, prepared.wiring.url,
+                    [counts, *observers], interrupts, agreement=worker,
                 )  # fmt: skip
-                worker.progress = engine.totals
+                worker.progress = partial(engine.figures, counts)
                 end = await engine.run()
+                await worker.tell()
                 results.set_run(state=end.state, reason=end.reason, message=end.message)
                 try:
                     path = await asyncio.to_thread(results.close)

@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.agreement import Stop as StopLoad
-from perfbench_runner.engine.agreement import Totals
 from perfbench_runner.engine.state import End
 from perfbench_runner.load.leases import Lease, Pool
 from perfbench_runner.load.shares import Share, lanes_by_runner, lanes_of
+from perfbench_runner.observe.told import RunnerFigures
 from perfbench_runner.runners.members import Member, Members, RefusedError
 from perfbench_runner.runners.messages import Beat, Hello, Leaving, News, Start, Stop, Welcome
 
@@ -84,16 +84,9 @@ class Leader:
             self._end = End(end.state, end.reason, end.message)
             self._tell(Stop(state=end.state, reason=end.reason, message=end.message[:4000]))
 
-    def others(self, number: int) -> Totals:
-        """Live figures of all workers."""
-        beats = [beat for member in self.members.all.values() if (beat := member.beat) and beat.stage == number]
-        return Totals(
-            sum(beat.requests for beat in beats),
-            sum(beat.failed for beat in beats),
-            sum(beat.in_flight for beat in beats),
-            sum(beat.requests_rps for beat in beats),
-            sum(beat.tokens_tps for beat in beats),
-        )
+    def others(self, number: int) -> Sequence[RunnerFigures]:
+        """What all workers have told of a stage, also those that were lost since."""
+        return [found for member in self.members.all.values() if (found := member.told.get(number))]
 
     # What workers say.
 
@@ -124,8 +117,10 @@ class Leader:
         return self._pool.lease(runner, outstanding, most)
 
     def beat(self, member: Member, beat: Beat) -> None:
-        """A worker lives."""
-        member.beat = beat
+        """A worker lives; raises RefusedError where it tells of a stage that there is not yet."""
+        if beat.stage > (-1 if self._stage is None else self._stage) + 1:
+            raise RefusedError(409, f"{member.title} tells of stage {beat.stage}, which has not come yet")
+        member.take(beat)
 
     def leaving(self, member: Member, said: Leaving) -> None:
         """A worker's load ends early: so does that of all, unless the run may go on without it."""

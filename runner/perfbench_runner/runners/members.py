@@ -1,9 +1,10 @@
 """The runners of a run as the leader knows them: who is there, who is ready, who was lost. No network, no clock of its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from perfbench_runner.observe.told import RunnerFigures
 from perfbench_runner.runners.messages import Beat, FileDone, Hello
 
 State = Literal["expected", "here", "leaving", "delivered", "lost"]
@@ -30,7 +31,10 @@ class Member:
     """When it was last heard of, by the leader's clock."""
     ready_for: int | None = None
     """The stage that it is ready for."""
-    beat: Beat | None = None
+    beats: int = -1
+    """Number of its latest beat."""
+    told: dict[int, RunnerFigures] = field(default_factory=dict)
+    """Its live figures, by stage."""
     why: str = ""
     """Why it is lost, or leaving."""
     done: FileDone | None = None
@@ -42,6 +46,15 @@ class Member:
         """For people: runner 2, pod bench-x7k2p on node worker-3."""
         where = " on node ".join(filter(None, (self.name, self.node)))
         return f"runner {self.number}{f', {where}' if where else ''}"
+
+    def take(self, beat: Beat) -> None:
+        """Remember what it tells; of stages that are over no more than Prometheus is told of."""
+        if beat.number <= self.beats:
+            return
+        self.beats = beat.number
+        for stage in [stage for stage in self.told if stage < beat.stage]:
+            self.told[stage] = RunnerFigures(requests=self.told[stage].requests, stage=self.told[stage].stage)
+        self.told[beat.stage] = beat.figures
 
     @property
     def is_gone(self) -> bool:

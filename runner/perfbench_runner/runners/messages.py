@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-VERSION = 1
+from perfbench_runner.observe.told import RunnerFigures
+
+VERSION = 2
 """Of the protocol: runners of one run must have the same."""
 MOST_RUNNERS = 1000
-BODY_BYTES = 64 * 2**10
+BODY_BYTES = 256 * 2**10
 """No message is longer."""
 CHUNK_BYTES = 2**20
 """Of a file that is handed over, at once."""
@@ -96,12 +98,10 @@ class LeaseAnswer(Message):
 class Beat(FromWorker):
     """Once a second: a worker lives, and this is how far it is."""
 
+    number: Count
+    """Rises: what comes late is older than what was told since."""
     stage: Annotated[int, Field(ge=-2, le=10_000)]
-    requests: Count = 0
-    failed: Count = 0
-    in_flight: Count = 0
-    requests_rps: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    tokens_tps: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    figures: RunnerFigures = RunnerFigures()
 
 
 class Leaving(FromWorker):

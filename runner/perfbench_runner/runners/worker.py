@@ -4,7 +4,7 @@ What cannot be said now is said again until the leader was silent for too long; 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
@@ -12,11 +12,11 @@ from typing import Any, Self
 
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.agreement import Stop as StopLoad
-from perfbench_runner.engine.agreement import Totals
 from perfbench_runner.engine.state import End
 from perfbench_runner.event_loop import cancelled
 from perfbench_runner.load.leases import Lease
 from perfbench_runner.load.shares import Share
+from perfbench_runner.observe.told import RunnerFigures
 from perfbench_runner.runners.link import RETRY_S, UNREACHABLE, Clocks, LeaderError, Link
 from perfbench_runner.runners.messages import Beat, LeaseAnswer, LeaseRequest, Leaving, News, Ready, Start, Welcome
 
@@ -35,8 +35,12 @@ class Worker:
         """The same, where it was this worker's own end."""
         self.parted: End | None = None
         """Why there is no leader any more for this worker."""
-        self.progress: Callable[[], Totals] = Totals
-        """What is told with each beat."""
+        self.progress: Callable[[int], RunnerFigures] = lambda stage: RunnerFigures()
+        """What is told of a stage with each beat."""
+        self._untold: list[tuple[int, RunnerFigures]] = []
+        """Last figures of stages that are over, with their numbers."""
+        self._beats = 0
+        self._telling = asyncio.Lock()
         self.link = link
         self._stage = -2
         self._stop_load: StopLoad | None = None
@@ -73,11 +77,13 @@ class Worker:
             stop(self.end)
 
     def announced(self, number: int, stage: Stage) -> None:
-        """A stage comes next."""
+        """A stage comes next: keep what is to be told of the one that is over."""
+        self._untold.append((self._stage, self.progress(self._stage)))
         self._stage = number
 
     async def begins(self, number: int, lead_s: float) -> float | None:
         """Say that this worker is ready, and wait for the leader's time; None if the run was stopped."""
+        await self.tell()
         ready = Ready(instance=self.link.instance, stage=number)
         if await self._insist(lambda: self.link.say("ready", ready)) is None:
             return None
@@ -110,18 +116,25 @@ class Worker:
     async def _leave(self, leaving: Leaving) -> None:
         await self._insist(lambda: self.link.say("leaving", leaving), is_after_end=True)
 
-    def others(self, number: int) -> Totals:
+    def others(self, number: int) -> Sequence[RunnerFigures]:
         """The leader speaks for the whole run."""
-        return Totals()
+        return ()
 
     # While it runs.
 
+    async def tell(self) -> bool:
+        """Tell the leader how far this worker is; false when there is no leader any more."""
+        async with self._telling:
+            untold, self._untold = self._untold, []
+            for stage, figures in (*untold, (self._stage, self.progress(self._stage))):
+                self._beats += 1
+                beat = Beat(instance=self.link.instance, number=self._beats, stage=stage, figures=figures)
+                if await self._insist(lambda beat=beat: self.link.say("beat", beat), is_after_end=True) is None:  # type: ignore[misc]
+                    return False
+        return True
+
     async def _beat(self) -> None:
-        while True:
-            totals = self.progress()
-            beat = Beat(instance=self.link.instance, stage=self._stage, **totals._asdict())
-            if await self._insist(lambda beat=beat: self.link.say("beat", beat), is_after_end=True) is None:  # type: ignore[misc]
-                return
+        while await self.tell():
             await self.clocks.compare(1)
             await asyncio.sleep(BEAT_S)
 

@@ -1,8 +1,10 @@
 """What runners agree on, over real HTTP on loopback: who may join, starts, leases, news, losses, files."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,9 +13,9 @@ import aiohttp
 import pytest
 
 from perfbench_api.sections import Stage
-from perfbench_runner.engine.agreement import Totals
 from perfbench_runner.engine.state import End
 from perfbench_runner.listening import server_socket
+from perfbench_runner.observe.told import RunnerFigures
 from perfbench_runner.runners import sending as sending_module
 from perfbench_runner.runners import service as service_module
 from perfbench_runner.runners.handover import Inbox
@@ -138,13 +140,18 @@ async def test_who_does_not_belong_to_the_run_is_refused_in_words(start: Start, 
     [
         ("/hello", b"\x80\x04]\x94.", 400),
         ("/hello", b'{"version": 1, "runner": -5}', 400),
-        ("/runners/1/beat", b'{"instance": "instance-1", "stage": 0, "requests": 1e999}', 400),
-        ("/runners/1/beat", b'{"instance": "instance-1", "stage": 0, "surprise": 1}', 400),
-        ("/runners/1/beat", b'{"instance": "another", "stage": 0}', 409),
+        (
+            "/runners/1/beat",
+            b'{"instance": "instance-1", "number": 1, "stage": 0, "figures": {"requests_rps": 1e999}}',
+            400,
+        ),
+        ("/runners/1/beat", b'{"instance": "instance-1", "number": 1, "stage": 0, "figures": {"ttft": {"3": 1}}}', 400),
+        ("/runners/1/beat", b'{"instance": "instance-1", "number": 1, "stage": 0, "surprise": 1}', 400),
+        ("/runners/1/beat", b'{"instance": "another", "number": 1, "stage": 0}', 409),
         ("/runners/2/ready", b'{"instance": "", "stage": 0}', 400),
         ("/runners/2/ready", b'{"instance": "any", "stage": 0}', 409),
         ("/runners/9999/ready", b'{"instance": "any", "stage": 0}', 409),
-        ("/runners/1/lease", b'{"instance": "instance-1", "pad": "' + b"x" * 100_000 + b'"}', 413),
+        ("/runners/1/lease", b'{"instance": "instance-1", "pad": "' + b"x" * 300_000 + b'"}', 413),
     ],
 )
 async def test_messages_that_are_none_are_refused(start: Start, path: str, body: bytes, status: int) -> None:
@@ -190,12 +197,44 @@ async def test_requests_are_leased_to_all_and_none_twice(start: Start) -> None:
 async def test_live_figures_of_all_are_added(start: Start) -> None:
     run = await start(3)
     async with await run.worker(1) as one, await run.worker(2) as two:
+        run.leader.announced(0, Stage(rate=1, duration=1))
         for number, worker in enumerate((one, two), 1):
+            worker.progress = partial(figures, number)
             worker.announced(0, Stage(rate=1, duration=1))
-            worker.progress = lambda number=number: Totals(10 * number, number, 2, 1.5, 100.0)  # type: ignore[misc]
-        await until(lambda: not (run.leader.others(0).requests < 30))
-        assert run.leader.others(0) == Totals(30, 3, 4, 3.0, 200.0)
-        assert run.leader.others(1) == Totals(), "of another stage"
+            assert await worker.tell()
+        assert [other.requests for other in run.leader.others(0)] == [10, 20]
+        assert [other.ttft for other in run.leader.others(0)] == [{16000: 1}, {16000: 2}]
+        assert [other.requests for other in run.leader.others(1)] == [], "of another stage"
+
+
+def figures(number: int, stage: int) -> RunnerFigures:
+    """What worker `number` tells of a stage."""
+    return RunnerFigures(requests=10 * number if stage == 0 else 0, ttft={16000: number})
+
+
+async def test_the_last_of_a_stage_is_told_before_the_next_one_begins(start: Start) -> None:
+    run = await start(2)
+    async with await run.worker(1) as one:
+        one.progress = partial(figures, 1)
+        run.leader.announced(0, Stage(rate=1, duration=1))
+        one.announced(0, Stage(rate=1, duration=1))
+        await one.tell()
+        one.progress = lambda stage: RunnerFigures(requests=77 if stage == 0 else 5, ttft={16000: 3})
+        one.announced(1, Stage(rate=1, duration=1))
+        run.leader.announced(1, Stage(rate=1, duration=1))
+        await asyncio.gather(run.leader.begins(1, 0.0), one.begins(1, 0.0))
+        assert [other.requests for other in run.leader.others(0)] == [77]
+        assert run.leader.others(0)[0].ttft == {}, "of a stage that is over only counts are kept"
+        assert [other.requests for other in run.leader.others(1)] == [5]
+
+
+async def test_what_comes_late_or_of_a_stage_that_is_not_there_is_not_taken(start: Start) -> None:
+    run = await start(2)
+    await run.worker(1)
+    for number, stage, requests, status in ((5, 0, 9, 204), (4, 0, 3, 204), (6, 3, 3, 409)):
+        told = {"instance": "instance-1", "number": number, "stage": stage, "figures": {"requests": requests}}
+        assert (await raw(run, "POST", "/runners/1/beat", json.dumps(told).encode()))[0] == status
+    assert [other.requests for other in run.leader.others(0)] == [9]
 
 
 async def test_a_worker_that_ends_early_ends_the_run_with_its_reason(start: Start) -> None:

@@ -3,8 +3,7 @@
 import pytest
 
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_runner.observe.histogram import Histogram
-from perfbench_runner.observe.live import BOUNDS, WINDOW_S, Live
+from perfbench_runner.observe.live import WINDOW_S, Live
 from perfbench_runner.results.result import Result
 
 
@@ -18,23 +17,6 @@ class Clock:
 def result(success: bool = True, ttft_s: float | None = 0.1, tokens: int = 10, failure: str = "") -> Result:
     data = BenchmarkData(success=success, first_chunk_latency=ttft_s, completion_tokens=tokens, failure=failure)
     return Result(0, 0, 0, 0.0, data)
-
-
-@pytest.mark.parametrize("value", [0.0001, 0.02, 1.0, 300.0])
-def test_a_quantile_is_within_five_per_cent(value: float) -> None:
-    histogram = Histogram(BOUNDS)
-    for factor in (0.1, 1, 10):
-        histogram.add((value * factor,))
-    assert histogram.quantile(0.5) == pytest.approx(value, rel=0.06)
-
-
-def test_quantiles_of_nothing_and_of_extremes() -> None:
-    histogram = Histogram(BOUNDS)
-    assert histogram.quantile(0.5) is None
-    for value in (0.0, 1e9):
-        histogram.add((value,))
-    assert histogram.quantile(0.0) is not None
-    assert histogram.quantile(1.0) is not None
 
 
 def test_rates_are_of_the_last_seconds() -> None:

@@ -12,8 +12,10 @@ from perfbench_api.outcome import FoundLoad, Outcome, Progress
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Stage
 from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_runner.observe.counts import Counts
 from perfbench_runner.observe.histogram import Histogram
 from perfbench_runner.observe.prometheus import FAMILIES, Metrics
+from perfbench_runner.observe.told import ClientFigures, RunnerFigures
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.results.result import Result
 
@@ -60,6 +62,7 @@ def run_view(**values: Any) -> Any:
         "stage_index": 1,
         "due": 9,
         "sent": 4,
+        "others": lambda stage: [],
     }
     return SimpleNamespace(**(usual | values))
 
@@ -181,6 +184,36 @@ async def test_after_the_end_nothing_is_in_flight() -> None:
     assert (found["perfbench_requests_in_flight",], found["perfbench_progress_ratio",]) == (0, 1)
     assert found["perfbench_phase", "done"] == 1
     assert found["perfbench_stage_active", "r5"] == 0
+
+
+@pytest.mark.parametrize("runners", [1, 2, 5])
+def test_the_leader_tells_of_all_runners_what_one_would_tell(runners: int) -> None:
+    results = [result(first_chunk_latency=0.01 * number) for number in range(1, 21)]
+    results += [result(success=False, failure="timeout")] * 3
+    whole, leader, workers = metrics(), metrics(), [Counts(metrics()._spec) for _ in range(1, runners)]
+    for number, one in enumerate(results):
+        whole.add(one)
+        [leader, *workers][number % runners].add(one)
+    client = ClientFigures(figures={"client_cpu_ratio": 0.9, "client_backlog_bytes": 5, "something_else": 1.0})
+    told = [RunnerFigures(stage=worker.of(0).told(), client=client) for worker in workers]
+    told = [RunnerFigures.model_validate_json(one.model_dump_json()) for one in told]
+    for made, others in ((whole, []), (leader, told)):
+        made.tick(run_view(stage_index=0, due=0, sent=0, others=lambda stage, others=others: others * (stage == 0)))
+    ours, theirs = values(leader), values(whole)
+    assert {key: value for key, value in ours.items() if "client" not in key[0]} == pytest.approx(
+        {key: value for key, value in theirs.items() if "client" not in key[0]}
+    )
+    if runners > 1:
+        assert ours["perfbench_client_cpu_ratio",] == 0.9, "the worst"
+        assert ours["perfbench_client_backlog_bytes",] == theirs["perfbench_client_backlog_bytes",] + 5 * (runners - 1)
+
+
+def test_what_came_late_of_the_stage_before_is_still_told() -> None:
+    leader, worker = metrics(), Counts(metrics()._spec)
+    worker.add(result())
+    told = RunnerFigures(stage=worker.of(0).told())
+    leader.tick(run_view(stage_index=1, others=lambda stage: [told] if stage == 0 else []))
+    assert values(leader)["perfbench_requests_total", "success", "c2"] == 1
 
 
 def test_buckets_are_cumulative_and_end_with_all() -> None:

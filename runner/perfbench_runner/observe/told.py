@@ -1,0 +1,67 @@
+"""What a runner of several tells of itself while a run goes on: typed, bounded, and such that those of all can be added.
+
+Everything is of the stage under way from its beginning on, not since the last time: what was told twice counts once.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from perfbench_api.outcome import ClientState
+from perfbench_runner.observe.sketch import HIGHEST, LOWEST, MOST_BUCKETS
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Label = Annotated[str, Field(max_length=64)]
+Buckets = Annotated[dict[Annotated[int, Field(ge=LOWEST, le=HIGHEST)], Count], Field(max_length=MOST_BUCKETS)]
+"""A sketch."""
+
+
+class Told(BaseModel):
+    """Anything that is told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HistogramFigures(Told):
+    """A histogram of known bounds."""
+
+    counts: list[Count] = Field(max_length=64)
+    """By bucket, the last one beyond all bounds."""
+    total: Annotated[float, Field(allow_inf_nan=False)]
+    """The sum of all values."""
+
+
+class StageFigures(Told):
+    """What Prometheus is told of a stage."""
+
+    outcomes: dict[Label, Count] = Field(max_length=128)
+    output_tokens: Count
+    prompt_tokens: Count
+    scheduled: Count
+    sent: Count
+    good: Count
+    latencies: dict[Label, HistogramFigures] = Field(max_length=16)
+
+
+class ClientFigures(Told):
+    """How the client is: the worst of its processes, by the names of the metrics."""
+
+    state: ClientState | None = None
+    figures: dict[Label, Amount] = Field({}, max_length=16)
+
+
+class RunnerFigures(Told):
+    """Live figures of one runner's part of the stage under way."""
+
+    requests: Count = 0
+    """That ended; `failed` are among them."""
+    failed: Count = 0
+    in_flight: Count = 0
+    requests_rps: Amount = 0.0
+    tokens_tps: Amount = 0.0
+    ttft: Buckets = {}
+    itl: Buckets = {}
+    client: ClientFigures = ClientFigures()
+    stage: StageFigures | None = None
+    """None of the warm-up."""
