@@ -9,9 +9,12 @@ from perfbench_runner.engine.state import End
 from perfbench_runner.load.leases import Lease
 from perfbench_runner.load.shares import Share
 from perfbench_runner.observe.told import RunnerFigures
+from perfbench_runner.results.stage_rows import StageRows
 
 Stop = Callable[[End], None]
 """Ends this runner's load, for a reason that another one has given."""
+Choose = Callable[[Sequence[StageRows]], Stage | None]
+"""Chooses the next stage of a search by the other runners' rows of the last one; None: there is no next one."""
 
 
 class Agreement(Protocol):
@@ -20,6 +23,10 @@ class Agreement(Protocol):
     @property
     def share(self) -> Share:
         """This runner's part."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this runner decides for all: it is the leader, or the only one."""
 
     def listen(self, stop: Stop) -> None:
         """Tell `stop` when the run ends for all."""
@@ -36,6 +43,13 @@ class Agreement(Protocol):
     async def lease(self, number: int, outstanding: int, most: int) -> Lease:
         """Requests of a stage that ends by count; the last lease when the run was stopped."""
 
+    async def next_stage(self, number: int, own: StageRows, choose: Choose) -> Stage | None:
+        """Stage `number` of a search, after the one before it has ended with these rows of this runner's.
+
+        The leader has `choose` choose it by all runners' rows, and tells the others. None: there is none, or the run was
+        stopped meanwhile.
+        """
+
     def stopped(self, end: End) -> None:
         """This runner sends no more, for this reason."""
 
@@ -47,6 +61,7 @@ class Alone:
     """The only runner of a run."""
 
     share = Share()
+    leads = True
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
@@ -64,6 +79,10 @@ class Alone:
     async def lease(self, number: int, outstanding: int, most: int) -> Lease:
         """Nothing: all requests are its own from the beginning."""
         return Lease(0, 0, 0, is_last=True)
+
+    async def next_stage(self, number: int, own: StageRows, choose: Choose) -> Stage | None:
+        """By its own rows, which are in its file."""
+        return choose(())
 
     def stopped(self, end: End) -> None:
         """Nobody else is to know."""

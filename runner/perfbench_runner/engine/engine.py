@@ -19,11 +19,11 @@ from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_runner.engine import advice
 from perfbench_runner.engine.agreement import Agreement, Alone
+from perfbench_runner.engine.choosing import Choosing
 from perfbench_runner.engine.dispatch import Dispatcher
 from perfbench_runner.engine.guards import Watch
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.probe import Probe
-from perfbench_runner.engine.searching import Searching
 from perfbench_runner.engine.stages import Stages, StageTimes
 from perfbench_runner.engine.state import TEST, WARMUP, End, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
@@ -81,7 +81,7 @@ class Engine:
         self._watch = Watch(spec.load.guards)
         self._ramps = Ramps()
         """Those of the stage under way."""
-        self._searching = Searching(spec, store, clock) if spec.load.search is not None else None
+        self._choosing = Choosing(spec, store, clock, self._agreement) if spec.load.search is not None else None
         self._supervisor = Supervisor(shards, clock)
         self._dispatcher = Dispatcher(feed, self._supervisor, clock, self.refused, self._agreement.share)
         self._intake = Intake(feed, self._supervisor, self._dispatcher, self._take, self._on_unsent_turn, clock)
@@ -105,7 +105,7 @@ class Engine:
         try:
             await self.observers.open(self._view)
             await self._supervisor.connect(self._receive, self._on_lost)
-            if await self._target_answers():
+            if await self._target_answers() and (self._choosing is None or await self._choosing.begin()):
                 await self._stages.run()
                 await self.observers.loaded(self._view)
         finally:
@@ -163,9 +163,9 @@ class Engine:
     def began(self, number: int, began_s: float, stage: Stage) -> None:
         """Its load begins at this time."""
         self._sampler.start(number)
-        if self._searching is not None:
-            self._searching.began(number, began_s)
-            self.state.message = self._searching.message
+        if self._choosing is not None:
+            self._choosing.began(number, began_s)
+            self.state.message = self._choosing.message
         if number >= 0:
             deadline_s = None if stage.duration is None else began_s + stage.duration
             self._guarded(self._store.begin_stage, number, began_s, deadline_s)
@@ -182,9 +182,16 @@ class Engine:
             self._guarded(partial(self._store.set_run, dataset_entries=self._feed.dataset_entries))
         self.observers.stage(self._view)
         self._guarded(self._store.end_stage, number, times.ended_s, times.feed_s, times.stopped_s, times.ending)
-        if self._searching is not None and not self.state.is_stopping:
-            self._guarded(self._searching.after, number)
-            self.state.message, self.state.found = self._searching.message, self._searching.found
+
+    async def over(self, number: int) -> None:
+        """A measured stage is over for this runner: of a search the next one is chosen now."""
+        if self._choosing is None or self.state.is_stopping:
+            return
+        try:
+            await self._choosing.after(number)
+        except StoreError as error:
+            self._cannot_store(error)
+        self.state.message, self.state.found = self._choosing.message, self._choosing.found
 
     def _note_unmeasured(self) -> None:
         self._guarded(partial(self._store.set_run, unmeasured_requests=self.state.unmeasured))
@@ -282,8 +289,11 @@ class Engine:
         try:
             function(*arguments)
         except StoreError as error:
-            self.state.end = End()
-            self.stop(End("failed", "CannotStore", str(error)), grace_s=0)
+            self._cannot_store(error)
+
+    def _cannot_store(self, error: StoreError) -> None:
+        self.state.end = End()
+        self.stop(End("failed", "CannotStore", str(error)), grace_s=0)
 
     # The end.
 

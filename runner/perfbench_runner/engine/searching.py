@@ -3,6 +3,7 @@
 It adds to `load.stages` while the run goes on, and keeps what is known so far in the results file after each point.
 """
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 from math import sqrt
@@ -48,12 +49,12 @@ class Searching:
         if number == 0:
             self._began_s = began_s
 
-    def after(self, number: int) -> None:
-        """A stage is over: choose the next one, or none. Raises StoreError."""
+    def after(self, number: int, rows: sqlite3.Connection | None = None) -> None:
+        """A stage is over: choose the next one, or none. `rows`: of all runners, where there are several. Raises StoreError."""
         if not isinstance(self._next, Next):
             return
         with told_in_words(self._store.path):
-            self._note(number, self._next)
+            self._note(number, self._next, self._store.db if rows is None else rows)
         self._next = self._ask()
         self._append()
         self._keep()
@@ -79,8 +80,8 @@ class Searching:
         name = f"{number:02d}-{what}{letter}{following.load:g}"
         self._load.stages.append(Stage(**self._search.stage(name, following.load, following.total, left_s)))
 
-    def _note(self, number: int, point: Next) -> None:
-        db, stage = self._store.db, self._load.stages[number]
+    def _note(self, number: int, point: Next, db: sqlite3.Connection) -> None:
+        stage = self._load.stages[number]
         told = {"stage": stage.title, "load": point.load, "role": point.role}
         if self._objectives:
             counts = [kept(db, number, objective, point.settling) for objective in self._objectives]

@@ -63,6 +63,9 @@ class StageRecord(Protocol):
     def ended(self, number: int, times: StageTimes, never_sent: list[tuple[int, float]]) -> None:
         """It is over; `never_sent` has numbers and times of arrivals that no shard could send."""
 
+    async def over(self, number: int) -> None:
+        """A measured one is over, whether this runner had a lane in it or not; what is next is settled when this returns."""
+
     def refused(self, text: str) -> None:
         """The dataset has nothing for it."""
 
@@ -106,6 +109,7 @@ class Stages:
                 return
             self._state.phase, self._state.stage_index = "running", index
             await self._run_stage(index, stage)
+            await self._record.over(index)
         self._state.phase = "storing"
 
     async def _warm_up(self) -> None:
@@ -119,7 +123,7 @@ class Stages:
         self._state.number = number
         self._agreement.announced(number, stage)
         own = self._agreement.share.of_stage(stage)
-        if own.concurrency == 0:  # of a warm-up with fewer lanes than there are runners
+        if own.concurrency == 0:  # of a warm-up, or a search, with fewer lanes than there are runners
             self._record.idles(number)
             await self._agreement.begins(number, LEAD_S)
             return

@@ -100,8 +100,20 @@ class Numbers:
 
 
 def refuse_idle_runners(load: Load, runners: int) -> None:
-    """Raise SpecError where a stage has fewer lanes than there are runners: some would have nothing to do."""
+    """Raise SpecError where a stage has fewer lanes than there are runners: some would have nothing to do.
+
+    A search may go where only some of them have a lane, but not in all of its range.
+    """
     problems = []
+    if load.search is not None and load.search.concurrency is not None:
+        if load.search.concurrency.to < runners:
+            raise SpecError(
+                [
+                    f"spec.load.search.concurrency.to: {load.search.concurrency.to} lanes at most for {runners} runners:"
+                    " some would have nothing to do; set runner.replicas to at most that, or raise it"
+                ]
+            )
+        return
     for index, stage in enumerate(load.stages):
         for name, lanes in (("concurrency", lanes_of(stage)), ("maxConcurrency", stage.max_concurrency)):
             if lanes is not None and lanes < runners:
@@ -114,8 +126,8 @@ def refuse_idle_runners(load: Load, runners: int) -> None:
         raise SpecError(problems)
 
 
-def refuse_what_needs_one(load: Load, has_schedule: bool, runners: int) -> None:
-    """Raise SpecError for what several runners cannot do together.
+def refuse_what_needs_one(load: Load, has_schedule: bool, runners: int, loses: bool = False) -> None:
+    """Raise SpecError for what several runners cannot do together. `loses`: the run goes on without one that was lost.
 
     Where one stage of a dataset's recorded times stops, the next one goes on, and each runner knows only its own part; so it
     does of a figure that is to be known well enough.
@@ -133,9 +145,10 @@ def refuse_what_needs_one(load: Load, has_schedule: bool, runners: int) -> None:
             f"spec.load.guards: {runners} runners each see their own part only, and would not end together; set"
             " runner.replicas to 1, or leave out guards"
         )
-    if load.search is not None:
+    if load.search is not None and loses:
         problems.append(
-            f"spec.load.search: {runners} runners cannot search together; set runner.replicas to 1, or give stages"
+            f"spec.load.search: {runners} runners, of which one may be lost (runner.onLoss: continue): the loads that it"
+            " tries would not be what it says they are; set runner.onLoss to fail"
         )
     if has_schedule and len(load.stages) > 1:
         problems.append(

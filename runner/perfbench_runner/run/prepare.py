@@ -97,8 +97,9 @@ def prepare(
         if stage.timestamps is not None:
             read_timestamps(stage.timestamps)  # what is wrong with them shows before any load
     _check_search(benchmark.spec, feed.has_schedule)
-    refuse_what_needs_one(benchmark.spec.load, feed.has_schedule, benchmark.spec.runner.replicas)
-    refuse_idle_runners(benchmark.spec.load, benchmark.spec.runner.replicas)
+    runner = benchmark.spec.runner
+    refuse_what_needs_one(benchmark.spec.load, feed.has_schedule, runner.replicas, runner.on_loss == "continue")
+    refuse_idle_runners(benchmark.spec.load, runner.replicas)
     _check_rows(benchmark, feed, partial(_made, dataset_class))
     tls = _tls(target.tls)
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from perfbench_api.sections import Stage
+from perfbench_runner.engine.agreement import Choose
 from perfbench_runner.engine.agreement import Stop as StopLoad
 from perfbench_runner.engine.state import End
 from perfbench_runner.load.leases import Lease, Pool
 from perfbench_runner.load.shares import Share, lanes_by_runner, lanes_of
 from perfbench_runner.observe.told import RunnerFigures
+from perfbench_runner.results.stage_rows import StageRows
 from perfbench_runner.runners.members import Member, Members, RefusedError
-from perfbench_runner.runners.messages import Beat, Hello, Leaving, News, Start, Stop, Welcome
+from perfbench_runner.runners.messages import Beat, Hello, Leaving, News, NextStage, Rows, Start, Stop, Welcome
 
 LOG = logging.getLogger(__name__)
 LEAD_S = 0.5
@@ -35,13 +37,13 @@ class Leader:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         """`load`: digest of the load asked for; `loses`: whether the run goes on without a worker that was lost."""
-        self.clock, self.share = clock, Share(0, runners)
+        self.clock, self.share, self.leads = clock, Share(0, runners), True
         self.members = Members(runners, silence_s)
         self._seed, self._load, self._program, self._loses = seed, load, program, loses
         self._start_deadline_s = start_deadline_s
         self._stop_load: StopLoad | None = None
         self._end: End | None = None
-        self._news: list[Start | Stop] = []
+        self._news: list[Start | Stop | NextStage] = []
         self._pool: Pool | None = None
         self._stage: int | None = None
         self._changed = asyncio.Event()
@@ -77,6 +79,18 @@ class Leader:
     async def lease(self, number: int, outstanding: int, most: int) -> Lease:
         """Requests for the leader's own lanes."""
         return self.leased(0, number, outstanding, most)
+
+    async def next_stage(self, number: int, own: StageRows, choose: Choose) -> Stage | None:
+        """Wait for the rows of all workers, choose by them, and tell all."""
+        while self._end is None and number and not self.members.have_told_rows(number - 1):
+            await self._change()
+        if self._end is not None:
+            return None
+        found = [StageRows(member.rows.requests, member.rows.unsent) for member in self.members.all.values()]
+        stage = choose(found if number else ())
+        if self._end is None:
+            self._tell(NextStage(stage=number, what=stage))
+        return stage
 
     def stopped(self, end: End) -> None:
         """The leader sends no more, and so nobody does."""
@@ -121,6 +135,12 @@ class Leader:
         if beat.stage > (-1 if self._stage is None else self._stage) + 1:
             raise RefusedError(409, f"{member.title} tells of stage {beat.stage}, which has not come yet")
         member.take(beat)
+
+    def rows(self, member: Member, said: Rows) -> None:
+        """A worker hands over what it has measured in a stage of a search; raises RefusedError."""
+        member.rows.take(said)
+        if member.rows.is_whole:
+            self._notify()
 
     def leaving(self, member: Member, said: Leaving) -> None:
         """A worker's load ends early: so does that of all, unless the run may go on without it."""
@@ -201,7 +221,7 @@ class Leader:
             await self._change()
         return "; ".join(f"{member.title}: {member.why}" for member in self.members.all.values() if member.why)
 
-    def _tell(self, news: Start | Stop) -> None:
+    def _tell(self, news: Start | Stop | NextStage) -> None:
         self._news.append(news)
         self._notify()
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from perfbench_runner.observe.told import RunnerFigures
-from perfbench_runner.runners.messages import Beat, FileDone, Hello
+from perfbench_runner.results.stage_rows import Cell, is_of_its_kind
+from perfbench_runner.runners.messages import Beat, FileDone, Hello, Rows
 
 State = Literal["expected", "here", "leaving", "delivered", "lost"]
 
@@ -16,6 +17,30 @@ class RefusedError(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
+
+
+@dataclass
+class Received:
+    """Rows of a stage of a search, as far as they are here."""
+
+    stage: int = -1
+    requests: list[list[Cell]] = field(default_factory=list)
+    unsent: list[float] = field(default_factory=list)
+    is_whole: bool = False
+
+    def take(self, said: Rows) -> None:
+        """Some more of them; those that were said before count once. Raises RefusedError where there would be a gap."""
+        if said.stage > self.stage:
+            self.stage, self.requests, self.unsent, self.is_whole = said.stage, [], [], False
+        if said.stage < self.stage or said.first < len(self.requests) + len(self.unsent) or self.is_whole:
+            return
+        if said.first > len(self.requests) + len(self.unsent) or not is_of_its_kind(said.requests):
+            raise RefusedError(
+                409, f"there are {len(self.requests) + len(self.unsent)} rows of stage {said.stage} here"
+            )
+        self.requests += said.requests
+        self.unsent += said.unsent
+        self.is_whole = said.is_last
 
 
 @dataclass
@@ -35,6 +60,8 @@ class Member:
     """Number of its latest beat."""
     told: dict[int, RunnerFigures] = field(default_factory=dict)
     """Its live figures, by stage."""
+    rows: Received = field(default_factory=Received)
+    """What it has handed over of the stage of a search that was over last."""
     why: str = ""
     """Why it is lost, or leaving."""
     done: FileDone | None = None
@@ -113,6 +140,12 @@ class Members:
     def are_ready(self, stage: int) -> bool:
         """Whether all that will take part in a stage are ready for it."""
         return all(member.ready_for == stage for member in self.all.values() if member.state in ("expected", "here"))
+
+    def have_told_rows(self, stage: int) -> bool:
+        """Whether all that are here have handed over their rows of a stage of a search."""
+        return all(
+            member.rows.stage == stage and member.rows.is_whole for member in self.all.values() if not member.is_gone
+        )
 
     @property
     def have_delivered(self) -> bool:

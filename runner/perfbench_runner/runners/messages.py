@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from perfbench_api.sections import Stage
 from perfbench_runner.observe.told import RunnerFigures
 
 VERSION = 2
 """Of the protocol: runners of one run must have the same."""
 MOST_RUNNERS = 1000
-BODY_BYTES = 256 * 2**10
+BODY_BYTES = 2**19
 """No message is longer."""
 CHUNK_BYTES = 2**20
 """Of a file that is handed over, at once."""
@@ -24,6 +25,7 @@ Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=253)]
 Instance = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=4000)]
+LongText = Annotated[str, Field(max_length=BODY_BYTES)]
 
 
 class Message(BaseModel):
@@ -129,10 +131,30 @@ class Stop(Message):
     message: Text
 
 
+class NextStage(Message):
+    """The next stage of a search."""
+
+    kind: Literal["next"] = "next"
+    stage: int
+    what: Stage | None
+    """None: there is none."""
+
+
+class Rows(FromWorker):
+    """Rows of a stage of a search, or some of them."""
+
+    stage: Annotated[int, Field(ge=0, le=10_000)]
+    first: Count
+    """So many were told before."""
+    requests: list[list[int | Annotated[float, Field(allow_inf_nan=False)] | LongText | None]] = Field(max_length=5000)
+    unsent: list[Seconds] = Field(max_length=20_000)
+    is_last: bool
+
+
 class News(Message):
     """What all workers are told, in order, from the one that was asked for on."""
 
-    news: list[Annotated[Start | Stop, Field(discriminator="kind")]] = Field(max_length=1000)
+    news: list[Annotated[Start | Stop | NextStage, Field(discriminator="kind")]] = Field(max_length=1000)
     following: Count
     """What to ask for next."""
 

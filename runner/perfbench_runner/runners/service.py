@@ -28,6 +28,7 @@ from perfbench_runner.runners.messages import (
     Leaving,
     Message,
     Ready,
+    Rows,
 )
 
 NEWS_WAIT_S = 5.0
@@ -58,6 +59,7 @@ class Service:
             ("lease", self._lease),
             ("beat", self._beat),
             ("leaving", self._leaving),
+            ("rows", self._rows),
             ("file/done", self._file_done),
         ):
             app.router.add_post(f"/runners/{{runner:\\d{{1,4}}}}/{name}", handler)
@@ -117,6 +119,10 @@ class Service:
 
     async def _beat(self, request: web.Request) -> web.StreamResponse:
         self._leader.beat(*await self._said(request, Beat))
+        return web.Response(status=204)
+
+    async def _rows(self, request: web.Request) -> web.StreamResponse:
+        self._leader.rows(*await self._said(request, Rows))
         return web.Response(status=204)
 
     async def _leaving(self, request: web.Request) -> web.StreamResponse:

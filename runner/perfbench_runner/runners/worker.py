@@ -4,30 +4,46 @@ What cannot be said now is said again until the leader was silent for too long; 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
 from perfbench_api.sections import Stage
+from perfbench_runner.engine.agreement import Choose
 from perfbench_runner.engine.agreement import Stop as StopLoad
 from perfbench_runner.engine.state import End
 from perfbench_runner.event_loop import cancelled
 from perfbench_runner.load.leases import Lease
 from perfbench_runner.load.shares import Share
 from perfbench_runner.observe.told import RunnerFigures
+from perfbench_runner.results.stage_rows import Cell, StageRows
 from perfbench_runner.runners.link import RETRY_S, UNREACHABLE, Clocks, LeaderError, Link
-from perfbench_runner.runners.messages import Beat, LeaseAnswer, LeaseRequest, Leaving, News, Ready, Start, Welcome
+from perfbench_runner.runners.messages import (
+    BODY_BYTES,
+    Beat,
+    LeaseAnswer,
+    LeaseRequest,
+    Leaving,
+    News,
+    NextStage,
+    Ready,
+    Rows,
+    Start,
+    Welcome,
+)
 
 BEAT_S = 1.0
+MOST_ROWS = 1000
+"""Rows of a stage that are handed over at once, at most."""
 
 
 class Worker:
     """Agrees with the leader of a run, as one of its workers; an async context for as long as the run goes on."""
 
     def __init__(self, link: Link, welcome: Welcome, clock: Callable[[], float] = perf_counter) -> None:
-        self.share = Share(link.runner, welcome.runners)
+        self.share, self.leads = Share(link.runner, welcome.runners), False
         self.silence_s, self.clock, self.clocks = welcome.silence_s, clock, Clocks(link, clock)
         self.end: End | None = None
         """Why the load was ended before its time, by whomever."""
@@ -45,6 +61,8 @@ class Worker:
         self._stage = -2
         self._stop_load: StopLoad | None = None
         self._starts: dict[int, float] = {}
+        self._stages: dict[int, Stage | None] = {}
+        """Of a search, as far as they are told."""
         self._changed = asyncio.Event()
         self._heard_s = clock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -87,12 +105,24 @@ class Worker:
         ready = Ready(instance=self.link.instance, stage=number)
         if await self._insist(lambda: self.link.say("ready", ready)) is None:
             return None
-        while self.end is None and number not in self._starts:
+        await self._until_told(number, self._starts)
+        return None if number not in self._starts else self.clocks.line.to_own(self._starts[number])
+
+    async def _until_told(self, number: int, what: Container[int]) -> None:
+        """Wait for news of a stage, or for the end."""
+        while self.end is None and number not in what:
             self._changed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(RETRY_S):
                     await self._changed.wait()
-        return None if number not in self._starts else self.clocks.line.to_own(self._starts[number])
+
+    async def next_stage(self, number: int, own: StageRows, choose: Choose) -> Stage | None:
+        """Hand over the rows, and do as the leader says."""
+        for said in rows_in_parts(self.link.instance, number - 1, own) if number else ():
+            if await self._insist(lambda said=said: self.link.say("rows", said)) is None:  # type: ignore[misc]
+                return None
+        await self._until_told(number, self._stages)
+        return self._stages.get(number) if self.end is None else None
 
     async def lease(self, number: int, outstanding: int, most: int) -> Lease:
         """Ask the leader; the last lease when the run was stopped."""
@@ -149,6 +179,8 @@ class Worker:
             for news in found.news:
                 if isinstance(news, Start):
                     self._starts[news.stage] = news.at_s
+                elif isinstance(news, NextStage):
+                    self._stages[news.stage] = news.what
                 else:
                     self._told_to_stop(End(news.state, news.reason, news.message))
             self._notify()
@@ -187,3 +219,22 @@ class Worker:
 
     def _notify(self) -> None:
         self._changed.set()
+
+
+def rows_in_parts(instance: str, stage: int, rows: StageRows) -> Iterator[Rows]:
+    """Messages that hand over a stage's rows, each short enough; at least one."""
+    parts: list[list[list[Cell]]] = [[]]
+    size = 0
+    for row in rows.requests:
+        size += 16 * len(row) + len(str(row[-1]))
+        if parts[-1] and (len(parts[-1]) >= MOST_ROWS or size > BODY_BYTES // 2):
+            parts.append([])
+            size = 16 * len(row) + len(str(row[-1]))
+        parts[-1].append(row)
+    late = [rows.unsent[first : first + 10 * MOST_ROWS] for first in range(0, len(rows.unsent), 10 * MOST_ROWS)]
+    all_parts = [*((part, list[float]()) for part in parts), *((list[list[Cell]](), part) for part in late)]
+    first = 0
+    for number, (requests, unsent) in enumerate(all_parts, 1):
+        is_last = number == len(all_parts)
+        yield Rows(instance=instance, stage=stage, first=first, requests=requests, unsent=unsent, is_last=is_last)
+        first += len(requests) + len(unsent)

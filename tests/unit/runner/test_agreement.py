@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from perfbench_api.sections import Stage
 from perfbench_runner.engine.state import End
 from perfbench_runner.listening import server_socket
 from perfbench_runner.observe.told import RunnerFigures
+from perfbench_runner.results.stage_rows import COLUMNS, Cell, StageRows
 from perfbench_runner.runners import sending as sending_module
 from perfbench_runner.runners import service as service_module
 from perfbench_runner.runners.handover import Inbox
@@ -151,7 +152,7 @@ async def test_who_does_not_belong_to_the_run_is_refused_in_words(start: Start, 
         ("/runners/2/ready", b'{"instance": "", "stage": 0}', 400),
         ("/runners/2/ready", b'{"instance": "any", "stage": 0}', 409),
         ("/runners/9999/ready", b'{"instance": "any", "stage": 0}', 409),
-        ("/runners/1/lease", b'{"instance": "instance-1", "pad": "' + b"x" * 300_000 + b'"}', 413),
+        ("/runners/1/lease", b'{"instance": "instance-1", "pad": "' + b"x" * 600_000 + b'"}', 413),
     ],
 )
 async def test_messages_that_are_none_are_refused(start: Start, path: str, body: bytes, status: int) -> None:
@@ -235,6 +236,80 @@ async def test_what_comes_late_or_of_a_stage_that_is_not_there_is_not_taken(star
         told = {"instance": "instance-1", "number": number, "stage": stage, "figures": {"requests": requests}}
         assert (await raw(run, "POST", "/runners/1/beat", json.dumps(told).encode()))[0] == status
     assert [other.requests for other in run.leader.others(0)] == [9]
+
+
+def some_rows(number: int, count: int) -> StageRows:
+    """Rows of a runner, in which each cell can be told; every tenth has gaps of some length."""
+    cells: list[list[Cell]] = [
+        [*(number * 1000 + row for _ in COLUMNS), "[1,2]" * 3000 if row % 10 == 0 else None] for row in range(count)
+    ]
+    for row in cells:
+        row[COLUMNS.index("failure")] = "timeout"
+    return StageRows(cells, [0.5 * row for row in range(count // 4)])
+
+
+@pytest.mark.parametrize(("runners", "count"), [(2, 0), (3, 7), (5, 2500)])
+async def test_the_next_stage_of_a_search_is_chosen_by_the_rows_of_all(start: Start, runners: int, count: int) -> None:
+    run, seen = await start(runners), list[StageRows]()
+    stages = [Stage(name=f"{number:02d}-r5", rate=5 + number / 3, requests=20, duration=9.25) for number in range(2)]
+
+    def choose(others: Sequence[StageRows]) -> Stage:
+        seen.extend(others)
+        return stages[1]
+
+    async with AsyncExitStack() as stack:
+        workers = [await stack.enter_async_context(await run.worker(number)) for number in range(1, runners)]
+        first = await asyncio.gather(
+            *(worker.next_stage(0, StageRows([], []), no_choice) for worker in workers),
+            run.leader.next_stage(0, StageRows([], []), lambda others: stages[0]),
+        )
+        assert first == [stages[0]] * runners
+        told = await asyncio.gather(
+            *(worker.next_stage(1, some_rows(number, count), no_choice) for number, worker in enumerate(workers, 1)),
+            run.leader.next_stage(1, StageRows([], []), choose),
+        )
+        assert told == [stages[1]] * runners
+        assert seen == [some_rows(number, count) for number in range(1, runners)]
+        last = await asyncio.gather(
+            *(worker.next_stage(2, StageRows([], []), no_choice) for worker in workers),
+            run.leader.next_stage(2, StageRows([], []), lambda others: None),
+        )
+        assert last == [None] * runners, "the search is over"
+
+
+def no_choice(others: Sequence[StageRows]) -> None:
+    raise AssertionError("only the leader chooses")
+
+
+async def test_nobody_waits_for_a_next_stage_when_the_run_is_over(start: Start) -> None:
+    run = await start(3, silence_s=1.0)
+    async with await run.worker(1) as one:
+        await report_in(run.link(2), run.hello(2), 5.0)  # and is not heard of again
+        told = await asyncio.gather(
+            one.next_stage(1, some_rows(1, 3), no_choice), run.leader.next_stage(1, StageRows([], []), no_choice)
+        )
+        assert told == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, 204),
+        ({"first": 5}, 409),
+        ({"requests": [[1, 2]]}, 409),
+        ({"requests": [["x"] * (len(COLUMNS) + 1)]}, 409),
+        ({"requests": [[{}]]}, 400),
+        ({"unsent": [1e999]}, 400),
+    ],
+)
+async def test_rows_that_are_none_are_refused(start: Start, change: dict[str, Any], status: int) -> None:
+    run = await start(2)
+    await run.worker(1)
+    rows = {"stage": 0, "first": 0, "requests": some_rows(1, 2).requests, "unsent": [], "is_last": True}
+    said = json.dumps({"instance": "instance-1", **rows, **change}).encode()
+    for _ in range(2):  # once more: the answer was lost
+        assert (await raw(run, "POST", "/runners/1/rows", said))[0] == status
+    assert len(run.leader.members.all[1].rows.requests) == (2 if status == 204 else 0)
 
 
 async def test_a_worker_that_ends_early_ends_the_run_with_its_reason(start: Start) -> None:

@@ -154,10 +154,22 @@ def taken(numbers: Numbers, count: int) -> list[int]:
     return found
 
 
-def test_a_search_needs_one_runner() -> None:
+def test_a_search_needs_all_of_its_runners() -> None:
     load = Load.model_validate({"search": {"rate": {"from": 1, "to": 100}}})
-    with pytest.raises(SpecError, match=r"load\.search: 2 runners"):
-        refuse_what_needs_one(load, False, 2)
+    refuse_what_needs_one(load, False, 2)
+    refuse_what_needs_one(load, False, 1, loses=True)
+    with pytest.raises(SpecError, match=r"set runner\.onLoss to fail"):
+        refuse_what_needs_one(load, False, 2, loses=True)
+
+
+@pytest.mark.parametrize(("to", "is_refused"), [(16, False), (4, False), (3, True)])
+def test_a_search_may_begin_with_fewer_lanes_than_runners_but_not_end_so(to: int, is_refused: bool) -> None:
+    load = Load.model_validate({"search": {"concurrency": {"from": 1, "to": to}}})
+    if not is_refused:
+        return refuse_idle_runners(load, 4)
+    with pytest.raises(SpecError, match=r"search\.concurrency\.to: 3 lanes at most for 4 runners"):
+        refuse_idle_runners(load, 4)
+    return None
 
 
 def test_numbers_say_how_many_of_others_are_between() -> None:
