@@ -13,6 +13,8 @@ from perfbench_runner.results.stage_rows import StageRows
 
 Stop = Callable[[End], None]
 """Ends this runner's load, for a reason that another one has given."""
+EndStage = Callable[[int, float, str], None]
+"""Gets the number of a stage that is to end early, at which time by this runner's clock, and why."""
 Choose = Callable[[Sequence[StageRows]], Stage | None]
 """Chooses the next stage of a search by the other runners' rows of the last one; None: there is no next one."""
 
@@ -28,8 +30,8 @@ class Agreement(Protocol):
     def leads(self) -> bool:
         """Whether this runner decides for all: it is the leader, or the only one."""
 
-    def listen(self, stop: Stop) -> None:
-        """Tell `stop` when the run ends for all."""
+    def listen(self, stop: Stop, end_stage: EndStage) -> None:
+        """Tell `stop` when the run ends for all, and `end_stage` when a stage is to."""
 
     def announced(self, number: int, stage: Stage) -> None:
         """A stage comes next."""
@@ -50,6 +52,9 @@ class Agreement(Protocol):
         stopped meanwhile.
         """
 
+    def end_stage(self, number: int, reason: str) -> None:
+        """The leader, or the only runner, ends a stage before its time, for all at one time."""
+
     def stopped(self, end: End) -> None:
         """This runner sends no more, for this reason."""
 
@@ -65,9 +70,11 @@ class Alone:
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
+        self._end_stage: EndStage | None = None
 
-    def listen(self, stop: Stop) -> None:
+    def listen(self, stop: Stop, end_stage: EndStage) -> None:
         """Nobody else stops it."""
+        self._end_stage = end_stage
 
     def announced(self, number: int, stage: Stage) -> None:
         """Nobody else is to know."""
@@ -83,6 +90,11 @@ class Alone:
     async def next_stage(self, number: int, own: StageRows, choose: Choose) -> Stage | None:
         """By its own rows, which are in its file."""
         return choose(())
+
+    def end_stage(self, number: int, reason: str) -> None:
+        """At once."""
+        if self._end_stage is not None:
+            self._end_stage(number, self._clock(), reason)
 
     def stopped(self, end: End) -> None:
         """Nobody else is to know."""

@@ -177,7 +177,7 @@ class Dispatcher:
 
     def due(self, at_most_s: float) -> int:
         """Open loop: requests of the stage under way whose time has come; none are due after `at_most_s` of the stage."""
-        elapsed_s = min(self._elapsed_s(), at_most_s)
+        elapsed_s = min(self.elapsed_s, at_most_s)
         while self._due_times and self._due_times[0] <= elapsed_s:
             self._due_times.popleft()
             self._due += 1
@@ -193,7 +193,9 @@ class Dispatcher:
             return latest_s
         return min(latest_s, self._stage_began_s + self._until_s)
 
-    def _elapsed_s(self) -> float:
+    @property
+    def elapsed_s(self) -> float:
+        """Since the load of the stage under way began; 0.0 before."""
         return 0.0 if self._stage_began_s is None else self._clock() - self._stage_began_s
 
     def _assign(self, until_s: float) -> None:
@@ -248,7 +250,7 @@ class Dispatcher:
         if self._until_s is not None and at_s >= self._until_s:
             self._is_feeding = False  # shards are not told so: the stage goes on until its deadline
             return None
-        is_near = at_s - self._elapsed_s() <= HORIZON_S
+        is_near = at_s - self.elapsed_s <= HORIZON_S
         return active[self._turn % len(active)] if is_near and len(self.pending) < MOST_PENDING else None
 
     def _give(self, process: ShardProcess, pending: Pending) -> None:

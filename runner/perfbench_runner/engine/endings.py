@@ -5,6 +5,7 @@ Fed with results and counts, asked now and then.
 A look takes only requests before the oldest that is still under way: slow ones are missing among the latest that ended.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from perfbench_api.sections import Guards, Stage, Until
@@ -37,6 +38,11 @@ class Endings:
             None if until is None else Precision(until.probability, until.within),
         )
 
+    @property
+    def are_any(self) -> bool:
+        """Whether there is anything to look at."""
+        return self.until is not None or self.saturation is not None
+
     def add(self, result: Result) -> None:
         """A request of the stage has ended."""
         if self.until is not None and result.excluded is None:
@@ -58,9 +64,9 @@ class Endings:
             f" and had no answer grew from {before:,} to {after:,}, and answers came no faster"
         )
 
-    def is_due(self) -> bool:
-        """Whether it is worth looking."""
-        return self._precision is not None and self._precision.is_due(len(self._values))
+    def is_due(self, others: int = 0) -> bool:
+        """Whether it is worth looking; `others`: values that other runners have."""
+        return self._precision is not None and self._precision.is_due(len(self._values) + others)
 
     def _settled(self, oldest: int | None) -> list[float]:
         """Values in the order of sending, of requests before the oldest that is under way; None where there is none."""
@@ -68,7 +74,11 @@ class Endings:
 
     def look(self, oldest: int | None) -> str | None:
         """Why the stage is to end, in words; None where it is not. `oldest` is the number of that which is under way."""
-        if self._precision is None or not self._precision.look(self._settled(oldest)):
+        return self.look_at(self._settled(oldest))
+
+    def look_at(self, values: Sequence[float]) -> str | None:
+        """The same by these values, in the order of sending: those of all runners, where there are several."""
+        if self._precision is None or not self._precision.look(values):
             return None
         return f"ended since {self._state()}"
 

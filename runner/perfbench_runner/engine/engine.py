@@ -78,7 +78,7 @@ class Engine:
         self.state = RunState(clock)
         self._spec, self._feed, self._store, self._url = spec, feed, store, url
         self._live = Live(clock)
-        self._watch = Watch(spec.load.guards)
+        self._watch = Watch(spec.load.guards, self._agreement.leads)
         self._ramps = Ramps()
         """Those of the stage under way."""
         self._choosing = Choosing(spec, store, clock, self._agreement) if spec.load.search is not None else None
@@ -100,7 +100,7 @@ class Engine:
         calm_collector()
         loop = asyncio.get_running_loop()
         self._interrupts.listen(partial(self._pass_on, loop))
-        self._agreement.listen(self.stop)
+        self._agreement.listen(self.stop, self._stages.early.end_at)
         ticker = loop.create_task(self._tick_regularly())
         try:
             await self.observers.open(self._view)
@@ -126,7 +126,8 @@ class Engine:
 
     def figures(self, counts: Counts, number: int) -> RunnerFigures:
         """This runner's live figures of a stage, which is under way or has just ended; `counts` is one of its observers."""
-        return self._view.figures(counts.of(number).told() if number >= 0 else None)
+        told = counts.of(number).told() if number >= 0 else None
+        return self._view.figures(told, self._watch.tally, self._stages.early.settled())
 
     async def _target_answers(self) -> bool:
         if not self._spec.target.connection_test:
@@ -265,7 +266,7 @@ class Engine:
         else:
             if not self._ramps.are_none:
                 result = replace(result, excluded=self._ramps.excluded(result.scheduled_s - self.state.stage_began_s))
-            self._stages.add(result)
+            self._stages.early.add(result)
             self._guarded(self._store.add, result)
             self._live.add(result)
             self.observers.add(result)
@@ -330,4 +331,12 @@ class Engine:
             if self.clock() - committed_s >= COMMIT_S:
                 self._guarded(self._store.commit)
                 committed_s = self.clock()
+            self._look_at_all()
             self.observers.tick(self._view)
+
+    def _look_at_all(self) -> None:
+        """End the run where all runners together have used up what it may take."""
+        self._watch.others = [other.tally for other in self._agreement.others(self.state.number)]
+        end = self._watch.look() if self._watch.others else None
+        if end is not None and self.state.phase in ("warmup", "running") and not self.state.is_stopping:
+            self.stop(end)

@@ -1,17 +1,15 @@
 """The stages in their sequence: the warm-up, then one after the other."""
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
-from math import inf
 from random import Random
 from typing import Protocol
 
 from perfbench_api.sections import Load, Stage
 from perfbench_runner.engine.agreement import Agreement
 from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher
-from perfbench_runner.engine.endings import Endings
+from perfbench_runner.engine.early_end import EarlyEnd
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.leasing import Leasing
 from perfbench_runner.engine.state import WARMUP, RunState
@@ -25,7 +23,6 @@ from perfbench_runner.load.plan import seed_of
 from perfbench_runner.load.rates import rate_of
 from perfbench_runner.load.shares import Numbers, lanes_of
 from perfbench_runner.load.timestamps import read_timestamps
-from perfbench_runner.results.result import Result
 from perfbench_runner.shard.messages import Lanes, StageShare
 from perfbench_runner.shard.places import Places
 
@@ -88,15 +85,7 @@ class Stages:
         self._load, self._state, self._feed, self._places = load, state, feed, places
         self._supervisor, self._dispatcher, self._intake = supervisor, dispatcher, intake
         self._record, self._agreement = record, agreement
-        self._endings = Endings()
-        self._ending: str | None = None
-        self._ended_early_s: float | None = None
-        """When the stage under way was told to end before its count or duration."""
-        self._look: asyncio.Task[None] | None = None
-
-    def add(self, result: Result) -> None:
-        """A measured request has ended."""
-        self._endings.add(result)
+        self.early = EarlyEnd(load, state, supervisor, dispatcher, agreement)
 
     async def run(self) -> None:
         """Run all stages, unless the run is stopped."""
@@ -132,54 +121,26 @@ class Stages:
         if not self._draw_from(number):
             return
         self._places.reset(own.max_concurrency or 0)
+        self.early.begin(stage)
         active = self._announce(number, stage)
         leasing = self._begin(number, stage, own)
         await self._supervisor.until_armed()
         await self._record.ready()
         await self._go(number, active)
         self._record.began(number, self._state.stage_began_s, stage)
-        self._endings, self._ending, self._ended_early_s = Endings.of(stage, self._load.guards), None, None
         while not self._supervisor.are_done:
             await self._supervisor.change(HORIZON_S / 8 if self._dispatcher.is_open_loop else TICK_S)
             self._dispatcher.refill()
-            self._look_for_an_end(stage)
+            self.early.look()
         if leasing is not None:
             leasing.close()
         await self._intake.drain()
-        if self._look is not None:
-            await self._look
-            self._look = None
+        await self.early.finish()
         ended_s = self._state.clock()
-        stopped_s = self._state.stopped_s if self._ended_early_s is None else self._ended_early_s
+        stopped_s = self._state.stopped_s if self.early.at_s is None else self.early.at_s
         never_sent = self._dispatcher.end(self._dispatcher.ends_s(ended_s if stopped_s is None else stopped_s))
-        ending = self._ending or self._endings.at_the_end()
-        self._record.ended(number, StageTimes(ended_s, self._dispatcher.feed_s, stopped_s, ending), never_sent)
-
-    def _look_for_an_end(self, stage: Stage) -> None:
-        """See whether the stage is to end: how well a figure is known in a thread, since the load must not wait for it."""
-        elapsed_s = self._state.clock() - self._state.stage_began_s
-        if self._ended_early_s is not None or self._state.is_stopping:
-            return
-        if self._endings.saturation is not None and elapsed_s < (stage.duration or inf) - (stage.ramp_down or 0.0):
-            due = self._dispatcher.due(stage.duration or inf)
-            if reason := self._endings.count(elapsed_s, due, self._dispatcher.answered()):
-                self._end_early(reason)
-                return
-        is_looking = self._look is not None and not self._look.done()
-        if not is_looking and self._endings.is_due():
-            oldest = next(iter(self._dispatcher.pending), None)
-            self._look = asyncio.get_running_loop().create_task(self._look_at(self._endings, oldest))
-
-    async def _look_at(self, endings: Endings, oldest: int | None) -> None:
-        reason = await asyncio.to_thread(endings.look, oldest)
-        if reason is not None and not self._state.is_stopping and not self._supervisor.are_done:
-            self._end_early(reason)
-
-    def _end_early(self, reason: str) -> None:
-        """End the stage under way, and not the run; requests in flight may take the grace period."""
-        self._ending, self._ended_early_s = reason, self._state.clock()
-        self._dispatcher.stop()
-        self._supervisor.broadcast("stop", self._load.grace_period)
+        times = StageTimes(ended_s, self._dispatcher.feed_s, stopped_s, self.early.in_words)
+        self._record.ended(number, times, never_sent)
 
     def _begin(self, number: int, stage: Stage, own: Stage) -> Leasing | None:
         """Let the dispatcher begin with what is this runner's; what it leases, where several share what ends by count."""

@@ -13,10 +13,12 @@ from perfbench_runner.engine.progress import progress_of
 from perfbench_runner.engine.state import Phase, RunState
 from perfbench_runner.observe.counts import client_figures
 from perfbench_runner.observe.live import Live
-from perfbench_runner.observe.told import ClientFigures, RunnerFigures, StageFigures
+from perfbench_runner.observe.told import ClientFigures, RunnerFigures, Settled, StageFigures, Tally
 from perfbench_runner.results import client_health
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.results.store import Store
+
+AT_ONCE_S = 0.1
 
 
 class View:
@@ -35,6 +37,7 @@ class View:
         self._state, self._load, self._live = state, load, live
         self._dispatcher, self._intake, self._store, self._agreement = dispatcher, intake, store, agreement
         self._is_closed = False
+        self._progress, self._progress_s = Progress(), float("-inf")
         self._sent: Counter[int] = Counter()
         """By shard: requests of the stage that were sent, when the shard was last sampled."""
         self.samples: list[Sample] = []
@@ -92,16 +95,20 @@ class View:
         return client_health.judge(found).state if rows else None
 
     def progress(self) -> Progress:
-        """How far the run is, of several runners all of them."""
-        return progress_of(self._state, self._load, self._live, self.client, self.others(self._state.number))
+        """How far the run is, of several runners all of them: to add up those takes long, and all who watch ask at once."""
+        now_s, others = self.clock(), self.others(self._state.number)
+        if not others or now_s > self._progress_s + AT_ONCE_S:
+            self._progress_s = now_s
+            self._progress = progress_of(self._state, self._load, self._live, self.client, others)
+        return self._progress
 
     def others(self, stage: int) -> Sequence[RunnerFigures]:
         """What the run's other runners have told of a stage; nothing in a run of one."""
         return self._agreement.others(stage)
 
-    def figures(self, stage: StageFigures | None = None) -> RunnerFigures:
+    def figures(self, stage: StageFigures | None, tally: Tally, settled: Settled) -> RunnerFigures:
         """What this runner tells the leader of the stage under way; `stage` is what Prometheus is told of it."""
-        live = self._live
+        live, is_open_loop = self._live, self._dispatcher.is_open_loop
         requests_rps, tokens_tps = live.rates()
         return RunnerFigures(
             requests=live.total,
@@ -112,6 +119,10 @@ class View:
             ttft=live.ttft.counts(),
             itl=live.itl.counts(),
             client=ClientFigures(state=self.client, figures=client_figures(self.samples)),
+            due=self.due if is_open_loop else 0,
+            answered=self._dispatcher.answered() if is_open_loop else 0,
+            tally=tally,
+            settled=settled,
             stage=stage,
         )
 

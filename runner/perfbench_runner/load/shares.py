@@ -13,7 +13,7 @@ from itertools import chain, count, islice
 from typing import TypeVar
 
 from perfbench_api.resource import SpecError
-from perfbench_api.sections import Guards, Load, Stage
+from perfbench_api.sections import Load, Stage
 
 T = TypeVar("T")
 
@@ -129,22 +129,11 @@ def refuse_idle_runners(load: Load, runners: int) -> None:
 def refuse_what_needs_one(load: Load, has_schedule: bool, runners: int, loses: bool = False) -> None:
     """Raise SpecError for what several runners cannot do together. `loses`: the run goes on without one that was lost.
 
-    Where one stage of a dataset's recorded times stops, the next one goes on, and each runner knows only its own part; so it
-    does of a figure that is to be known well enough.
+    Where one stage of a dataset's recorded times stops, the next one goes on, and each runner knows only its own part.
     """
     if runners == 1:
         return
-    problems = [
-        f"spec.load.stages[{index}].until: {runners} runners cannot tell together when a figure is known; set"
-        " runner.replicas to 1, or give requests or duration alone"
-        for index, stage in enumerate(load.stages)
-        if stage.until is not None
-    ]
-    if load.guards != Guards():
-        problems.append(
-            f"spec.load.guards: {runners} runners each see their own part only, and would not end together; set"
-            " runner.replicas to 1, or leave out guards"
-        )
+    problems = []
     if load.search is not None and loses:
         problems.append(
             f"spec.load.search: {runners} runners, of which one may be lost (runner.onLoss: continue): the loads that it"

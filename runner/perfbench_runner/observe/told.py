@@ -51,6 +51,29 @@ class ClientFigures(Told):
     figures: dict[Label, Amount] = Field({}, max_length=16)
 
 
+class Tally(Told):
+    """What guards go by."""
+
+    ended: Count = 0
+    """Requests of the stage that ended, but for those that were cut off; `failed` are among them."""
+    failed: Count = 0
+    requests: Count = 0
+    """That ended in the whole run, warm-up included, with their tokens."""
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+
+
+class Settled(Told):
+    """Values of the latency that a stage is to end by, of requests before the oldest that is still under way."""
+
+    values: Count = 0
+    """How many there are of the whole stage."""
+    until_s: Amount = 0.0
+    """Requests that were due before are settled; seconds since the stage's load began."""
+    seconds: dict[Annotated[int, Field(ge=0, le=10**7)], Buckets] = Field({}, max_length=20_000)
+    """By the second in which they were due, as sketches; only those of seconds that have changed."""
+
+
 class RunnerFigures(Told):
     """Live figures of one runner's part of the stage under way."""
 
@@ -63,5 +86,10 @@ class RunnerFigures(Told):
     ttft: Buckets = {}
     itl: Buckets = {}
     client: ClientFigures = ClientFigures()
+    due: Count = 0
+    """Open loop: requests whose time has come, and those that were answered for."""
+    answered: Count = 0
+    tally: Tally = Tally()
+    settled: Settled = Settled()
     stage: StageFigures | None = None
     """None of the warm-up."""

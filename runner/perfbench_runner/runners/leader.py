@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from perfbench_api.sections import Stage
+from perfbench_runner.engine import agreement
 from perfbench_runner.engine.agreement import Choose
 from perfbench_runner.engine.agreement import Stop as StopLoad
 from perfbench_runner.engine.state import End
@@ -14,7 +15,18 @@ from perfbench_runner.load.shares import Share, lanes_by_runner, lanes_of
 from perfbench_runner.observe.told import RunnerFigures
 from perfbench_runner.results.stage_rows import StageRows
 from perfbench_runner.runners.members import Member, Members, RefusedError
-from perfbench_runner.runners.messages import Beat, Hello, Leaving, News, NextStage, Rows, Start, Stop, Welcome
+from perfbench_runner.runners.messages import (
+    Beat,
+    EndStage,
+    Hello,
+    Leaving,
+    News,
+    NextStage,
+    Rows,
+    Start,
+    Stop,
+    Welcome,
+)
 
 LOG = logging.getLogger(__name__)
 LEAD_S = 0.5
@@ -42,17 +54,18 @@ class Leader:
         self._seed, self._load, self._program, self._loses = seed, load, program, loses
         self._start_deadline_s = start_deadline_s
         self._stop_load: StopLoad | None = None
+        self._end_own_stage: agreement.EndStage | None = None
         self._end: End | None = None
-        self._news: list[Start | Stop | NextStage] = []
+        self._news: list[Start | Stop | EndStage | NextStage] = []
         self._pool: Pool | None = None
         self._stage: int | None = None
         self._changed = asyncio.Event()
 
     # As the engine's Agreement.
 
-    def listen(self, stop: StopLoad) -> None:
-        """`stop` ends the leader's own load."""
-        self._stop_load = stop
+    def listen(self, stop: StopLoad, end_stage: agreement.EndStage) -> None:
+        """`stop` ends the leader's own load, `end_stage` its part of a stage."""
+        self._stop_load, self._end_own_stage = stop, end_stage
 
     def announced(self, number: int, stage: Stage) -> None:
         """A stage comes next: make what is leased of it."""
@@ -92,6 +105,13 @@ class Leader:
             self._tell(NextStage(stage=number, what=stage))
         return stage
 
+    def end_stage(self, number: int, reason: str) -> None:
+        """Give all runners one time, at which even a worker on a busy node has been told."""
+        at_s = self.clock() + LEAD_S
+        self._tell(EndStage(stage=number, at_s=at_s, reason=reason[:4000]))
+        if self._end_own_stage is not None:
+            self._end_own_stage(number, at_s, reason)
+
     def stopped(self, end: End) -> None:
         """The leader sends no more, and so nobody does."""
         if self._end is None:
@@ -100,7 +120,7 @@ class Leader:
 
     def others(self, number: int) -> Sequence[RunnerFigures]:
         """What all workers have told of a stage, also those that were lost since."""
-        return [found for member in self.members.all.values() if (found := member.told.get(number))]
+        return [member.figures(number) for member in self.members.all.values()]
 
     # What workers say.
 
@@ -221,7 +241,7 @@ class Leader:
             await self._change()
         return "; ".join(f"{member.title}: {member.why}" for member in self.members.all.values() if member.why)
 
-    def _tell(self, news: Start | Stop | NextStage) -> None:
+    def _tell(self, news: Start | Stop | EndStage | NextStage) -> None:
         self._news.append(news)
         self._notify()
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from perfbench_runner.engine.settling import with_more
 from perfbench_runner.observe.told import RunnerFigures
 from perfbench_runner.results.stage_rows import Cell, is_of_its_kind
 from perfbench_runner.runners.messages import Beat, FileDone, Hello, Rows
@@ -60,6 +61,7 @@ class Member:
     """Number of its latest beat."""
     told: dict[int, RunnerFigures] = field(default_factory=dict)
     """Its live figures, by stage."""
+    latest: RunnerFigures = field(default_factory=RunnerFigures)
     rows: Received = field(default_factory=Received)
     """What it has handed over of the stage of a search that was over last."""
     why: str = ""
@@ -81,7 +83,17 @@ class Member:
         self.beats = beat.number
         for stage in [stage for stage in self.told if stage < beat.stage]:
             self.told[stage] = RunnerFigures(requests=self.told[stage].requests, stage=self.told[stage].stage)
-        self.told[beat.stage] = beat.figures
+        before, self.latest = self.told.get(beat.stage, RunnerFigures()), beat.figures
+        settled = with_more(before.settled, beat.figures.settled)
+        self.told[beat.stage] = beat.figures.model_copy(update={"settled": settled})
+
+    def figures(self, stage: int) -> RunnerFigures:
+        """What is known of its part of a stage; of one that it has told nothing of yet, what it has used up before."""
+        spent = self.latest.tally.model_copy(update={"ended": 0, "failed": 0})
+        told = self.told.get(stage) or RunnerFigures(tally=spent)
+        if not self.is_gone:
+            return told
+        return told.model_copy(update={"settled": told.settled.model_copy(update={"until_s": float("inf")})})
 
     @property
     def is_gone(self) -> bool:

@@ -131,6 +131,15 @@ class Stop(Message):
     message: Text
 
 
+class EndStage(Message):
+    """A stage ends for all before its time."""
+
+    kind: Literal["end stage"] = "end stage"
+    stage: int
+    at_s: Seconds
+    reason: Text
+
+
 class NextStage(Message):
     """The next stage of a search."""
 
@@ -154,7 +163,7 @@ class Rows(FromWorker):
 class News(Message):
     """What all workers are told, in order, from the one that was asked for on."""
 
-    news: list[Annotated[Start | Stop | NextStage, Field(discriminator="kind")]] = Field(max_length=1000)
+    news: list[Annotated[Start | Stop | EndStage | NextStage, Field(discriminator="kind")]] = Field(max_length=1000)
     following: Count
     """What to ask for next."""
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from perfbench_api.sections import Stage
+from perfbench_runner.engine import agreement
 from perfbench_runner.engine.agreement import Choose
 from perfbench_runner.engine.agreement import Stop as StopLoad
 from perfbench_runner.engine.state import End
@@ -23,6 +24,7 @@ from perfbench_runner.runners.link import RETRY_S, UNREACHABLE, Clocks, LeaderEr
 from perfbench_runner.runners.messages import (
     BODY_BYTES,
     Beat,
+    EndStage,
     LeaseAnswer,
     LeaseRequest,
     Leaving,
@@ -60,6 +62,7 @@ class Worker:
         self.link = link
         self._stage = -2
         self._stop_load: StopLoad | None = None
+        self._end_own_stage: agreement.EndStage | None = None
         self._starts: dict[int, float] = {}
         self._stages: dict[int, Stage | None] = {}
         """Of a search, as far as they are told."""
@@ -88,9 +91,9 @@ class Worker:
 
     # As the engine's Agreement.
 
-    def listen(self, stop: StopLoad) -> None:
-        """`stop` ends this worker's load."""
-        self._stop_load = stop
+    def listen(self, stop: StopLoad, end_stage: agreement.EndStage) -> None:
+        """`stop` ends this worker's load, `end_stage` its part of a stage."""
+        self._stop_load, self._end_own_stage = stop, end_stage
         if self.end is not None:
             stop(self.end)
 
@@ -131,6 +134,9 @@ class Worker:
         if answer is None:
             return Lease(0, 0, 0, is_last=True)
         return Lease(**LeaseAnswer.model_validate_json(answer).model_dump())
+
+    def end_stage(self, number: int, reason: str) -> None:
+        """Only the leader does."""
 
     def stopped(self, end: End) -> None:
         """This worker's load ends early: tell the leader, unless it was the leader who said so."""
@@ -181,6 +187,9 @@ class Worker:
                     self._starts[news.stage] = news.at_s
                 elif isinstance(news, NextStage):
                     self._stages[news.stage] = news.what
+                elif isinstance(news, EndStage):
+                    if self._end_own_stage is not None:
+                        self._end_own_stage(news.stage, self.clocks.line.to_own(news.at_s), news.reason)
                 else:
                     self._told_to_stop(End(news.state, news.reason, news.message))
             self._notify()

@@ -15,7 +15,7 @@ import pytest
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.state import End
 from perfbench_runner.listening import server_socket
-from perfbench_runner.observe.told import RunnerFigures
+from perfbench_runner.observe.told import RunnerFigures, Settled, Tally
 from perfbench_runner.results.stage_rows import COLUMNS, Cell, StageRows
 from perfbench_runner.runners import sending as sending_module
 from perfbench_runner.runners import service as service_module
@@ -38,7 +38,8 @@ class Run:
         self.folder, self.runners = folder, runners
         self.leader = Leader(runners, 7, "load", "1.0", loses, silence_s, start_deadline_s)
         self.stops: list[End] = []
-        self.leader.listen(self._stop)
+        self.ended: list[tuple[int, float, str]] = []
+        self.leader.listen(self._stop, lambda *ended: self.ended.append(ended))
         self._sock = server_socket("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._sock.getsockname()[1]}"
         self.service = Service(self.leader, Inbox(folder), TOKEN, self._sock)
@@ -179,6 +180,47 @@ async def test_all_begin_at_one_time_whatever_their_clocks_say(start: Start, run
             assert at_s == pytest.approx(first - BEHIND_S, abs=0.005)
 
 
+def no_end(number: int, at_s: float, reason: str) -> None:
+    raise AssertionError("no stage ends early")
+
+
+async def test_a_stage_that_ends_early_ends_for_all_at_one_time(start: Start) -> None:
+    run = await start(3)
+    async with await run.worker(1) as one, await run.worker(2) as two:
+        told: list[list[tuple[int, float, str]]] = [[], []]
+        for worker, ended in zip((one, two), told, strict=True):
+            worker.listen(run.stops.append, lambda *what, ended=ended: ended.append(what))
+        run.leader.end_stage(4, "it is known")
+        await until(lambda: all(told))
+        ((number, at_s, reason),) = run.ended
+        assert (number, reason) == (4, "it is known")
+        assert at_s > perf_counter() - 0.5, "when all have been told"
+        for worker, ((other, own_s, why),) in zip((one, two), told, strict=True):
+            assert (other, why) == (4, "it is known")
+            assert own_s == pytest.approx(at_s - BEHIND_S, abs=worker.clocks.line.bound_s + 1e-6)
+
+
+async def test_what_a_lost_worker_has_told_still_counts_and_nobody_waits_for_it(start: Start) -> None:
+    run = await start(2, loses=True)
+    async with await run.worker(1) as one:
+        run.leader.announced(0, Stage(rate=1, duration=1))
+        settled, tally = Settled(values=3, until_s=2.5, seconds={1: {16000: 3}}), Tally(ended=3, failed=1, requests=9)
+        one.progress = lambda stage: RunnerFigures(requests=3, settled=settled, tally=tally)
+        one.announced(0, Stage(rate=1, duration=1))
+        await one.tell()
+        one.progress = lambda stage: RunnerFigures(
+            settled=Settled(values=5, until_s=3.5, seconds={2: {16000: 2}}), tally=tally
+        )
+        await one.tell()
+        (told,) = run.leader.others(0)
+        assert (told.settled.until_s, sorted(told.settled.seconds)) == (3.5, [1, 2])
+        (later,) = run.leader.others(1)
+        assert (later.tally.requests, later.tally.ended, later.settled.values) == (9, 0, 0)
+        run.leader.lose(run.leader.members.all[1], "was killed")
+        (told,) = run.leader.others(0)
+        assert (told.settled.until_s, told.tally.failed) == (float("inf"), 1)
+
+
 async def test_requests_are_leased_to_all_and_none_twice(start: Start) -> None:
     run = await start(3)
     stage = Stage(concurrency=6, requests=500)
@@ -205,7 +247,7 @@ async def test_live_figures_of_all_are_added(start: Start) -> None:
             assert await worker.tell()
         assert [other.requests for other in run.leader.others(0)] == [10, 20]
         assert [other.ttft for other in run.leader.others(0)] == [{16000: 1}, {16000: 2}]
-        assert [other.requests for other in run.leader.others(1)] == [], "of another stage"
+        assert [other.requests for other in run.leader.others(1)] == [0, 0], "of another stage"
 
 
 def figures(number: int, stage: int) -> RunnerFigures:
@@ -316,7 +358,7 @@ async def test_a_worker_that_ends_early_ends_the_run_with_its_reason(start: Star
     run = await start()
     async with await run.worker(1) as one, await run.worker(2) as two:
         told: list[End] = []
-        two.listen(told.append)
+        two.listen(told.append, no_end)
         one.stopped(End("failed", "TargetUnreachable", "cannot connect"))
         await until(lambda: told)
         (end,) = run.stops
@@ -364,7 +406,7 @@ async def test_a_worker_ends_itself_when_the_leader_is_gone(start: Start) -> Non
     welcome = await report_in(run.link(1), run.hello(1), 5.0)
     async with Worker(run.link(1), welcome) as worker:
         told: list[End] = []
-        worker.listen(told.append)
+        worker.listen(told.append, no_end)
         await run.service.close()
         await until(lambda: told)
     assert told[0].reason == "LeaderLost"

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from perfbench_api.resource import PerfBenchmark, SpecError
-from perfbench_api.sections import Guards, Load, Stage
+from perfbench_api.sections import Guards, Stage
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.engine.endings import Endings
 from perfbench_runner.engine.guards import Watch
 from perfbench_runner.engine.state import TEST, WARMUP
 from perfbench_runner.load.saturation import Count, Saturation, grows
-from perfbench_runner.load.shares import refuse_what_needs_one
 from perfbench_runner.results.result import Result
 
 
@@ -159,9 +158,32 @@ def test_only_a_rate_that_stays_is_watched_and_only_after_its_ramp(stage: dict[s
         assert "over-saturated: within the last 16 s" in next(filter(None, reasons))
 
 
-def test_several_runners_are_refused_guards_that_each_would_judge_by_its_own_part() -> None:
-    load = Load.model_validate({"guards": {"budget": {"requests": 5}}})
-    refuse_what_needs_one(load, has_schedule=False, runners=1)
-    refuse_what_needs_one(Load(), has_schedule=False, runners=3)
-    with pytest.raises(SpecError, match=r"spec\.load\.guards: 3 runners"):
-        refuse_what_needs_one(load, has_schedule=False, runners=3)
+@pytest.mark.parametrize("runners", [2, 3, 5])
+def test_several_runners_are_judged_together(runners: int) -> None:
+    budget = Guards.model_validate({"budget": {"requests": 60, "tokens": 10_000}})
+    leader, *workers = (Watch(budget, decides=number == 0) for number in range(runners))
+    for number in range(60):
+        watch = [leader, *workers][number % runners]
+        assert watch.add(result(tokens=(1, 1))) is None, "each alone has not used it up"
+        leader.others = [worker.tally for worker in workers]
+        assert (leader.look() is not None) == (number == 59)
+        assert all(worker.look() is None for worker in workers), "only the leader decides"
+    end = leader.look()
+    assert end is not None
+    assert end.message == "load.guards.budget.requests: 60 of 60 are used"
+
+
+def test_failures_are_those_of_all_runners_and_of_the_stage_under_way() -> None:
+    guards = Guards.model_validate({"failedShare": 0.2})
+    leader, worker = Watch(guards), Watch(guards, decides=False)
+    for _ in range(30):
+        assert leader.add(result()) is None
+        assert worker.add(result(success=False)) is None
+    leader.others = [worker.tally]
+    end = leader.look()
+    assert end is not None
+    assert end.message.startswith("30 of 60 requests failed: surely more than load.guards.failedShare 0.2")
+    leader.begin_stage()
+    assert leader.look() is None
+    leader.others = [worker.tally.model_copy(update={"failed": 2})]
+    assert leader.look() is None

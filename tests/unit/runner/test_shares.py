@@ -137,14 +137,6 @@ def test_recorded_times_in_several_stages_need_one_runner() -> None:
     refuse_what_needs_one(Load(stages=load.stages[:1]), True, 2)
 
 
-def test_a_stage_that_ends_by_precision_needs_one_runner() -> None:
-    until = {"metric": "ttft", "statistic": "p99", "within": "5%"}
-    load = Load(stages=[Stage.model_validate({"concurrency": 4, "requests": 9, "until": until})])
-    with pytest.raises(SpecError, match=r"stages\[0\]\.until: 2 runners"):
-        refuse_what_needs_one(load, False, 2)
-    refuse_what_needs_one(load, False, 1)
-
-
 def taken(numbers: Numbers, count: int) -> list[int]:
     found, at = list[int](), 0
     for _ in range(count):
