@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -123,7 +124,7 @@ class Proxy:
             await response.write(part)
         return _gone(request)
 
-    async def _serve(self, ready: threading.Event, stopped: asyncio.Event) -> None:
+    async def _serve(self, ready: Future[asyncio.AbstractEventLoop], stopped: asyncio.Event) -> None:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -134,24 +135,24 @@ class Proxy:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            ready.set()
+            ready.set_result(asyncio.get_running_loop())
             await stopped.wait()
             await runner.cleanup()
 
     @contextmanager
     def served(self) -> Iterator[None]:
         """Serve it in a thread of its own."""
-        ready, loop = threading.Event(), asyncio.new_event_loop()
+        ready: Future[asyncio.AbstractEventLoop] = Future()
         stopped = asyncio.Event()
-        thread = threading.Thread(target=loop.run_until_complete, args=(self._serve(ready, stopped),))
+        # Not run_until_complete: who watched and was killed has left a handler that waits, which `run` ends.
+        thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready, stopped)))
         thread.start()
-        assert ready.wait(10)
+        loop = ready.result(10)
         try:
             yield
         finally:
             loop.call_soon_threadsafe(stopped.set)
             thread.join(10)
-            loop.close()
 
 
 def _gone(request: web.Request) -> web.Response:
