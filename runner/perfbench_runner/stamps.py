@@ -5,6 +5,7 @@ hands that time over with the bytes, however late they are read. Its stamps are 
 `KernelClock` converts them to the monotonic clock of a run, and notices when the wall clock is set meanwhile.
 """
 
+import atexit
 import contextlib
 import os
 import socket
@@ -151,7 +152,6 @@ def trial() -> Trial:
     return Trial("program", refusal) if refusal else Trial("kernel")
 
 
-_kept: list[socket.socket] = []
 TRIALS = 50
 
 
@@ -176,7 +176,7 @@ def _try() -> str:
                 if clock.misplaced:
                     return "the kernel's stamps do not lie between sending and reading"
                 failed.pop_all()
-                _kept.append(near)
+                atexit.register(near.close)  # open until then
                 return ""
             time.sleep(0.001)  # stamping begins within milliseconds of the first socket that asks for it
     return "the kernel took SO_TIMESTAMPING, and gave no stamps"

@@ -1,6 +1,7 @@
 """The kernel's stamps on the run's clock, and which stamps there are."""
 
 import socket
+import subprocess
 import struct
 import sys
 import time
@@ -126,6 +127,14 @@ def untried() -> Iterator[None]:
 def test_linux_gives_the_kernels_stamps() -> None:
     """A machine where this fails measures with the program's clock, and every result says so."""
     assert available_stamps() == "kernel"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's stamps are Linux")
+def test_the_socket_of_the_trial_is_closed_at_the_programs_end() -> None:
+    """It is open until then on purpose; `python -X dev` would complain."""
+    code = "from perfbench_runner.stamps import available_stamps; print(available_stamps())"
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("kernel\n", "")
 
 
 @pytest.mark.usefixtures("untried")
