@@ -1,6 +1,7 @@
 """A real one-node Kubernetes for the tests, made from source and taken away again.
 
     python3 tests/cluster/cluster.py up            start it (nothing happens when it runs and is healthy)
+    python3 tests/cluster/cluster.py programs      what other tests need of this: helm, promtool, the Pushgateway
     python3 tests/cluster/cluster.py image NAME…   build and load runner, operator, busybox (default: all)
     python3 tests/cluster/cluster.py env           print export lines for a shell: KUBECONFIG, PATH
     python3 tests/cluster/cluster.py status        say what runs
@@ -263,6 +264,15 @@ def status() -> int:
     return 0 if well else 3
 
 
+def programs() -> None:
+    """Build and install what tests beside this folder run, and what would else be installed while they do."""
+    reason = machine.missing()
+    if reason:
+        raise ClusterError(reason)
+    machine.install_packages((*machine.PACKAGES, *machine.TOOLS))
+    binaries.build()
+
+
 def image(names: list[str]) -> None:
     """Build images and load those that changed into the cluster, if it runs."""
     reason = machine.missing()
@@ -285,6 +295,8 @@ def _change(arguments: argparse.Namespace) -> None:
         up()
     elif arguments.command == "down":
         down()
+    elif arguments.command == "programs":
+        programs()
     else:
         image(arguments.names)
 
@@ -292,7 +304,7 @@ def _change(arguments: argparse.Namespace) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="A real one-node Kubernetes for the tests.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("up", "down", "status", "env"):
+    for name in ("up", "down", "status", "env", "programs"):
         commands.add_parser(name)
     commands.add_parser("image").add_argument("names", nargs="*", metavar="NAME")
     arguments = parser.parse_args()

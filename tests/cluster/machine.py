@@ -36,6 +36,8 @@ PACKAGES = (
     "socat",
     "openssl",
 )
+TOOLS = ("prometheus", "prometheus-pushgateway", "ipset")
+"""Of some tests."""
 
 
 class ClusterError(Exception):

@@ -16,6 +16,8 @@ from perfbench_runner.mock.server import MockServer
 from perfbench_runner.mock.settings import MockSettings
 from perfbench_runner.mock.stats import Durations
 
+pytestmark = pytest.mark.alone
+
 
 async def stream(port: int, tokens: int) -> list[float]:
     """Seconds from sending to each token's arrival."""

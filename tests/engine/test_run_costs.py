@@ -88,6 +88,7 @@ cli.main(["run", "--url", {mock().base_url!r}, "--model", "m", "-o", {str(tmp_pa
     assert found.stdout.strip() == "[]", found.stdout + found.stderr
 
 
+@pytest.mark.alone
 def test_the_first_request_comes_soon(mock: Start, perfbench: Start, spec_for: Start) -> None:
     """Under 0.8 s on a machine of its own; this one is shared."""
     server = mock()

@@ -133,6 +133,7 @@ def test_output_that_cannot_be_written_is_told_in_words(command: str, where: str
     assert done.returncode == code, done.stderr
 
 
+@pytest.mark.alone
 def test_a_run_that_is_under_way_is_not_recovered(mock: Start, perfbench: Start, spec_for: Start) -> None:
     run = perfbench(spec_for(mock(), {"concurrency": 2, "requests": 100_000}))
     run.wait_for_rows(5)

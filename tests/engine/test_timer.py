@@ -15,6 +15,8 @@ from perfbench_runner.timer import DeadlineTimer
 Make = Callable[[Callable[[], object]], DeadlineTimer]
 Run = Callable[[Callable[[Make], Coroutine[Any, Any, None]]], None]
 
+pytestmark = pytest.mark.alone
+
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 

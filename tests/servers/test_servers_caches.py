@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 LONG = {"name": "random", "minPromptLength": 150, "maxPromptLength": 150}
 ONE_BY_ONE = {"concurrency": 1, "requests": 3}
 FEW = {"maxTokens": 2}
@@ -49,6 +51,7 @@ def test_a_head_costs_a_few_tokens_and_keeps_a_fixed_prompt_cold(serve: Any, mea
     assert 5 <= cost <= 25, "this tokenizer has 2,048 tokens and breaks up most words"
 
 
+@pytest.mark.alone
 def test_a_verdict_of_a_warm_cache_says_so_and_one_that_is_meant_does_not(serve: Any, measured: Any) -> None:
     server = serve()
     stage = {"concurrency": 1, "requests": 120}

@@ -4,6 +4,8 @@ import os
 import time
 from typing import Any
 
+import pytest
+
 
 def test_a_server_that_is_killed_and_comes_back_costs_what_was_under_way_and_what_met_nobody(
     serve: Any, measured: Any
@@ -30,6 +32,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_what_was_under_way_and_wha
     assert tokens is None or tokens <= 16 * counts["total"], "its counters began at zero again"
 
 
+@pytest.mark.alone
 def test_connections_that_end_against_the_announcement_are_noticed(serve: Any, measured: Any) -> None:
     server = serve()
     run = measured(

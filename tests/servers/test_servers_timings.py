@@ -10,6 +10,7 @@ import pytest
 
 from perfbench_runner.results.encoding import decode
 
+pytestmark = pytest.mark.alone
 NEAR_S = 0.0005
 """Between what a proxy has passed on and what the client has read."""
 

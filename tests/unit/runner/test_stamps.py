@@ -1,8 +1,8 @@
 """The kernel's stamps on the run's clock, and which stamps there are."""
 
 import socket
-import subprocess
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator

@@ -1,0 +1,99 @@
+"""What `scripts/test` runs: every test once, some beside others, and whatever fails is told by the exit code."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TESTS))
+
+import tiers  # noqa: E402
+
+
+def test_every_folder_of_tests_is_in_one_tier() -> None:
+    listed = [folder for tier in (*tiers.TIERS, tiers.BESIDE) for folder in tier.folders]
+    assert sorted(listed) == sorted({path.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")})
+
+
+def test_what_is_to_run_alone_runs_once() -> None:
+    assert all("not alone" in tier.options for tier in tiers.TIERS)
+    assert {*tiers.ALONE.folders} == {folder for tier in tiers.TIERS for folder in tier.folders}
+    assert "alone" in tiers.ALONE.options
+    marked = [path for path in (TESTS / "cluster").rglob("*.py") if "mark.alone" in path.read_text()]
+    assert marked == [], "these run beside the others, whatever they are marked with"
+
+
+def programs(monkeypatch: pytest.MonkeyPatch, **code: str) -> None:
+    """Let each tier run a small program, by default one that prints its name."""
+
+    def command(tier: tiers.Tier) -> list[str]:
+        return [sys.executable, "-c", code.get(tier.name, f"print('{tier.name}')")]
+
+    monkeypatch.setattr(tiers.Tier, "command", property(command))
+
+
+@pytest.mark.parametrize("failing", [[], ["unit"], ["cluster"], ["engine", "alone"]])
+def test_all_tiers_run_and_each_failure_is_told(monkeypatch: pytest.MonkeyPatch, failing: list[str]) -> None:
+    programs(monkeypatch, **dict.fromkeys(failing, "raise SystemExit(1)"))
+    codes = tiers.run_tiers()
+    assert list(codes) == ["unit", "engine", "servers", "cluster", "alone"]
+    assert [name for name, code in codes.items() if code] == [name for name in codes if name in failing]
+
+
+def test_what_runs_beside_is_printed_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    slow = "import time\nfor part in 'abc': print(part, flush=True); time.sleep(0.3)"
+    programs(monkeypatch, cluster=slow, engine="import time; time.sleep(0.5); print('engine')")
+    tiers.run_tiers()
+    said = capfdbinary.readouterr().out
+    assert b"a\nb\nc\n" in said
+    assert said.index(b"\nengine\n") < said.index(b"a\nb\nc\n") < said.index(b"\nalone\n")
+
+
+SLOW = """
+import pathlib, sys, time
+try:
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.3)  # takes away what it has made
+    pathlib.Path(sys.argv[1]).write_text("ended in order")
+"""
+DRIVER = """
+import sys
+import tiers
+tiers.Tier.command = property(lambda tier: [sys.executable, "-c", {slow!r}, tier.name])
+tiers.ROOT = {folder!r}
+tiers.run = lambda command, run=tiers.run: 0 if command[0] == "scripts/check" or "programs" in command else run(command)
+try:
+    tiers.main()
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_that_runs_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    """Once: pytest takes a second one as a wish to leave everything as it is."""
+    (tmp_path / "tests" / "servers").mkdir(parents=True)
+    (tmp_path / "tests" / "servers" / "llama_build.py").write_text("import time; time.sleep(60)")
+    code = DRIVER.format(slow=SLOW, folder=str(tmp_path))
+    process: Any = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=TESTS, stdout=subprocess.PIPE, start_new_session=True
+    )
+    with process:
+        deadline_s = time.monotonic() + 30
+        while not ((tmp_path / "unit").exists() and (tmp_path / "cluster").exists()):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        os.killpg(process.pid, number)
+        assert process.wait(20) == 130
+        process.stdout.read()  # to its end: nobody holds it any more
+    assert {(tmp_path / name).read_text() for name in ("unit", "cluster")} == {"ended in order"}
