@@ -32,6 +32,6 @@ def render(run_helm: Helm, tmp_path: Path) -> Callable[..., list[dict[str, Any]]
         file.write_text(json.dumps(values))
         done = run_helm("template", "perfbench", str(CHART), "--namespace", "home", "--values", str(file))
         assert done.returncode == 0, done.stderr
-        return [item for item in yaml.safe_load_all(done.stdout) if item]
+        return [item for item in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if item]
 
     return rendered

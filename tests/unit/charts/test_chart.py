@@ -218,7 +218,7 @@ def test_user_ids_are_left_to_clusters_that_give_them(
     file = tmp_path / "values.json"
     file.write_text(json.dumps({"userId": user, "demo": {"enabled": True}}))
     done = run_helm("template", "perfbench", str(CHART), "--values", str(file), *flags)
-    items = [item for item in yaml.safe_load_all(done.stdout) if item]
+    items = [item for item in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if item]
     for spec in specs(items):
         security = spec["securityContext"]
         assert (security.get("runAsUser"), security.get("runAsGroup")) == (expected, expected)
