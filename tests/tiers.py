@@ -2,11 +2,14 @@
 
 The tests on the cluster mostly wait, so they run beside the others, which go from cheap to dear; what they print comes in
 one piece when those are through. Tests that judge times narrowly (`pytest.mark.alone`) come last and have the machine to
-themselves. Everything runs to its end, whatever fails; Ctrl-C ends everything.
+themselves, and so has a test that failed among others: it runs once more, and counts as failed if it fails again. Those
+that did not are listed, since a busy machine is no excuse for ever. Everything runs to its end, whatever fails; Ctrl-C ends
+everything.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +24,10 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 CORES = os.cpu_count() or 1
+TESTS_FAILED = 1
+"""pytest's exit code for that, and for nothing else."""
+MOST_AGAIN = 12
+"""More failures than this of a tier are not tried again."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,25 @@ class Tier:
     """Of tests/."""
     options: tuple[str, ...] = ()
 
-    @property
-    def command(self) -> list[str]:
-        color = ["--color=yes"] if sys.stdout.isatty() else []
-        folders = [f"tests/{folder}" for folder in self.folders]
-        return [sys.executable, "-m", "pytest", *color, *self.options, *folders]
+    def command(self, failed: Path) -> list[str]:
+        """The pytest of this tier, which keeps in that folder which tests failed."""
+        return [*_pytest(failed), *self.options, *(f"tests/{folder}" for folder in self.folders)]
+
+
+def again(failed: Path) -> list[str]:
+    """The pytest that runs once more, one after the other, what failed by that folder."""
+    return [*_pytest(failed), "--last-failed", "--last-failed-no-failures=none", *_failed(failed)]
+
+
+def _pytest(failed: Path) -> list[str]:
+    color = ["--color=yes"] if sys.stdout.isatty() else []
+    return [sys.executable, "-m", "pytest", *color, "-o", f"cache_dir={failed}"]
+
+
+def _failed(failed: Path) -> list[str]:
+    """The tests that failed, by the folder in which pytest keeps that; none where it kept nothing, or nothing failed."""
+    kept = failed / "v" / "cache" / "lastfailed"
+    return sorted(json.loads(kept.read_text())) if kept.exists() else []
 
 
 BESIDE = Tier("cluster", ("cluster",))
@@ -96,22 +117,41 @@ def say(text: str) -> None:
 
 def run_tiers() -> dict[str, int]:
     """Run all tiers; the exit code of each, by name."""
+    with tempfile.TemporaryDirectory(prefix="perfbench-failed-") as folder:
+        return _run_again(_run_tiers(Path(folder)), Path(folder))
+
+
+def _run_again(codes: dict[str, int], failed: Path) -> dict[str, int]:
+    """Run what failed once more, with the machine to itself; the exit codes that count."""
+    for name, code in codes.items():
+        if code == TESTS_FAILED and (tests := _failed(failed / name)):
+            if len(tests) > MOST_AGAIN:
+                say(f"{name}: {len(tests)} tests failed, which no busy machine explains")
+                continue
+            say(f"{name}: once more what failed, with the machine to itself")
+            codes[name] = run(again(failed / name))
+            if not codes[name]:
+                print("passed, but failed beside others:", *tests, sep="\n  ", flush=True)
+    return codes
+
+
+def _run_tiers(failed: Path) -> dict[str, int]:
     codes = {}
     with tempfile.TemporaryDirectory(prefix="perfbench-tests-") as folder:
         log = Path(folder, f"{BESIDE.name}.log")
         say(f"{BESIDE.name}: runs beside the other tests; to see it: tail -f {log}")
         try:
-            with log.open("wb") as file, started(BESIDE.command, output=file) as beside:
+            with log.open("wb") as file, started(BESIDE.command(failed / BESIDE.name), output=file) as beside:
                 for tier in TIERS:
                     say(tier.name)
-                    codes[tier.name] = run(tier.command)
+                    codes[tier.name] = run(tier.command(failed / tier.name))
                 say(f"{BESIDE.name}: what it printed")
                 codes[BESIDE.name] = follow(beside, log)
         finally:
             if BESIDE.name not in codes:  # it was ended: that may be why
                 print(log.read_text(errors="replace"))
     say(f"{ALONE.name}: what judges times narrowly")
-    codes[ALONE.name] = run(ALONE.command)
+    codes[ALONE.name] = run(ALONE.command(failed / ALONE.name))
     return codes
 
 

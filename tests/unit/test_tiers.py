@@ -1,5 +1,6 @@
 """What `scripts/test` runs: every test once, some beside others, and whatever fails is told by the exit code."""
 
+import json
 import os
 import signal
 import subprocess
@@ -32,10 +33,10 @@ def test_what_is_to_run_alone_runs_once() -> None:
 def programs(monkeypatch: pytest.MonkeyPatch, **code: str) -> None:
     """Let each tier run a small program, by default one that prints its name."""
 
-    def command(tier: tiers.Tier) -> list[str]:
+    def command(tier: tiers.Tier, _: Path) -> list[str]:
         return [sys.executable, "-c", code.get(tier.name, f"print('{tier.name}')")]
 
-    monkeypatch.setattr(tiers.Tier, "command", property(command))
+    monkeypatch.setattr(tiers.Tier, "command", command)
 
 
 @pytest.mark.parametrize("failing", [[], ["unit"], ["cluster"], ["engine", "alone"]])
@@ -57,6 +58,47 @@ def test_what_runs_beside_is_printed_in_one_piece(
     assert said.index(b"\nengine\n") < said.index(b"a\nb\nc\n") < said.index(b"\nalone\n")
 
 
+FLAKY = """
+import pathlib
+
+def test_that_fails_at_first():
+    file = pathlib.Path({path!r})
+    was_there = file.exists()
+    file.touch()
+    assert was_there
+"""
+WRONG = "\ndef test_that_always_fails(): assert False\n"
+
+
+@pytest.mark.parametrize(("text", "code"), [(FLAKY, 0), (FLAKY + WRONG, 1), (FLAKY + "import none", 2)])
+def test_what_failed_among_others_runs_once_more_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], text: str, code: int
+) -> None:
+    (tmp_path / "tests" / "unit").mkdir(parents=True)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:asyncio\n")
+    file = tmp_path / "tests" / "unit" / "test_some.py"
+    file.write_text(f"def test_that_passes(): pass\n{text.replace('{path!r}', repr(str(tmp_path / 'been')))}")
+    monkeypatch.setattr(tiers, "ROOT", tmp_path)
+    real = tiers.Tier.command
+
+    def command(tier: tiers.Tier, failed: Path) -> list[str]:
+        own = tiers.Tier(tier.name, ("unit",))
+        return real(own, failed) if tier.name == "unit" else [sys.executable, "-c", ""]
+
+    monkeypatch.setattr(tiers.Tier, "command", command)
+    assert tiers.run_tiers() == {"unit": code, "engine": 0, "servers": 0, "cluster": 0, "alone": 0}
+    told = "passed, but failed beside others:\n  tests/unit/test_some.py::test_that_fails_at_first"
+    assert (told in capfd.readouterr().out) == (text == FLAKY)
+
+
+def test_many_failures_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "unit" / "v" / "cache" / "lastfailed"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps({f"test_{number}": True for number in range(tiers.MOST_AGAIN + 1)}))
+    monkeypatch.setattr(tiers, "run", lambda _: pytest.fail("it was run again"))
+    assert tiers._run_again({"unit": 1}, tmp_path) == {"unit": 1}
+
+
 SLOW = """
 import pathlib, sys, time
 try:
@@ -69,7 +111,7 @@ except KeyboardInterrupt:
 DRIVER = """
 import sys
 import tiers
-tiers.Tier.command = property(lambda tier: [sys.executable, "-c", {slow!r}, tier.name])
+tiers.Tier.command = lambda tier, failed: [sys.executable, "-c", {slow!r}, tier.name]
 tiers.ROOT = {folder!r}
 tiers.run = lambda command, run=tiers.run: 0 if command[0] == "scripts/check" or "programs" in command else run(command)
 try:
