@@ -17,7 +17,7 @@ from perfbench_operator.objects.identity import SELECTOR, STARTED, UID_LABEL, Id
 RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
     (GROUP, PLURAL): ("delete", "get", "list", "patch", "watch"),
     (GROUP, f"{PLURAL}/status"): ("patch",),
-    ("batch", "jobs"): ("create", "get", "list", "patch", "watch"),
+    ("batch", "jobs"): ("create", "delete", "get", "list", "patch", "watch"),
     ("", "pods"): ("list", "patch", "watch"),
     ("", "configmaps"): ("create", "get"),
     ("", "persistentvolumeclaims"): ("create", "get"),
@@ -129,6 +129,12 @@ class Cluster:
         meta = job["metadata"]
         patch = {"metadata": {"uid": meta["uid"]}, "spec": {"suspend": True}}
         await self._api.call("PATCH", _path("Job", meta["namespace"], meta["name"]), patch, kind=MERGE)
+
+    async def delete_job(self, job: Data) -> None:
+        """Delete exactly this Job and its pods."""
+        meta = job["metadata"]
+        options = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
+        await self._api.call("DELETE", _path("Job", meta["namespace"], meta["name"]), options)
 
     async def end_gracefully(self, pod: Data) -> None:
         """Have the kubelet stop a pod within its grace period; unlike a deleted pod it keeps its termination message."""

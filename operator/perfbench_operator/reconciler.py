@@ -21,6 +21,7 @@ from perfbench_operator.creator import BlockedError, Creator
 from perfbench_operator.events import phase_event
 from perfbench_operator.kube import Data, NamespacedName, Resource, merge_patch, moment, namespaced_name
 from perfbench_operator.objects.identity import Identity
+from perfbench_operator.objects.kueue import queue_of
 from perfbench_operator.observer import Observer
 from perfbench_operator.runners import Runners
 from perfbench_operator.settings import Settings
@@ -132,8 +133,9 @@ class Reconciler:
             self.cache.put("PerfBenchmark", await self.cluster.patch_status(body, {"observedGeneration": generation}))
 
     async def _suspend(self, job: Data) -> None:
+        """Have a Job make no pods any more. Of one of Kueue's it is Kueue that says so: it would let go of it again."""
         with contextlib.suppress(NotFoundError, ConflictError):
-            await self.cluster.suspend(job)
+            await (self.cluster.delete_job(job) if queue_of(job) else self.cluster.suspend(job))
 
     async def _release(self, observed: Observed) -> float | None:
         """End Jobs whose pods outlive the run: a sidecar, or a runner that hangs, would keep them for ever."""

@@ -201,6 +201,9 @@ def test_the_operators_account_changes_no_jobs_and_pods_of_others_and_little_of_
     patch(release, namespace, "Pod", own, {"spec": {"activeDeadlineSeconds": 3600}})
     patch(release, namespace, "Job", found["job"], {"spec": {"suspend": True}})
     assert status(namespace, "ours")["phase"] == "Running", "nothing was done: dry runs only"
+    job = f"/apis/batch/v1/namespaces/{namespace.name}/jobs/{found['job']}"
+    with pytest.raises(CommandError, match="in a queue of Kueue"):
+        namespace.kubectl("delete", "--raw", job, as_operator(release))
     with pytest.raises(CommandError, match="changes no spec"):
         patch(release, namespace, "PerfBenchmark", "ours", {"spec": {"cancel": True}})
     path = f"/apis/perfbench.io/v1alpha1/namespaces/{namespace.name}/perfbenchmarks/ours"

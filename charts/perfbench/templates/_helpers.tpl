@@ -98,7 +98,7 @@ capabilities:
   verbs: [patch]
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [create, get, list, patch, watch]
+  verbs: [create, delete, get, list, patch, watch]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, patch, watch]

@@ -189,6 +189,15 @@ env envFrom volumes volumeMounts podSecurityContext securityContext serviceAccou
   reason: Forbidden
 {{- end }}
 
+{{- define "perfbench.jobDeletionRules" -}}
+- expression: >-
+    oldObject.metadata.?ownerReferences.orValue([]).exists_one(owner, owner.?controller.orValue(false)
+    && owner.kind == "PerfBenchmark" && owner.apiVersion.startsWith("perfbench.io/"))
+    && "kueue.x-k8s.io/queue-name" in oldObject.metadata.?labels.orValue({})
+  message: the operator deletes no Jobs but those of PerfBenchmarks in a queue of Kueue
+  reason: Forbidden
+{{- end }}
+
 {{- define "perfbench.podRules" -}}
 - expression: >-
     has(oldObject.metadata.labels) && "app.kubernetes.io/managed-by" in oldObject.metadata.labels

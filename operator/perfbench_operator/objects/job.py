@@ -8,6 +8,7 @@ from perfbench_operator.kube import Resource
 from perfbench_operator.objects.claim import claim_name
 from perfbench_operator.objects.config_map import ConfigMapKeys
 from perfbench_operator.objects.identity import UID_LABEL, Identity
+from perfbench_operator.objects.kueue import kueue_labels, queue_job, queue_pods, without_kueue
 from perfbench_operator.objects.layout import (
     CONFIG,
     CONTAINER,
@@ -64,7 +65,13 @@ def build_job(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys,
         deadline_s = math.ceil(runner.active_deadline)
         template["spec"]["activeDeadlineSeconds"] = deadline_s
         spec["activeDeadlineSeconds"] = deadline_s + template["spec"]["terminationGracePeriodSeconds"] + 60
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": identity.metadata(), "spec": spec}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": identity.metadata(), "spec": spec}
+    labels = kueue_labels(benchmark, settings)
+    if is_alone:
+        queue_job(job, labels)
+    else:
+        queue_pods(template, labels, identity, runner.replicas)
+    return job
 
 
 def build_recovery(benchmark: PerfBenchmark, identity: Identity, settings: Settings) -> Resource:
@@ -110,7 +117,7 @@ def build_pod(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys,
     }
     return {
         "metadata": {
-            "labels": {**settings.runner_labels, **(runner.labels or {}), **identity.labels()},
+            "labels": {**without_kueue({**settings.runner_labels, **(runner.labels or {})}), **identity.labels()},
             "annotations": {**_DO_NOT_EVICT, **settings.runner_annotations, **(runner.annotations or {})},
         },
         "spec": {key: value for key, value in spec.items() if value is not None},

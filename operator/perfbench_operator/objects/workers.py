@@ -11,6 +11,7 @@ from perfbench_operator.kube import Resource
 from perfbench_operator.objects.config_map import ConfigMapKeys
 from perfbench_operator.objects.identity import Identity
 from perfbench_operator.objects.job import OWN_EXIT_CODES, build_pod, runner_env
+from perfbench_operator.objects.kueue import kueue_labels, queue_pods
 from perfbench_operator.objects.layout import CONTAINER, RUNNERS_PORT, TOKEN_KEY
 from perfbench_operator.settings import Settings
 
@@ -56,6 +57,7 @@ def _job(
     """A pod for each worker. One that has ended is not started again: nobody can join a run once it has left it."""
     template = build_pod(benchmark, identity, keys, settings)
     template["metadata"]["labels"]["app.kubernetes.io/component"] = "worker"
+    queue_pods(template, kueue_labels(benchmark, settings), identity, workers + 1)
     spec = template["spec"]
     # Its own results are with the leader when it ends.
     spec["volumes"] = [

@@ -11,6 +11,7 @@ from perfbench_api.status import Status
 from perfbench_operator.admission import Place
 from perfbench_operator.kube import Data, moment
 from perfbench_operator.objects.identity import STARTED
+from perfbench_operator.objects.kueue import is_held, is_managed, queue_of
 from perfbench_operator.status.draft import previous_status
 from perfbench_operator.status.pods import (
     condition,
@@ -102,6 +103,39 @@ class Observed:
         """The newest pod."""
         return self.pods[-1] if self.pods else None
 
+    # Kueue
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether Kueue, or whoever else has suspended the Job, has yet to let the run begin."""
+        if self.job is None or is_finished(self.job) or self.is_cancelled:
+            return False
+        return bool(self.job["spec"].get("suspend")) or any(map(is_held, self.active))
+
+    @property
+    def queue(self) -> str | None:
+        """The queue of Kueue that the run is in."""
+        items = [item for item in (self.job, *self.pods) if item is not None]
+        return next((name for name in map(queue_of, items) if name), None)
+
+    @property
+    def is_unmanaged(self) -> bool:
+        """Whether its pods wait for a Kueue that does not look after them."""
+        return any(is_held(pod) and not is_managed(pod) for pod in self.active)
+
+    @property
+    def is_queued_in_parts(self) -> bool:
+        """Whether Kueue queues the Jobs of a run of several runners one by one, so that it could begin by half."""
+        if self.job is None or self.workers is None:
+            return False
+        return any(queue_of(job) or job["spec"].get("suspend") for job in (self.job, self.workers))
+
+    @property
+    def is_preempted(self) -> bool:
+        """Whether Kueue has taken its place from a run that had begun."""
+        is_suspended = self.is_queued and self.job is not None and self.job["spec"].get("suspend")
+        return bool(is_suspended) and any(map(has_run, self.pods))
+
     # What still can run
 
     @property
@@ -147,7 +181,7 @@ class Observed:
             return True
         if self.active:
             return False
-        if self.job is None or is_finished(self.job):
+        if self.job is None or is_finished(self.job) or self.is_preempted:
             return True
         if self.is_cancelled and (self.pods or self.job["spec"].get("suspend")):
             return True
@@ -185,6 +219,8 @@ class Observed:
             texts = [item["metadata"].get("creationTimestamp") for item in (self.job, *self.pods)]
             texts += [terminated(pod).get("finishedAt") for pod in self.pods]
             texts += [condition(pod, "DisruptionTarget").get("lastTransitionTime") for pod in self.pods]
+            texts += [condition(self.job, "Suspended").get("lastTransitionTime")]  # when Kueue let go of it
+            texts += [admitted.last_transition_time] if admitted else []
         elif admitted:
             texts = [admitted.last_transition_time]
         else:

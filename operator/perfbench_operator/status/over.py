@@ -59,6 +59,8 @@ def _loss(observed: Observed) -> Trouble:
     pod, job = observed.pod, observed.job
     if observed.is_lost and pod is not None:
         return troubles.lost_node(pod, observed.lost_timeout_s)
+    if observed.is_preempted:
+        return troubles.PREEMPTED
     if job is None:
         return Trouble("JobGone", f"its Job {observed.previous.job} was deleted; run again under a new name")
     if pod is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from perfbench_api.status import FINAL, Status
 from perfbench_operator.kube import Data, moment
+from perfbench_operator.objects.kueue import queue_of
 from perfbench_operator.status.observed import Observed
 from perfbench_operator.status.pods import has_run, is_disrupted, is_finished, is_running, outcome_of
 
@@ -27,14 +28,14 @@ def steps(observed: Observed, status: Status) -> Steps:
     """End whatever must not run on: what was cancelled or given up, or lost its Job. And look for what was stored."""
     is_given_up = status.phase in FINAL and status.phase != "Succeeded"
     is_orphan = observed.job is None and observed.has_started
-    if not (observed.is_cancelled or is_given_up or is_orphan):
+    if not (observed.is_cancelled or is_given_up or is_orphan or observed.is_preempted):
         return Steps(recover=_recovers(observed, status))
     running = [pod for pod in observed.active if is_running(pod) or is_orphan]
     return Steps(
         end=tuple(pod for pod in running if (pod["spec"].get("activeDeadlineSeconds") or 2) > 1),
         suspend=(not running or observed.is_lost) and _may_make_pods(observed) and status.phase != "Succeeded",
         # Of one that has run they hear themselves that it is over; they may be handing over what they have measured.
-        dismiss=not any(map(has_run, observed.pods)) and _is_under_way(observed.workers),
+        dismiss=not any(map(has_run, observed.pods)) and _may_go_on(observed.workers),
         recover=_recovers(observed, status),
     )
 
@@ -62,9 +63,14 @@ def _recovers(observed: Observed, status: Status) -> bool:
 
 def _may_make_pods(observed: Observed) -> bool:
     if not _is_under_way(observed.job):
-        return False
+        return _may_go_on(observed.job)
     # A runner that ended by its own decision ends its Job; after one that was lost the Job would start another pod.
     return not any(outcome_of(pod) and not is_disrupted(pod) for pod in observed.pods)
+
+
+def _may_go_on(job: Data | None) -> bool:
+    """Whether a Job makes pods, or will: one of Kueue's that is suspended is let go of some time."""
+    return job is not None and (_is_under_way(job) or (queue_of(job) is not None and not is_finished(job)))
 
 
 def _is_under_way(job: Data | None) -> bool:

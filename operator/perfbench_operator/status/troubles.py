@@ -165,6 +165,25 @@ def _matched(table: Patterns, text: str) -> Trouble:
     return Trouble(reason, f"{_short(text)}; {advice}" if text else advice)
 
 
+QUEUED_IN_PARTS = Trouble(
+    "QueuedInParts",
+    "Kueue queues each Job of this namespace alone (a LocalQueue named default, or manageJobsWithoutQueueName): two runs of"
+    " several runners could each get a part and wait for each other; use a namespace where it does not, with the label"
+    " kueue.x-k8s.io/queue-name",
+    is_final=True,
+)
+
+
+def unmanaged(queue: str | None) -> Trouble:
+    """Pods that wait for a Kueue that does not know them."""
+    return Trouble(
+        "NotManagedByKueue",
+        f"the runners' pods are to wait in Kueue's LocalQueue {queue}, but Kueue does not manage them: install it, with its"
+        " integration `pod`, for this namespace, or leave the label kueue.x-k8s.io/queue-name out",
+    )
+
+
+PREEMPTED = Trouble("Preempted", "Kueue stopped the run to make room for another one; run again")
 _TOO_LONG = Trouble("DeadlineExceeded", "the run took longer than runner.activeDeadline")
 _LOST = Trouble("RunnerLost", "the runner's pod is gone and left no termination message; run again")
 

@@ -32,7 +32,15 @@ def follow(draft: Draft, observed: Observed) -> None:
     if observed.is_cancelled:
         _stop(draft)  # whatever kept it from starting does not matter any more
         return
+    if observed.is_queued_in_parts:
+        fail(draft, troubles.QUEUED_IN_PARTS)
+        return
+    if observed.is_queued and not observed.is_unmanaged:
+        _queue(draft, observed)
+        return
     trouble = None if pod is not None and has_ended(pod) else troubles.starting(pod, observed.events, observed.now)
+    if observed.is_unmanaged:
+        trouble = troubles.unmanaged(observed.queue)
     if trouble and trouble.reason == "ClaimNotBound" and observed.waited_s < _BINDING_S:
         trouble = None  # a new claim is bound some seconds after the scheduler first tried its pod
     if trouble is None and observed.disruptions:
@@ -60,6 +68,19 @@ def _wait(draft: Draft, trouble: Trouble | None) -> None:
     reason, message = (trouble.reason, trouble.message) if trouble else ("Starting", "the runner is starting")
     draft.set_phase("Pending", message)
     draft.set_condition("Running", False, reason, message)
+
+
+def _queue(draft: Draft, observed: Observed) -> None:
+    """Kueue says when it starts; no timeout runs meanwhile."""
+    where = (
+        f"Kueue to admit it (LocalQueue {observed.queue})"
+        if observed.queue
+        else "its Job, which somebody has suspended"
+    )
+    message = f"waits for {where}; see kubectl get workloads.kueue.x-k8s.io"
+    draft.set_phase("Queued", message)
+    draft.set_condition("Queued", True, "Kueue", message)
+    draft.set_condition("Running", False, "Queued", message)
 
 
 def _stop(draft: Draft) -> None:

@@ -313,5 +313,5 @@ def test_values_of_the_security_page_render(render: Render) -> None:
     page = (CHART.parents[1] / "docs" / "security.md").read_text()
     [text] = re.findall(r"```yaml\n(# shared.*?)```", page, flags=re.DOTALL)
     items = render(**yaml.safe_load(text))
-    assert len(kinds(items, "ValidatingAdmissionPolicy")) == 7
+    assert len(kinds(items, "ValidatingAdmissionPolicy")) == 8
     assert len(kinds(items, "NetworkPolicy")) == 3

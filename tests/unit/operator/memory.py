@@ -117,6 +117,10 @@ class Memory:
         self.objects["Job", job["metadata"]["name"]]["spec"]["suspend"] = True
         self._changed("suspend")
 
+    async def delete_job(self, job: Data) -> None:
+        del self.objects["Job", job["metadata"]["name"]]
+        self._changed("delete Job")
+
     async def end_gracefully(self, pod: Data) -> None:
         for own in self._pods():
             if own["metadata"]["uid"] == pod["metadata"]["uid"]:
