@@ -13,6 +13,8 @@ BEST_OF_S = 30.0
 """Of the exchanges of so many seconds the one with the least delay counts."""
 LONG_ENOUGH_S = 10.0
 """Over less than this, delays hide any drift: it is taken to be none."""
+MOST_DRIFT = 1e-3
+"""Twice what a clock that is being set right (500 us a second) gains: more than this is delays, and no drift."""
 
 
 class Exchange(NamedTuple):
@@ -72,13 +74,16 @@ def clock_line(exchanges: Iterable[Exchange]) -> ClockLine:
     if not best:
         raise ValueError("the clocks were never compared")
     bound_s = max(exchange.delay_s for exchange in best) / 2
+    quickest = min(best, key=lambda exchange: exchange.delay_s)
+    level = ClockLine(quickest.offset_s, 0.0, quickest.middle_s, quickest.delay_s / 2)
     if best[-1].middle_s - best[0].middle_s < LONG_ENOUGH_S:
-        quickest = min(best, key=lambda exchange: exchange.delay_s)
-        return ClockLine(quickest.offset_s, 0.0, quickest.middle_s, quickest.delay_s / 2)
+        return level
     at_s = sum(exchange.middle_s for exchange in best) / len(best)
     offset_s = sum(exchange.offset_s for exchange in best) / len(best)
     spread = sum((exchange.middle_s - at_s) ** 2 for exchange in best)
     drift = sum((exchange.middle_s - at_s) * (exchange.offset_s - offset_s) for exchange in best) / spread
+    if abs(drift) > MOST_DRIFT:
+        return level
     line = ClockLine(offset_s, drift, at_s, bound_s)
     residual_s = max(abs(exchange.offset_s - line.shift_s(exchange.middle_s)) for exchange in best)
     return ClockLine(offset_s, drift, at_s, bound_s, residual_s)

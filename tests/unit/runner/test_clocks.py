@@ -73,6 +73,17 @@ def test_drift_is_found_over_minutes_and_not_claimed_over_seconds() -> None:
     assert at([100.0 + t for t in range(5)]).drift == 0.0
 
 
+@pytest.mark.parametrize("late_s", [0.8, -0.8])
+def test_delays_on_a_busy_host_are_not_taken_for_drift(late_s: float) -> None:
+    """A busy leader answers each of a worker's first questions late; the hand-over was refused for a clock that runs away."""
+    slow = [Exchange(20.0 + t, 120.4 + t + late_s / 2, 120.4 + t + late_s / 2, 20.8 + t) for t in (0.0, 1.0)]
+    quick = [Exchange(t, 100.001 + t, 100.001 + t, t + 0.002) for t in (31.0, 32.0)]
+    line = clock_line([*slow, *quick])
+    assert line.drift == 0.0
+    assert line.shift_s(31.0) == pytest.approx(100.0)
+    assert line.bound_s == pytest.approx(0.001)
+
+
 def test_what_was_never_compared_is_refused() -> None:
     with pytest.raises(ValueError, match="never compared"):
         clock_line([])
