@@ -16,7 +16,17 @@ BENCHMARK_PHASES: tuple[BenchmarkPhase, ...] = get_args(BenchmarkPhase)
 FINAL: tuple[BenchmarkPhase, ...] = ("Succeeded", "Failed", "Cancelled")
 """Phases that never change again."""
 ConditionType = Literal[
-    "Queued", "TargetReady", "Running", "ResultsStored", "ObjectivesMet", "LoadFound", "Finished", "Complete", "Failed"
+    "Queued",
+    "TargetReady",
+    "Running",
+    "Undersized",
+    "SharesNode",
+    "ResultsStored",
+    "ObjectivesMet",
+    "LoadFound",
+    "Finished",
+    "Complete",
+    "Failed",
 ]
 CONDITIONS: tuple[ConditionType, ...] = get_args(ConditionType)
 """The operator's own conditions, in the order in which they are shown; others may add theirs."""
@@ -29,7 +39,7 @@ class Condition(Section):
     """One condition of the benchmark, as in every Kubernetes resource."""
 
     type: str = Field(min_length=1, max_length=316)
-    """Queued, TargetReady, Running, ResultsStored, ObjectivesMet, LoadFound, Finished, Complete, Failed, or another program's."""
+    """Queued, TargetReady, Running, Undersized, ResultsStored, ObjectivesMet, Finished and so on, or another program's."""
     status: Literal["True", "False", "Unknown"]
     """Whether the condition holds."""
     reason: str = Field(min_length=1, max_length=REASON_LENGTH)

@@ -24,6 +24,7 @@ RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "secrets"): ("create",),
     ("", "services"): ("create",),
     ("", "events"): ("create", "list"),
+    ("discovery.k8s.io", "endpointslices"): ("list",),
 }
 """Verbs by API group and resource. The operator makes the token of a run of several runners, and never reads a Secret."""
 LEASE_RIGHTS: dict[tuple[str, str], tuple[str, ...]] = {("coordination.k8s.io", "leases"): ("create", "get", "patch")}
@@ -124,6 +125,13 @@ class Cluster:
         found = [await self._api.read_all(path, [("fieldSelector", f"involvedObject.uid={uid}")]) for uid in uids]
         return [event for events in found for event in events]
 
+    async def nodes_of_service(self, namespace: str, name: str) -> set[str]:
+        """The nodes that a Service's pods run on; raises RefusedError where it may not be known."""
+        query = [("labelSelector", f"kubernetes.io/service-name={name}")]
+        slices = await self._api.read_all(_path("EndpointSlice", namespace), query)
+        endpoints = [endpoint for item in slices for endpoint in item.get("endpoints") or []]
+        return {str(endpoint["nodeName"]) for endpoint in endpoints if endpoint.get("nodeName")}
+
     async def suspend(self, job: Data) -> None:
         """Stop a Job whose runner has not started: Kubernetes deletes its pods and creates no more."""
         meta = job["metadata"]
@@ -168,6 +176,7 @@ _COLLECTIONS = {
     "Secret": ("/api/v1", "secrets"),
     "Service": ("/api/v1", "services"),
     "Event": ("/api/v1", "events"),
+    "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
 }
 

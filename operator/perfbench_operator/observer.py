@@ -10,12 +10,15 @@ from datetime import datetime
 
 from perfbench_api.resource import PerfBenchmark
 from perfbench_operator.admitter import Admitter
+from perfbench_operator.api import ApiError, NotFoundError, RefusedError
 from perfbench_operator.cache import Cache, by_age, uid
 from perfbench_operator.cluster import Cluster
 from perfbench_operator.creator import BlockedError, Creator
 from perfbench_operator.kube import Data, Resource
+from perfbench_operator.objects.address import service_of
 from perfbench_operator.objects.claim import claim_name
 from perfbench_operator.objects.identity import Identity, is_owned_by
+from perfbench_operator.objects.sizing import too_few
 from perfbench_operator.runners import Runners
 from perfbench_operator.settings import Settings
 from perfbench_operator.status.observed import Observed, Recovery
@@ -44,12 +47,15 @@ class Observer:
     """Why a Job could not be made, and when that was tried; by uid of the benchmark."""
     _events: dict[str, tuple[datetime, str, list[Resource]]] = field(default_factory=dict)
     """Events, of which object, and when they were read; by uid of the benchmark."""
+    _target_nodes: dict[str, set[str]] = field(default_factory=dict)
+    """Nodes of the target's pods; by uid of the benchmark."""
 
     def forget(self, gone: str) -> None:
         """A benchmark is over, or gone."""
         self.unrecoverable.discard(gone)
         self._blocked.pop(gone, None)
         self._events.pop(gone, None)
+        self._target_nodes.pop(gone, None)
 
     async def observe(self, benchmark: PerfBenchmark, body: Resource) -> Observed:
         """What is in the cluster of a benchmark; it is started where it may be."""
@@ -60,6 +66,7 @@ class Observer:
             job=self._job(identity, identity.child),
             workers=self._job(identity, identity.workers),
             claim=claim_name(benchmark, identity),
+            undersized=too_few(benchmark, self.settings),
             start_timeout_s=self.settings.start_timeout_s,
             lost_timeout_s=self.settings.lost_timeout_s,
         )
@@ -67,7 +74,9 @@ class Observer:
             known = await self._start(benchmark, known, identity)
         if not known.has_started:
             return known
-        return await self._ask(await self._confirmed(known, identity), identity)
+        known = await self._confirmed(known, identity)
+        known = replace(known, shared_nodes=await self._shared_nodes(benchmark, known, identity))
+        return await self._ask(known, identity)
 
     def seen(self, body: Data) -> Observed:
         """What the cache has of a benchmark that is over."""
@@ -167,6 +176,19 @@ class Observer:
         progress = await self.runners.progress(pod)
         is_done = progress is not None and progress.phase == "done"
         return replace(known, progress=progress, outcome=await self.runners.outcome(pod) if is_done else None)
+
+    async def _shared_nodes(self, benchmark: PerfBenchmark, known: Observed, identity: Identity) -> list[str]:
+        """Nodes on which runners and the target's pods run, as they were when the first runner ran."""
+        service = service_of(benchmark.spec.target, identity.namespace)
+        if service is None or known.pod is None or not is_running(known.pod):
+            return []
+        if identity.uid not in self._target_nodes:
+            try:
+                self._target_nodes[identity.uid] = await self.cluster.nodes_of_service(*service)
+            except (RefusedError, ApiError, NotFoundError):  # a namespace that is none of ours
+                self._target_nodes[identity.uid] = set()
+        nodes = {pod["spec"].get("nodeName") for pod in self.cache.pods(known.body)}
+        return sorted(nodes & self._target_nodes[identity.uid])
 
     async def _read_events(self, known: Observed, identity: Identity) -> list[Resource]:
         subject = uid(known.pod or known.job or {"metadata": {}})

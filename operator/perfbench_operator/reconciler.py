@@ -22,6 +22,7 @@ from perfbench_operator.events import phase_event
 from perfbench_operator.kube import Data, NamespacedName, Resource, merge_patch, moment, namespaced_name
 from perfbench_operator.objects.identity import Identity
 from perfbench_operator.objects.kueue import queue_of
+from perfbench_operator.objects.sizing import decided
 from perfbench_operator.observer import Observer
 from perfbench_operator.runners import Runners
 from perfbench_operator.settings import Settings
@@ -82,7 +83,7 @@ class Reconciler:
 
     async def _advance(self, body: Resource) -> float | None:
         try:
-            benchmark = PerfBenchmark.read(body)
+            benchmark = decided(PerfBenchmark.read(body), self.settings)
         except SpecError as error:
             await self._write(body, invalid(body, self.clock(), error.problems))
             return None

@@ -4,6 +4,7 @@ A wrong value stops the operator at its start with one line.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ class Settings:
     """PERFBENCH_RUNNER_LABELS: the same for labels."""
     runner_linger_s: float = 0.0
     """PERFBENCH_RUNNER_LINGER: how long runners stay for a last scrape, unless the benchmark says."""
+    runner_ceiling: float = 1000.0
+    """PERFBENCH_RUNNER_CEILING: requests a second, of 64 tokens, that one runner carries at most: see `perfbench plan`."""
     namespaces: tuple[str, ...] = ()
     """PERFBENCH_NAMESPACES: the namespaces to serve, separated by commas; all if empty."""
     max_concurrent: int = 0
@@ -85,6 +88,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate < math.inf:
+        raise ValueError("must be above 0")
+    return rate
+
+
 def _object(text: str) -> Mapping[str, Any]:
     data = json.loads(text)
     if not isinstance(data, dict):
@@ -111,6 +121,7 @@ PARSERS: dict[str, Any] = {
     "RUNNER_ANNOTATIONS": _strings,
     "RUNNER_LABELS": _strings,
     "RUNNER_LINGER": parse_duration,
+    "RUNNER_CEILING": _rate,
     "NAMESPACES": _list,
     "START_TIMEOUT": parse_duration,
     "ACTIVE_INTERVAL": parse_duration,

@@ -105,6 +105,9 @@ capabilities:
 - apiGroups: [""]
   resources: [configmaps, persistentvolumeclaims]
   verbs: [create, get]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list]  # the nodes of a target's pods
 - apiGroups: [""]
   resources: [secrets, services]
   verbs: [create]  # of a run of several runners: its token, and where its leader is

@@ -125,6 +125,13 @@ class Stage(Section):
         return self.concurrency is None
 
     @property
+    def lanes(self) -> int | None:
+        """Lanes of a closed loop, never more than it has requests: a million idle ones take gigabytes. None: an open loop."""
+        if self.concurrency is None or self.requests is None:
+            return self.concurrency
+        return min(self.concurrency, self.requests)
+
+    @property
     def has_own_end(self) -> bool:
         """Whether its arrivals come to an end by themselves."""
         return self.arrival == "recorded" or self.timestamps is not None

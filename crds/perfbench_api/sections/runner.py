@@ -1,8 +1,8 @@
 """`spec.runner`: the processes and pods that generate the load."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from perfbench_api.kubernetes import (
     Affinity,
@@ -17,7 +17,36 @@ from perfbench_api.kubernetes import (
     Volumes,
 )
 from perfbench_api.sections.references import NameRef
-from perfbench_api.values import Duration, Section
+from perfbench_api.values import Duration, Schema, Section, Unit
+
+MOST_REPLICAS = 1000
+AUTO = 0
+"""Of `replicas`: as many as the load needs. Whoever starts the run puts a number in its place."""
+
+
+def _parse_replicas(value: Any) -> Any:
+    if value == "auto":
+        return AUTO
+    if isinstance(value, (str, bool)) or (isinstance(value, int) and not 1 <= value <= MOST_REPLICAS):
+        raise ValueError(f"{value} is neither a number from 1 to {MOST_REPLICAS} nor auto")
+    return value
+
+
+Replicas = Annotated[
+    int,
+    BeforeValidator(_parse_replicas),
+    PlainSerializer(lambda value: value or "auto", return_type=int | str),
+    Schema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "pattern": "^auto$",
+            "minimum": 1,
+            "maximum": MOST_REPLICAS,
+        }
+    ),
+    Unit("number or auto"),
+]
 
 
 class Runner(Section):
@@ -25,8 +54,8 @@ class Runner(Section):
 
     workers: int | None = Field(None, ge=1, le=256)
     """Load-generating processes of a runner; if not given, one per CPU except one that stores the results, and at most two."""
-    replicas: int = Field(1, ge=1, le=1000)
-    """Runners that share the load of one run: pods, or processes of `perfbench run`. `target.mock` is one for each of them."""
+    replicas: Replicas = 1
+    """Runners that share one run's load: a number of pods or processes, or auto: as `perfbench plan` counts."""
     on_loss: Literal["fail", "continue"] = "fail"
     """What becomes of the run when one of several runners is lost: less load than asked for is not the load asked for."""
     start_deadline: Duration = Field(300.0, gt=0)

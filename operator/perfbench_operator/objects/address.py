@@ -3,9 +3,24 @@
 from urllib.parse import urlsplit
 
 from perfbench_api.sections import Target
+from perfbench_operator.kube import NamespacedName
 
 _PORTS = {"http": 80, "https": 443}
 _DOMAIN = (".svc.cluster.local", ".svc")
+
+
+def service_of(target: Target, namespace: str) -> NamespacedName | None:
+    """The Service that a target is, by its own field or by the name of its host; None where it is none, or may be none."""
+    if target.service:
+        return target.service.namespace or namespace, target.service.name
+    try:
+        host = (urlsplit(target.url or "").hostname or "").rstrip(".")
+    except ValueError:  # brackets of no address
+        return None
+    labels = host.removesuffix(".cluster.local").removesuffix(".svc").split(".")
+    if not host or not all(labels) or labels[-1].isdigit() or ":" in host or len(labels) > 2 or host == "localhost":
+        return None
+    return (labels[1], labels[0]) if len(labels) == 2 else (namespace, labels[0])
 
 
 def address(target: Target, namespace: str) -> str | None:

@@ -35,11 +35,25 @@ def compute(observed: Observed) -> Status:
         _before_the_start(draft, observed)
         return draft.status
     _name_objects(draft, observed)
+    _warn(draft, observed)
     if observed.is_over:
         finish(draft, observed)
     else:
         follow(draft, observed)
     return draft.status
+
+
+def _warn(draft: Draft, observed: Observed) -> None:
+    """What speaks against the figures before there are any. The client's own judgement, of what it measured, comes later."""
+    if observed.undersized:
+        draft.set_condition("Undersized", True, "TooFewRunners", observed.undersized)
+    if observed.shared_nodes:
+        nodes, more = ", ".join(observed.shared_nodes[:3]), len(observed.shared_nodes) - 3
+        text = (
+            f"runners and the target's pods run on node {nodes}{f' and {more} more' if more > 0 else ''}: they take each other's"
+            " CPUs; keep them apart with runner.nodeSelector or affinity"
+        )
+        draft.set_condition("SharesNode", True, "RunnerBesideTarget", text)
 
 
 def _model(body: Data) -> str | None:

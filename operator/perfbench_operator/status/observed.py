@@ -62,6 +62,10 @@ class Observed:
     """Name of the claim that holds the results."""
     blocked: Trouble | None = None
     """Why there is no Job yet."""
+    undersized: str = ""
+    """Why its runners are too few for its load; empty where they are enough."""
+    shared_nodes: Sequence[str] = ()
+    """Nodes on which both runners and the target's pods run."""
     place: Place | None = None
     """Its place in the queue; None if it may start, or has."""
     start_timeout_s: float = 600.0

@@ -126,6 +126,7 @@ def run(
         benchmark, key, headers, arguments = _benchmark(file, overrides, given)
         if replicas.is_worker(env):
             sys.exit(replicas.work(benchmark, env, own_folder(results_dir or outputs_dir), listen, termination_message))
+        benchmark = replicas.decided(benchmark)
         prepared = prepare(benchmark, env, key, headers)
         if dry_run:
             _show_dry_run(prepared)

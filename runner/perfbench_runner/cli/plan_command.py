@@ -26,9 +26,10 @@ def plan_command(
     """Measure the ceiling of one runner on this machine, and say how many like it the load of FILE needs."""
     import json
 
+    from perfbench_api.capacity import Expected
     from perfbench_runner.run.calibrate import ceiling
     from perfbench_runner.run.cpus import available_cpus, default_workers
-    from perfbench_runner.run.plan import Expected, plan
+    from perfbench_runner.run.plan import plan
 
     benchmark = manifest.load(file, overrides)
     target = {"mock": {"ttft": ttft, "itl": itl, "outputTokens": output_tokens}}

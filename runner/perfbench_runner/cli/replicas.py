@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfbench_api.resource import PerfBenchmark, SpecError
+from perfbench_api.sections.runner import AUTO
 from perfbench_runner.cli import streams
 from perfbench_runner.observe import termination
 from perfbench_runner.observe.observer import Observer
@@ -16,6 +17,39 @@ from perfbench_runner.run.prepare import PreparedRun, prepare
 
 if TYPE_CHECKING:
     from perfbench_runner.run.leading import Leading
+
+
+AUTO_S = 2.0
+"""How long the ceiling of one runner is measured for `runner.replicas: auto`."""
+
+
+def decided(benchmark: PerfBenchmark) -> PerfBenchmark:
+    """The benchmark with a number in place of `runner.replicas: auto`: as many runners as it needs and this machine can feed."""
+    if benchmark.spec.runner.replicas != AUTO:
+        return benchmark
+    from perfbench_api.capacity import USUAL, Carried, needs_at_most, runners_for
+    from perfbench_api.sections import MockTarget
+    from perfbench_runner.run.calibrate import ceiling
+    from perfbench_runner.run.cpus import available_cpus, default_workers
+
+    cpus = available_cpus()
+    workers = benchmark.spec.runner.workers or default_workers(cpus)
+    carried = 1.0
+    if needs_at_most(benchmark.spec) > 1:  # else nothing has to be known of this machine
+        mock = MockTarget(ttft=USUAL.ttft_s, itl=USUAL.itl_s, output_tokens=USUAL.output_tokens)
+        carried = ceiling(benchmark, mock, AUTO_S, workers).requests_per_s
+        if carried <= 0:
+            raise SpecError(
+                ["runner.replicas: auto: this machine is too busy to measure what a runner carries; give a number"]
+            )
+    wanted = runners_for(benchmark.spec, Carried(carried, USUAL.output_tokens), USUAL)
+    fed = max(1, int(cpus) // (workers + 1))
+    text = f"runner.replicas: auto is {min(wanted, fed)}"
+    if wanted > fed:
+        text += f": the load needs {wanted} runners like one here, and the CPUs of this machine feed {fed}"
+    streams.remark(text, "yellow" if wanted > fed else None)
+    runner = benchmark.spec.runner.model_copy(update={"replicas": min(wanted, fed)})
+    return benchmark.model_copy(update={"spec": benchmark.spec.model_copy(update={"runner": runner})})
 
 
 def leading(prepared: PreparedRun, folder: Path, env: Mapping[str, str], plugins: Sequence[str]) -> "Leading | None":

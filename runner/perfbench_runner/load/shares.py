@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from perfbench_api.resource import SpecError
 from perfbench_api.sections import Load, Stage
+from perfbench_api.sections.runner import AUTO
 
 T = TypeVar("T")
 
@@ -24,10 +25,8 @@ def part_of(total: int, parts: int, part: int) -> int:
 
 
 def lanes_of(stage: Stage) -> int | None:
-    """Lanes of a closed loop, never more than it has requests: a million idle ones take gigabytes. None: an open loop."""
-    if stage.concurrency is None or stage.requests is None:
-        return stage.concurrency
-    return min(stage.concurrency, stage.requests)
+    """Lanes of a closed loop; None: an open loop."""
+    return stage.lanes
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,8 @@ def refuse_idle_runners(load: Load, runners: int) -> None:
 
     A search may go where only some of them have a lane, but not in all of its range.
     """
+    if runners == AUTO:
+        raise SpecError(["spec.runner.replicas: auto is for `perfbench run` and the operator; give a number here"])
     problems = []
     if load.search is not None and load.search.concurrency is not None:
         if load.search.concurrency.to < runners:

@@ -36,6 +36,7 @@ class Memory:
         """Other pods."""
         self.outcome_asked: Outcome | None = None
         self.silent = False
+        self.target_nodes: set[str] = set()
         self.lives = lives
         self.refuses: RefusedError | None = None
         self.events_told: list[Data] = []
@@ -108,6 +109,10 @@ class Memory:
     async def pods(self, identity: Identity) -> list[Data]:
         self.calls.append("read pods")
         return self._pods()
+
+    async def nodes_of_service(self, namespace: str, name: str) -> set[str]:
+        self.calls.append("read EndpointSlices")
+        return self.target_nodes
 
     async def events(self, namespace: str, uids: Sequence[str]) -> list[Data]:
         self.calls.append("read events")

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from perfbench_api.capacity import Expected, peak_rate
 from perfbench_api.resource import PerfBenchmark, Spec
 from perfbench_runner.run.calibrate import Ceiling
-from perfbench_runner.run.plan import Expected, peak_rate, plan
+from perfbench_runner.run.plan import plan
 
 CEILING = Ceiling(requests_per_s=1000.0, events_per_s=64_000.0, streams=640.0, is_lower_bound=False)
 EXPECTED = Expected(ttft_s=0.37, itl_s=0.01, output_tokens=64)
