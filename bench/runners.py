@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a request costs with so many shards and runners: bench/runners.py [--parallel 128] [--seconds 8].
+"""What a request costs with so many shards and runners: bench/runners.py [--parallel 256] [--seconds 30].
 
 Closed loops of answers of 64 tokens, TTFT 50 ms, ITL 10 ms, against a mock endpoint in a process of its own. CPU time is that of
 all processes of the run, start-up, summary and merge left out: the difference of a long run and a short one. A machine makes as
@@ -73,8 +73,8 @@ def run(url: str, runners: int, workers: int, parallel: int, seconds: float) -> 
 def main() -> int:
     """Run all shapes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parallel", type=int, default=128)
-    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--parallel", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=30.0)
     given = parser.parse_args()
     port = free_port()
     mock = subprocess.Popen(
@@ -84,7 +84,7 @@ def main() -> int:
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     try:
         for runners, workers in SHAPES:
-            short, long = (run(url, runners, workers, given.parallel, seconds) for seconds in (1.5, given.seconds))
+            short, long = (run(url, runners, workers, given.parallel, seconds) for seconds in (5.0, given.seconds))
             cpu_ms = 1000 * (long.cpu_s - short.cpu_s) / (long.requests - short.requests)
             print(
                 f"{runners} runners of {workers} shards: {long.requests_per_s:,.0f} requests/s asked for, {cpu_ms:.2f} ms of CPU"
