@@ -74,7 +74,11 @@ def work(
 
     role = roles.worker_role(env)
     welcome = working.meet(role, benchmark.spec)
-    prepared = prepare(benchmark, env, draw=lambda seeds: welcome.seed)
+    try:
+        prepared = prepare(benchmark, env, draw=lambda seeds: welcome.seed)
+    except Exception as error:  # whatever it is, it is told as ever
+        working.leave(role, error)
+        raise
     observers = _observers(prepared, listen, termination_message)
     end = working.work(prepared, folder, role, welcome, observers, WRITER_NICENESS)
     if end.message:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from perfbench_runner.results.store import StoreError
 from perfbench_runner.run.execute import started
 from perfbench_runner.run.prepare import PreparedRun
 from perfbench_runner.run.roles import Role
-from perfbench_runner.runners.link import LeaderError, report_in
-from perfbench_runner.runners.messages import Welcome
+from perfbench_runner.runners.link import UNREACHABLE, LeaderError, report_in
+from perfbench_runner.runners.messages import Leaving, Welcome
 from perfbench_runner.runners.sending import hand_over
 from perfbench_runner.runners.worker import Worker
 from perfbench_runner.signals import kept
@@ -33,6 +34,18 @@ def meet(role: Role, spec: Spec) -> Welcome:
         return run_loop(report_in(role.link(), role.hello(spec), spec.runner.start_deadline))
     except LeaderError as error:
         raise SpecError([f"runner {role.runner}: {error}"]) from None
+
+
+def leave(role: Role, error: Exception) -> None:
+    """Tell the leader that this worker could not be prepared, so that nobody waits for it; it may not hear that."""
+
+    async def go() -> None:
+        async with role.link() as link:
+            said = Leaving(instance=role.instance, state="failed", reason="CannotStart", message=str(error)[:4000])
+            await link.say("leaving", said)
+
+    with suppress(LeaderError, *UNREACHABLE):
+        run_loop(go())
 
 
 def work(

@@ -217,14 +217,22 @@ class Leader:
         self._stop_all(end)
 
     def _never_came(self, missing: list[Member]) -> None:
-        names = ", ".join(str(member.number) for member in missing)
+        within = f"within {self._start_deadline_s:g} s"
+        absent = ", ".join(str(member.number) for member in missing if member.state == "expected")
+        slow = "; ".join(member.title for member in missing if member.state != "expected")
         for member in missing:
-            self.members.lose(member, f"did not report in within {self._start_deadline_s:g} s")
-        if not self._loses:
-            text = f"runner {names} did not report in within {self._start_deadline_s:g} s (runner.startDeadline)"
-            self._stop_all(
-                End("failed", "RunnerMissing", f"{text}: is there room for its pod, and does it reach the leader?")
+            is_absent = member.state == "expected"
+            self.members.lose(
+                member, f"did not report in {within}" if is_absent else f"reported in, and was not prepared {within}"
             )
+        if self._loses:
+            return
+        if absent:
+            who, hint = f"runner {absent} did not report in", "is there room for its pod, and does it reach the leader?"
+        else:
+            who, hint = f"{slow}: reported in, and was not prepared", "it was killed, or its dataset takes longer"
+        text = f"{who} {within} (runner.startDeadline): {hint}"
+        self._stop_all(End("failed", "RunnerMissing", text))
 
     def _stop_all(self, end: End) -> None:
         if self._stop_load is not None:  # else the load is over, and `delivery` tells who is missing

@@ -96,6 +96,11 @@ class Member:
         return told.model_copy(update={"settled": told.settled.model_copy(update={"until_s": float("inf")})})
 
     @property
+    def is_prepared(self) -> bool:
+        """Whether it has told anything since it reported in."""
+        return self.beats >= 0
+
+    @property
     def is_gone(self) -> bool:
         """Whether nothing more is to be expected of it."""
         return self.state in ("lost", "delivered")
@@ -134,15 +139,19 @@ class Members:
 
     @property
     def missing(self) -> list[Member]:
-        """Those that never reported in."""
-        return [member for member in self.all.values() if member.state == "expected"]
+        """Those that never reported in, or still prepare: who loads a dataset or a tokenizer says nothing meanwhile."""
+        return [
+            member
+            for member in self.all.values()
+            if member.state == "expected" or (member.state == "here" and not member.is_prepared)
+        ]
 
     def silent(self, now_s: float) -> list[Member]:
         """Those that were not heard of for too long."""
         return [
             member
             for member in self.all.values()
-            if member.state in ("here", "leaving") and now_s - member.heard_s > self.silence_s
+            if member.state in ("here", "leaving") and member.is_prepared and now_s - member.heard_s > self.silence_s
         ]
 
     def lose(self, member: Member, why: str) -> None:

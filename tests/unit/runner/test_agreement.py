@@ -12,11 +12,14 @@ from typing import Any
 import aiohttp
 import pytest
 
+from perfbench_api.resource import SpecError
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.state import End
 from perfbench_runner.listening import server_socket
 from perfbench_runner.observe.told import RunnerFigures, Settled, Tally
 from perfbench_runner.results.stage_rows import COLUMNS, Cell, StageRows
+from perfbench_runner.run.roles import Role
+from perfbench_runner.run.working import leave
 from perfbench_runner.runners import sending as sending_module
 from perfbench_runner.runners import service as service_module
 from perfbench_runner.runners.handover import Inbox
@@ -86,6 +89,12 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             return run
 
         yield make
+
+
+async def beats(run: Run, number: int) -> None:
+    """A worker tells that it is prepared."""
+    said = {"instance": f"instance-{number}", "number": 1, "stage": -2}
+    assert (await raw(run, "POST", f"/runners/{number}/beat", json.dumps(said).encode()))[0] == 204
 
 
 async def raw(
@@ -326,7 +335,8 @@ def no_choice(others: Sequence[StageRows]) -> None:
 async def test_nobody_waits_for_a_next_stage_when_the_run_is_over(start: Start) -> None:
     run = await start(3, silence_s=1.0)
     async with await run.worker(1) as one:
-        await report_in(run.link(2), run.hello(2), 5.0)  # and is not heard of again
+        await report_in(run.link(2), run.hello(2), 5.0)
+        await beats(run, 2)  # and is not heard of again
         told = await asyncio.gather(
             one.next_stage(1, some_rows(1, 3), no_choice), run.leader.next_stage(1, StageRows([], []), no_choice)
         )
@@ -372,6 +382,7 @@ async def test_a_worker_that_ends_early_ends_the_run_with_its_reason(start: Star
 async def test_a_silent_worker_is_lost_and_refused_when_it_comes_back(start: Start) -> None:
     run = await start(silence_s=0.6)
     welcome = await report_in(run.link(1), run.hello(1), 5.0)
+    await beats(run, 1)
     await until(lambda: run.stops)
     assert run.stops[0].reason == "RunnerLost"
     assert "runner 1, pod-1 on node node: was not heard of for 0.6 s" in run.stops[0].message
@@ -384,6 +395,7 @@ async def test_the_run_goes_on_without_a_lost_worker_if_it_may(start: Start) -> 
     run = await start(3, loses=True, silence_s=1.5)
     async with await run.worker(1) as one:
         await report_in(run.link(2), run.hello(2), 5.0)
+        await beats(run, 2)
         run.leader.announced(0, Stage(rate=5, duration=1))
         begins = await asyncio.gather(run.leader.begins(0, 0.0), one.begins(0, 0.0))
         assert None not in begins
@@ -399,6 +411,31 @@ async def test_who_never_comes_is_named_when_the_deadline_passes(start: Start) -
     (end,) = run.stops
     assert end.reason == "RunnerMissing"
     assert end.message.startswith("runner 1, 3 did not report in within 0.3 s (runner.startDeadline)")
+
+
+async def test_who_takes_long_to_prepare_is_not_lost_before_the_deadline(start: Start) -> None:
+    """Datasets and tokenizers are loaded after a worker has reported in; it cannot say anything meanwhile."""
+    run = await start(2, silence_s=0.2, start_s=0.9)
+    await report_in(run.link(1), run.hello(1), 5.0)
+    run.leader.announced(0, Stage(rate=5, duration=1))
+    began_s = perf_counter()
+    assert await run.leader.begins(0, 0.0) is None
+    assert perf_counter() - began_s > 0.85
+    (end,) = run.stops
+    assert end.reason == "RunnerMissing"
+    assert end.message.startswith("runner 1, pod-1 on node node: reported in, and was not prepared within 0.9 s")
+
+
+async def test_a_worker_that_cannot_be_prepared_says_why(start: Start) -> None:
+    run = await start()
+    await report_in(run.link(2), run.hello(2), 5.0)
+    role = Role(2, run.url, TOKEN, "node", "instance-2")
+    await asyncio.to_thread(leave, role, SpecError(["spec.dataset.path: /data/x.jsonl: no such file"]))
+    (end,) = run.stops
+    assert (end.state, end.reason) == ("failed", "CannotStart")
+    assert end.message.startswith("runner 2, pod-2 on node node: spec.dataset.path: /data/x.jsonl: no such file")
+    await run.service.close()
+    await asyncio.to_thread(leave, role, ValueError("nobody hears this"))
 
 
 async def test_a_worker_ends_itself_when_the_leader_is_gone(start: Start) -> None:
