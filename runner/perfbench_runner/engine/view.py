@@ -9,7 +9,7 @@ from perfbench_api.sections import Load
 from perfbench_runner.engine.agreement import Agreement
 from perfbench_runner.engine.dispatch import Dispatcher
 from perfbench_runner.engine.intake import Intake
-from perfbench_runner.engine.progress import progress_of
+from perfbench_runner.engine.progress import LiveQuantiles, live_quantiles, progress_of
 from perfbench_runner.engine.state import Phase, RunState
 from perfbench_runner.observe.counts import client_figures
 from perfbench_runner.observe.live import Live
@@ -18,7 +18,8 @@ from perfbench_runner.results import client_health
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.results.store import Store
 
-AT_ONCE_S = 0.1
+AT_ONCE_S, TOLD_EVERY_S = 0.1, 1.0
+"""All who watch ask for quantiles at once; other runners tell theirs so often."""
 
 
 class View:
@@ -37,7 +38,7 @@ class View:
         self._state, self._load, self._live = state, load, live
         self._dispatcher, self._intake, self._store, self._agreement = dispatcher, intake, store, agreement
         self._is_closed = False
-        self._progress, self._progress_s = Progress(), float("-inf")
+        self._quantiles, self._quantiles_s = live_quantiles(live), float("-inf")
         self._sent: Counter[int] = Counter()
         """By shard: requests of the stage that were sent, when the shard was last sampled."""
         self.samples: list[Sample] = []
@@ -46,6 +47,7 @@ class View:
     def begin_stage(self) -> None:
         """A stage begins: nothing of it was sent yet."""
         self._sent.clear()
+        self._quantiles_s = float("-inf")
 
     def add_sample(self, sample: Sample) -> None:
         """A shard says how it is."""
@@ -95,12 +97,17 @@ class View:
         return client_health.judge(found).state if rows else None
 
     def progress(self) -> Progress:
-        """How far the run is, of several runners all of them: to add up those takes long, and all who watch ask at once."""
-        now_s, others = self.clock(), self.others(self._state.number)
-        if not others or now_s > self._progress_s + AT_ONCE_S:
-            self._progress_s = now_s
-            self._progress = progress_of(self._state, self._load, self._live, self.client, others)
-        return self._progress
+        """How far the run is, of several runners all of them."""
+        others = self.others(self._state.number)
+        quantiles = self._quantiles_of(others)
+        return progress_of(self._state, self._load, self._live, self.client, quantiles, others)
+
+    def _quantiles_of(self, others: Sequence[RunnerFigures]) -> LiveQuantiles:
+        """Not more often than they change: to add up the sketches of many runners takes long."""
+        now_s = self.clock()
+        if now_s >= self._quantiles_s + (TOLD_EVERY_S if others else AT_ONCE_S):
+            self._quantiles, self._quantiles_s = live_quantiles(self._live, others), now_s
+        return self._quantiles
 
     def others(self, stage: int) -> Sequence[RunnerFigures]:
         """What the run's other runners have told of a stage; nothing in a run of one."""
