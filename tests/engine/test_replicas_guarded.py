@@ -13,7 +13,7 @@ def stops_of(run: Any, stage: int = 0) -> list[float]:
 
 @pytest.mark.parametrize(
     ("replicas", "load"),
-    [(2, {"rate": 100, "duration": "120s"}), (5, {"concurrency": 8, "requests": 20_000})],
+    [(2, {"rate": 100, "duration": "120s"}), (3, {"concurrency": 8, "requests": 20_000})],
 )
 def test_a_stage_ends_for_all_when_all_know_its_figure(
     mock: Any, perfbench: Any, spec_for: Any, replicas: int, load: dict[str, Any]

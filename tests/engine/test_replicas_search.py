@@ -21,8 +21,8 @@ def spec(server: Any, search: dict[str, Any], replicas: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("replicas", "search"),
     [
-        (3, {"rate": {"from": 20, "to": 30}, "requests": 20}),
-        (5, {"concurrency": {"from": 2, "to": 5}, "requests": 20}),
+        (2, {"rate": {"from": 20, "to": 30}, "requests": 20}),
+        (3, {"concurrency": {"from": 2, "to": 5}, "requests": 20}),
     ],
     ids=["rate", "concurrency, at first fewer lanes than runners"],
 )
