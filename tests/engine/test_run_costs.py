@@ -24,6 +24,7 @@ def resident_mb(pids: list[int]) -> float:
     return total / 1024
 
 
+@pytest.mark.alone
 def test_memory_stays_flat_over_20_000_requests(mock: Start, perfbench: Start, spec_for: Start) -> None:
     server = mock(ttft_s=0.0, itl_s=0.0, output_tokens=1)
     spec = spec_for(server, {"concurrency": 16, "requests": 20_000}, request={"maxTokens": 1})

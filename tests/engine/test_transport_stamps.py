@@ -121,6 +121,7 @@ async def test_a_late_event_loop_does_not_make_the_kernels_stamps_late() -> None
 
 
 @linux
+@pytest.mark.alone
 @pytest.mark.parametrize("by", ["kernel", "program"])
 async def test_segments_that_are_read_together_are_counted(by: stamps.Stamps) -> None:
     """Only the last of them has its own time; the others get it, too."""

@@ -7,6 +7,7 @@ import pytest
 UNTIL = {"metric": "ttft", "statistic": "p50", "within": "20%"}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("workers", "load"),
     [
