@@ -69,7 +69,7 @@ TIERS = (
     # Last, since the server may still be under way to be built.
     Tier("servers", ("servers",), ("-m", "not alone", "-n", f"{CORES}", "--dist", "loadfile")),
 )
-ALONE = Tier("alone", tuple(folder for tier in TIERS for folder in tier.folders), ("-m", "alone"))
+ALONE = Tier("alone", ("engine", "servers"), ("-m", "alone"))
 
 
 @contextmanager
