@@ -21,6 +21,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from secrets import token_urlsafe
 from typing import NamedTuple
 
@@ -28,13 +29,26 @@ import yaml
 from big_run import fill
 
 from perfbench_api.resource import PerfBenchmark, Spec
-from perfbench_runner.engine.agreement import Totals
+from perfbench_runner.observe.counts import StageCounts
+from perfbench_runner.observe.sketch import Sketch
+from perfbench_runner.observe.told import RunnerFigures
 from perfbench_runner.run.roles import LISTEN, TOKEN, Role
 from perfbench_runner.runners.link import report_in
 from perfbench_runner.runners.sending import hand_over
 from perfbench_runner.runners.worker import Worker
 
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def figures() -> RunnerFigures:
+    """What a worker tells after some minutes: sketches whose values spread by a factor of ten."""
+    random, ttft, itl = Random(1), Sketch(), Sketch()
+    ttft.add(random.lognormvariate(-2, 0.4) for _ in range(20_000))
+    itl.add(random.lognormvariate(-4, 0.6) for _ in range(200_000))
+    return RunnerFigures(requests=1000, ttft=ttft.counts(), itl=itl.counts(), stage=StageCounts().told())
+
+
+FIGURES = figures()
 
 
 class Usage(NamedTuple):
@@ -78,7 +92,7 @@ async def work(role: Role, spec: Spec, seconds: float, file: Path, beats: list[f
     """One simulated worker: when its stage began, by its own clock."""
     welcome = await report_in(role.link(), role.hello(spec), 120.0)
     async with Worker(role.link(), welcome) as worker:
-        worker.progress = lambda: Totals(1000, 0, 1, 20.0, 1280.0)
+        worker.progress = lambda stage: FIGURES
         say = worker.link.say
 
         async def timed(name: str, what: object) -> bytes:
