@@ -35,6 +35,7 @@ _REQUESTS = {
     "unfinished": _count("Cut off at the end of the grace period."),
     "unsent": _count("Due, but held by a limit until the stage was over."),
     "resent": _count("Sent again, because an idle connection proved to be closed."),
+    "retried": _count("Sent again, because the target refused them for now."),
 }
 PROPERTIES = {
     "name": {"type": "string", "description": "Name of the stage."},

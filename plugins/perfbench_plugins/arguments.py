@@ -99,6 +99,8 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     """Requests before the first stage that are not counted; below 1 a share of `number`."""
     sleep_interval: Duration = same_as(Load, "pause")
     grace_period: Duration = same_as(Load, "grace_period")
+    retry: int = Field(0, ge=0, le=100)
+    """Send a request again, so often at most, that is answered with 429 or 503, after as long as the answer says."""
     max_failed_share: float = same_as(Load, "max_failed_share", ge=0, le=1)
     random_seed: int | None = same_as(Load, "random_seed")
     workers: int | None = same_as(Runner, "workers")
@@ -250,6 +252,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
             "warmup": {"requests": self.warmup_count},
             "pause": format_duration(self.sleep_interval),
             "gracePeriod": format_duration(self.grace_period),
+            "retry": {"times": self.retry} if self.retry else None,
             "maxFailedShare": self.max_failed_share,
             "randomSeed": self.random_seed,
         }

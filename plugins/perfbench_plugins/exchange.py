@@ -81,6 +81,12 @@ class Exchange:
     """How long after its arrival, by the kernel's stamp, a part of the response was read at most."""
     resends: int = 0
     """How often it was sent again, its idle connection having been closed before the request could have reached anyone."""
+    retry_after: str = ""
+    """Retry-After of an answer that is no success; empty without."""
+    retries: int = 0
+    """How often it was sent again because the target refused it for now (`load.retry`)."""
+    retry_s: float = 0.0
+    """How much later than `sent_s` it was sent for the last time, where it was sent again for that reason."""
     failure: str = ""
     """A FailureKind, or empty: transport failures only, the body has not been looked at."""
     error: str = ""

@@ -303,6 +303,19 @@ def test_an_api_that_breaks_while_sending_fails_its_requests(url: str, line: str
     assert words in error
 
 
+def test_an_api_that_sends_by_itself_is_refused_retries_that_nobody_would_make(url: str, tmp_path: Path) -> None:
+    body = """\
+    @register_api('mine')
+    class Mine(OpenaiPlugin):
+        async def process_request(self, session, url, headers, body):
+            return BenchmarkData(success=True)
+    """
+    flags = ["--url", url, "--model", "m", "--api", "mine", "-n", "2", "--retry", "2"]
+    result = perfbench("run", "--plugin", file_of(tmp_path, body), *flags, "--results-dir", tmp_path / "results")
+    assert result.returncode == 2
+    assert "spec.load.retry: API plugin Mine sends requests by itself (process_request)" in result.stderr
+
+
 def test_a_plugin_may_import_its_neighbours_and_relative_data(url: str, tmp_path: Path) -> None:
     (tmp_path / "neighbour_of_mine.py").write_text("PROMPT = 'from next door'\n")
     body = "import neighbour_of_mine\n" + DATASET.format(

@@ -7,6 +7,7 @@ from pydantic.config import JsonDict
 
 from perfbench_api.sections.guards import Guards
 from perfbench_api.sections.profile import Profile, Timestamps
+from perfbench_api.sections.retry import Retry
 from perfbench_api.sections.search import Search
 from perfbench_api.sections.sweep import expanded
 from perfbench_api.sections.until import Until
@@ -165,6 +166,8 @@ class Load(Section):
     """Rest between stages."""
     grace_period: Duration = 30.0
     """How long requests in flight may take to finish when a stage's duration is over or the run is stopped."""
+    retry: Retry | None = None
+    """Send requests again that the target refuses for now (429, 503); they fail if not given."""
     guards: Guards = Guards()
     """What ends the run, or a stage, early."""
     max_failed_share: float = Field(0.05, ge=0, le=1)

@@ -14,7 +14,7 @@ from perfbench_runner.results.written import number, share, time, time_in, unit_
 from perfbench_runner.run.calibrate import Calibration
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
-RARE = ("unfinished", "unsent", "no_content", "resent", "excluded")
+RARE = ("unfinished", "unsent", "no_content", "resent", "retried", "excluded")
 """Counts that are shown where there are any."""
 MOST_LINES = 20
 """So many notes, failures or objectives are shown, those that matter first; summary.json has them all."""

@@ -21,7 +21,7 @@ ADVICE = {
     "http_404": "no such path or model; check target.url (…/v1/chat/completions?) and target.model (GET /v1/models)",
     "http_405": "this path takes no POST; check target.url",
     "http_422": "the server rejects the body; compare `perfbench run --dry-run` with its API",
-    "http_429": "the server limits the rate of requests; lower the load or raise the limit",
+    "http_429": "the server limits the rate of requests; lower the load, raise the limit, or see load.retry",
     "http_503": "the server is not ready yet; give target.waitFor",
 }
 FATAL = (

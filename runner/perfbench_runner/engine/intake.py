@@ -162,6 +162,8 @@ class Intake:
             stamps=_stamps(what),
             merged_segments=merged_segments(wire, data.inter_chunk_latency or ()),
             resends=wire.resends,
+            retries=wire.retries,
+            retry_s=wire.retry_s,
         )
 
     def _asked_tokens(self, body: bytes) -> int | None:

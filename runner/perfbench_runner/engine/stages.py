@@ -25,6 +25,7 @@ from perfbench_runner.load.shares import Numbers, lanes_of
 from perfbench_runner.load.timestamps import read_timestamps
 from perfbench_runner.shard.messages import Lanes, StageShare
 from perfbench_runner.shard.places import Places
+from perfbench_runner.shard.retrying import RetryRule
 
 LEAD_S, SHARED_LEAD_S = 0.002, 0.02
 """A stage begins this long after shards are told so: one shard alone, or several that must begin together."""
@@ -199,7 +200,10 @@ class Stages:
             process.lanes, process.outstanding = len(come_s[own]), 0
             process.is_done = process.is_armed = False
             is_limited = stage.max_concurrency is not None
-            process.send("stage", StageShare(number, part, is_limited, stage.duration, self._load.grace_period))
+            own_share = StageShare(
+                number, part, is_limited, stage.duration, self._load.grace_period, _retry(self._load)
+            )
+            process.send("stage", own_share)
         return active
 
     async def _go(self, number: int, active: list[ShardProcess]) -> None:
@@ -210,3 +214,8 @@ class Stages:
         self._dispatcher.go(began_s)
         for process in active:
             process.send("go", began_s)
+
+
+def _retry(load: Load) -> RetryRule | None:
+    rule = load.retry
+    return None if rule is None else RetryRule(rule.times, rule.wait, rule.max_wait)

@@ -20,6 +20,8 @@ class Asked(NamedTuple):
     """Whether prompts were counted in tokens here; else in words."""
     measures_cache: bool = False
     """Whether prompts are meant to be in the server's prefix cache."""
+    retries: bool = False
+    """Whether requests that the target refuses for now are sent again."""
     goodput: Mapping[str, float] = {}
     """Limits of a single request in seconds, by the metric that they are of."""
 
@@ -27,12 +29,13 @@ class Asked(NamedTuple):
 def asked_of(facts: Mapping[str, str]) -> Asked:
     """As the manifest in a results file has it; files of old versions may have none."""
     spec = (yaml.safe_load(facts.get("manifest", "")) or {}).get("spec", {})
-    target, dataset, request = (spec.get(name) or {} for name in ("target", "dataset", "request"))
+    target, dataset, request, load = (spec.get(name) or {} for name in ("target", "dataset", "request", "load"))
     return Asked(
         choices=int(request.get("nChoices") or 1),
         min_tokens=int(request.get("minTokens") or 0),
         model=str(target.get("model") or ""),
         has_tokenizer=bool(dataset.get("tokenizerPath")),
         measures_cache=bool(dataset.get("measureCache")),
+        retries=bool(load.get("retry")),
         goodput=Goodput.model_validate(spec.get("goodput") or {}).limits,
     )

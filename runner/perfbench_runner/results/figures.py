@@ -29,6 +29,7 @@ from perfbench_runner.results.quantiles import Array, distribution
 from perfbench_runner.results.ramps import Ramps
 from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.repeats import SentBefore
+from perfbench_runner.results.retries import retries
 from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_rows
 from perfbench_runner.results.sliced_gaps import GapSlices, gap_distribution, token_gap_distribution
 from perfbench_runner.results.steady_figures import steady_figures
@@ -174,6 +175,7 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
             unsent=len(stage.unsent),
             no_content=int((rows["no_content"][ok] > 0).sum()),
             resent=int((rows["resends"] > 0).sum()),
+            retried=int((rows["retries"] > 0).sum()),
             excluded=excluded,
         ),
         load=load_in_words(stage.plan),
@@ -182,6 +184,7 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
         **{name: value for name, value in throughput.model_dump().items() if name != "duration_s"},
         overall=overall_throughput(every, overall_s),
         goodput=goodput(rows, every, every_tpot, len(stage.unsent), span, asked.goodput),
+        retries=retries(rows, asked.retries),
         ttft_s=ttft(rows),
         itl_s=gap_distribution(db, stage.number, read, slices.get("itl")),
         token_gap_s=token_gap_distribution(db, stage.number, slices.get("token_gap")),

@@ -26,6 +26,7 @@ def notes(
         _excluded(stage),
         _unsteady(stage),
         _censored(stage),
+        _retried(stage),
         _too_short(stage, asked),
         _no_content(stage),
         _estimate(estimate),
@@ -92,6 +93,17 @@ def _censored(stage: StageSummary) -> str:
         return ""
     text = f"{' and '.join(parts)}: in latencies they count as longer than was seen (Kaplan-Meier)"
     return f"{text}; the longer such a stage is, the longer requests wait" if counts.unsent else text
+
+
+def _retried(stage: StageSummary) -> str:
+    found = stage.retries
+    if found is None or not (found.requests or found.gave_up):
+        return ""
+    text = f"{found.requests} requests were refused with 429 or 503 and sent again, {found.gave_up} were given up"
+    mean = found.wait_s.mean
+    if mean is None:
+        return text
+    return f"{text}: latencies are from the first sending, the wait of {mean:.3g} s on average included"
 
 
 def _model(stage: StageSummary, asked: Asked) -> str:

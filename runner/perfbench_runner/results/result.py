@@ -40,6 +40,10 @@ class Result:
     """From handing the first byte of the request to the kernel to handing it the last; None: it never took that."""
     resends: int = 0
     """How often it was sent again because its idle connection proved to be closed; it was first sent at start_time."""
+    retries: int = 0
+    """How often it was sent again because the target refused it for now; it was first sent at start_time."""
+    retry_s: float = 0.0
+    """How much later it was sent for the last time, where it was sent again for that reason."""
     excluded: Excluded | None = None
     """Why it is in no figure; None where it is."""
 

@@ -17,7 +17,7 @@ NUMBERS = (
     "id", "success", "start_time", "completed_time", "scheduled_time", "dispatch_lag", "latency", "first_chunk_latency",
     "time_per_output_token", "prompt_tokens", "completion_tokens", "connect_time", "tls_time", "cached_tokens",
     "seq", "shard", "turn", "last_turn", "entry", "resends", "chunks", "is_stream", "merged_segments", "by_program",
-    "asked_tokens", "no_content", "is_usage", "is_excluded", "runner",
+    "asked_tokens", "no_content", "is_usage", "is_excluded", "runner", "retries", "retry_time",
 )  # fmt: skip
 """Columns of a stage that are kept in memory, 8 bytes a request each."""
 COMPUTED = {
@@ -25,6 +25,8 @@ COMPUTED = {
     "is_usage": "token_source = 'usage'",
     "is_excluded": "excluded IS NOT NULL",
     "runner": "coalesce(runner, 0)",
+    "retries": "coalesce(retries, 0)",
+    "retry_time": "coalesce(retry_time, 0.0)",
 }
 """Those that are no columns of the file."""
 UNFINISHED = "success = 0 AND coalesce(failure, '') = 'unfinished'"

@@ -54,11 +54,14 @@ NARROW = {
     "send_time": "REAL",
     "excluded": "TEXT",
     "runner": "INTEGER",
+    "retries": "INTEGER",
+    "retry_time": "REAL",
 }
 """Columns of table `requests`, after its `id`."""
 NEW_IN_6 = ("stamps", "merged_segments", "model", "asked_tokens", "no_content", "send_time")
 NEW_IN_7 = ("excluded",)
-NEW = (*NEW_IN_6, *NEW_IN_7, "runner")
+NEW_IN_10 = ("retries", "retry_time")
+NEW = (*NEW_IN_6, *NEW_IN_7, "runner", *NEW_IN_10)
 """Columns that files of older versions may lack."""
 
 STAGE_TIMES = ("begin_time", "deadline_time", "stop_time")
@@ -180,7 +183,7 @@ def m005_load_and_repeats(db: sqlite3.Connection) -> None:
 
 @migration
 def m006_stamps_and_what_was_asked(db: sqlite3.Connection) -> None:
-    _add_columns(db, (*NEW_IN_6, *NEW_IN_7))  # the view has them all
+    _add_columns(db, NEW)  # the view has them all
     db.execute("ALTER TABLE gaps ADD COLUMN tokens TEXT")
     db.execute("DROP VIEW result")
     _create_view(db)
@@ -188,14 +191,15 @@ def m006_stamps_and_what_was_asked(db: sqlite3.Connection) -> None:
 
 @migration
 def m007_excluded(db: sqlite3.Connection) -> None:
-    _add_columns(db, NEW_IN_7)
+    _add_columns(db, NEW)
     db.execute("DROP VIEW result")
     _create_view(db)
 
 
 @migration
 def m008_runners(db: sqlite3.Connection) -> None:
-    for table in ("requests", "client_health", "unsent"):
+    _add_columns(db, NEW)
+    for table in ("client_health", "unsent"):
         if "runner" not in _names(db, "main", table):  # a new file has some already
             db.execute(f"ALTER TABLE {table} ADD COLUMN runner INTEGER")
     for table, columns in RUNNERS.items():
@@ -210,6 +214,13 @@ def m009_runners_by_stage(db: sqlite3.Connection) -> None:
     for name, kind in NEW_OF_RUNNERS.items():
         if name not in had:  # a new file has it already
             db.execute(f"ALTER TABLE runner_stage ADD COLUMN {name} {kind}")
+
+
+@migration
+def m010_retries(db: sqlite3.Connection) -> None:
+    _add_columns(db, NEW_IN_10)
+    db.execute("DROP VIEW result")
+    _create_view(db)
 
 
 def _add_columns(db: sqlite3.Connection, names: Iterable[str]) -> None:

@@ -236,6 +236,8 @@ def narrow_row(result: Result, gaps: int) -> tuple[Any, ...]:
         result.send_s,
         result.excluded,
         None,  # known when files are merged
+        result.retries,
+        result.retry_s if result.retries else None,
     )
 
 

@@ -45,6 +45,8 @@ class Requests(_Model):
     """Succeeded without content: all of their tokens were hidden. They have no TTFT."""
     resent: int = 0
     """Sent again, since their idle connection proved to be closed."""
+    retried: int = 0
+    """Sent again, since the target refused them for now (`load.retry`)."""
     excluded: int = 0
     """Sent while the load was ramped up or down: stored, and in no other count or latency."""
 
@@ -138,6 +140,25 @@ class Goodput(_Model):
     """Why there is no share."""
 
 
+class Retries(_Model):
+    """Requests that were answered with 429 or 503 and sent again. Latencies elsewhere are from a request's first sending on."""
+
+    requests: int
+    """Sent again, once or more."""
+    attempts: int
+    """How often requests were sent altogether, those that were sent once included."""
+    succeeded: int
+    """Of `requests`: those that succeeded in the end."""
+    gave_up: int
+    """Refused to the last: too often, or for longer than `load.retry.maxWait`. They failed."""
+    wait_s: Distribution
+    """Of those that were sent again: from the first sending to the last."""
+    attempt_ttft_s: Distribution
+    """TTFT of all succeeded requests, each from its last sending: what the target does once it takes one."""
+    attempt_e2e_latency_s: Distribution
+    """The same of the E2E latency."""
+
+
 class Prompts(_Model):
     """How often the same prompts were sent."""
 
@@ -214,8 +235,10 @@ class StageSummary(_Model):
     overall: Throughput | None = None
     goodput: Goodput | None = None
     """Null where no limits of a single request were given."""
+    retries: Retries | None = None
+    """Null where they were not asked for (`load.retry`)."""
     ttft_s: Distribution
-    """From sent to the first non-empty content."""
+    """From sent, the first time, to the first non-empty content."""
     itl_s: Distribution
     """Gaps between chunks with content, of all requests together."""
     token_gap_s: Distribution = Distribution()

@@ -113,6 +113,7 @@ def prepare(
         if target.mock is None and (text := proxies.ignored(target.proxy, arguments.url, env)):
             LOG.warning("%s", text)
         wiring = _wiring(arguments, feed.api, tls, target.keep_alive, env)
+        _check_retry(benchmark.spec, wiring)
     except BaseException:
         cleanup.close()
         raise
@@ -290,6 +291,16 @@ def _wiring(
     is_ours = isinstance(api, DefaultApiPlugin) and type(api).process_request is DefaultApiPlugin.process_request
     proxy = proxies.proxy_of(arguments.proxy, url, env)
     return Wiring(url, headers, limits, tls, None if is_ours else api, api, proxy)
+
+
+def _check_retry(spec: Spec, wiring: Wiring) -> None:
+    if spec.load.retry is not None and wiring.plugin is not None:
+        raise SpecError(
+            [
+                f"spec.load.retry: API plugin {type(wiring.plugin).__name__} sends requests by itself (process_request), and"
+                " nobody else sees how they were answered; send them again there, and leave out retry"
+            ]
+        )
 
 
 def _own_headers(api: ApiPluginBase, key: str | None) -> dict[str, str]:

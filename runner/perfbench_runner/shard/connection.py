@@ -200,7 +200,7 @@ class Connection:
             self._look()
             return
         if not 200 <= exchange.status < 300:  # a redirection too: a POST is not sent elsewhere unasked
-            exchange.failure = FailureKind.http(exchange.status)
+            exchange.failure, exchange.retry_after = FailureKind.http(exchange.status), self._reader.retry_after
         is_alive = not self.closed and not self.wire.has_unsent and self._reader.can_go_on
         self._resolve(exchange)
         if is_alive:

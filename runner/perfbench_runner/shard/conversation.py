@@ -6,7 +6,6 @@ takes a place of its own. It ends with a failure, or when the stage is stopped b
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 from perfbench_plugins.api.base import ApiPluginBase
@@ -15,8 +14,8 @@ from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_plugins.registry import PluginError
 from perfbench_runner.shard.messages import Assignment, Measurement, arrived_s
 from perfbench_runner.shard.request import PreparedConversation, PreparedRequest, prepare_request
-
-Send = Callable[[bytes, dict[str, str] | None], Awaitable[Exchange | BenchmarkData]]
+from perfbench_runner.shard.retrying import Send
+from perfbench_runner.shard.waiting import comes
 
 
 class ConversationPlayer:
@@ -74,12 +73,7 @@ class ConversationPlayer:
 
     async def _may_send_at(self, scheduled_s: float) -> bool:
         """Wait for the turn's time, and for its place; false when the stage is stopped before."""
-        # Again until it is time: a loop's timers count whole milliseconds and may be early.
-        while not self._stopped.is_set() and (think_s := scheduled_s - self._clock()) > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(think_s):
-                    await self._stopped.wait()
-        return not self._stopped.is_set() and await self._take_place()
+        return await comes(scheduled_s, self._stopped, self._clock) and await self._take_place()
 
     def _request(
         self, conversation: PreparedConversation, number: int, history: list[dict[str, Any]]

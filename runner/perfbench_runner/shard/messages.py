@@ -7,6 +7,7 @@ from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
 from perfbench_runner.shard.destination import Proxy
 from perfbench_runner.shard.request import PreparedConversation
+from perfbench_runner.shard.retrying import RetryRule
 from perfbench_runner.shard.transport import Limits
 
 
@@ -49,6 +50,8 @@ class StageShare:
     duration_s: float | None = None
     grace_s: float = 30.0
     """How long requests may still take when the duration is over."""
+    retry: RetryRule | None = None
+    """When requests are sent again that the target refuses for now; None: never."""
 
 
 class Assignment(NamedTuple):

@@ -55,7 +55,7 @@ class ResponseReader:
 
     __slots__ = (
         "_content_length", "_head_bytes", "_head_limit", "_parser", "_receiver", "content_encoding", "content_type",
-        "feed", "log", "on_body", "status",
+        "feed", "log", "on_body", "retry_after", "status",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, head_limit: int) -> None:
@@ -73,6 +73,7 @@ class ResponseReader:
         """Make ready for the next response."""
         self.log.clear()
         self.status, self.content_type, self.content_encoding = 0, "", ""
+        self.retry_after = ""
         self._content_length = False
         self._head_bytes = 0
 
@@ -123,6 +124,8 @@ class ResponseReader:
             self.content_encoding += ("," if self.content_encoding else "") + value.decode("latin-1").lower()
         elif lower in (b"content-length", b"transfer-encoding"):
             self._content_length = True
+        elif lower == b"retry-after":
+            self.retry_after = value.decode("latin-1")
         if self._head_bytes > self._head_limit:
             self._receiver.head_too_large()
 

@@ -29,6 +29,7 @@ from perfbench_runner.shard.outbox import Outbox
 from perfbench_runner.shard.places import Places
 from perfbench_runner.shard.plugin_sender import PluginSender
 from perfbench_runner.shard.request import PreparedConversation
+from perfbench_runner.shard.retrying import Retrying, Send
 from perfbench_runner.shard.sampler import Sampler
 from perfbench_runner.shard.transport import HttpTransport, destination, tls_context
 
@@ -99,7 +100,9 @@ class _Stage:
         self.shard, self.share = shard, share
         self.stopped = asyncio.Event()
         self.load = self._load()
-        self._player = self._conversation_player()
+        places = self.load if isinstance(self.load, OpenLoop) else _HeldLane(self.stopped)
+        self._send = self._sender(places)
+        self._player = self._conversation_player(places)
         self._tasks: set[asyncio.Task[None]] = set()
         self._runner: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -117,17 +120,22 @@ class _Stage:
         places = shard.places if share.is_limited else None
         return OpenLoop(places, self._perform, self._start, is_blocked, shard.clock)
 
-    def _conversation_player(self) -> ConversationPlayer:
+    def _sender(self, places: "OpenLoop | _HeldLane") -> Send:
+        shard, rule = self.shard, self.share.retry
+        if rule is None:
+            return shard.send
+        return Retrying(shard.send, rule, self.stopped, shard.clock, places.take_place, places.give_place_back).send
+
+    def _conversation_player(self, places: "OpenLoop | _HeldLane") -> ConversationPlayer:
         shard = self.shard
-        own = self.load if isinstance(self.load, OpenLoop) else _HeldLane(self.stopped)
         return ConversationPlayer(
             shard.wiring.api,
-            shard.send,
+            self._send,
             shard.outbox.add,
             self.stopped,
             shard.clock,
-            own.take_place,
-            own.give_place_back,
+            places.take_place,
+            places.give_place_back,
         )
 
     def receive(self, kind: str, *values: Any) -> None:
@@ -199,13 +207,13 @@ class _Stage:
         """Returns when the answer had arrived."""
         if isinstance(assignment.body, PreparedConversation):
             return await self._player.play(assignment, assignment.body, scheduled_s)
-        measured = await self.shard.send(assignment.body, assignment.headers)
+        measured = await self._send(assignment.body, assignment.headers)
         self.shard.outbox.add(Measurement(assignment.seq, scheduled_s, measured))
         return arrived_s(measured) or self.shard.clock()
 
 
 class _HeldLane:
-    """In a closed loop a conversation keeps its lane between its turns."""
+    """In a closed loop a conversation keeps its lane between its turns, and a request until it is not sent again."""
 
     def __init__(self, stopped: asyncio.Event) -> None:
         self._stopped = stopped

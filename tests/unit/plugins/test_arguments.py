@@ -52,6 +52,12 @@ def test_number_parallel_and_rate_make_stages(values: dict[str, Any], expected: 
     assert loads(**values) == expected
 
 
+@pytest.mark.parametrize(("values", "times"), [({}, None), ({"retry": 0}, None), ({"retry": 5}, 5)])
+def test_refused_requests_are_sent_again_if_asked(values: dict[str, Any], times: int | None) -> None:
+    rule = spec_of(**values).load.retry
+    assert (rule and rule.times) == times
+
+
 def test_levels_given_twice_get_names_of_their_own() -> None:
     assert [stage.title for stage in spec_of(parallel=[8, 8], number=[5, 5]).load.stages] == ["1", "2"]
 

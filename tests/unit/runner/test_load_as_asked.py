@@ -392,6 +392,30 @@ def test_requests_that_were_sent_again_are_counted(results: Store) -> None:
     assert any(note.startswith("1 requests were sent again") for note in found.notes)
 
 
+def test_refused_requests_that_were_sent_again_are_told_apart_from_what_the_target_does(results: Store) -> None:
+    """Three requests: one at once, one after waits of 4 s, one that was refused to the last."""
+    results.set_run(manifest="spec: {load: {retry: {times: 2}}}")
+    stage(results, {"concurrency": 1, "requests": 3})
+    add(results, answer(0.0, ttft=1.0))
+    add(results, answer(20.0, ttft=5.0), retries=2, retry_s=4.0)
+    add(results, cut(40.0, 43.0, None, failure="http_429"), retries=2, retry_s=2.0)
+    (found,) = summed(results)
+    assert (found.requests.retried, found.ttft_s.max) == (2, 5.0)
+    told = found.retries
+    assert (told.requests, told.attempts, told.succeeded, told.gave_up) == (2, 7, 1, 1)
+    assert (told.wait_s.min, told.wait_s.max) == (2.0, 4.0)
+    assert (told.attempt_ttft_s.min, told.attempt_ttft_s.max) == (1.0, 1.0)
+    assert told.attempt_e2e_latency_s.max == found.e2e_latency_s.min
+    assert any(note.startswith("2 requests were refused with 429 or 503 and sent again") for note in found.notes)
+
+
+def test_where_retries_were_not_asked_for_nothing_is_said_of_them(results: Store) -> None:
+    stage(results, {"concurrency": 1, "requests": 1})
+    add(results, answer(0.0))
+    (found,) = summed(results)
+    assert (found.retries, found.requests.retried) == (None, 0)
+
+
 def test_of_several_answers_each_has_a_part_of_the_tokens(results: Store) -> None:
     results.set_run(manifest="spec: {request: {nChoices: 4}}")
     stage(results, {"concurrency": 1, "requests": 3})

@@ -85,6 +85,7 @@ def check(db: sqlite3.Connection) -> None:
         "unsent": 0,
         "no_content": 0,
         "resent": 0,
+        "retried": 0,
         "excluded": 0,
     }
     assert stage.errors == {"timeout": 1}

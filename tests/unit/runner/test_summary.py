@@ -79,7 +79,7 @@ def test_figures_of_a_stage(results: Store) -> None:
     add(results, 12.0, 12.5, success=False, failure="http_500")
     (stage,) = summed(results)
     counts = {"total": 5, "succeeded": 2, "failed": 3, "unfinished": 0, "unsent": 0, "no_content": 0}
-    counts |= {"resent": 0, "excluded": 0}
+    counts |= {"resent": 0, "retried": 0, "excluded": 0}
     assert stage.requests.model_dump() == counts
     assert stage.duration_s == 10.5, "failures are part of the window: else throughput would be too high"
     assert stage.request_throughput_rps == pytest.approx(2 / 10.5)
