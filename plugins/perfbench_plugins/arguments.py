@@ -97,6 +97,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     duration: Duration | None = same_as(Stage, "duration")
     warmup_num: float = Field(0, ge=0)
     """Requests before the first stage that are not counted; below 1 a share of `number`."""
+    repeat: int = same_as(Load, "repeat", ge=1, le=64)
     sleep_interval: Duration = same_as(Load, "pause")
     grace_period: Duration = same_as(Load, "grace_period")
     retry: int = Field(0, ge=0, le=100)
@@ -250,6 +251,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
         load = {
             **({"stages": self.stages()} if search is None else {"search": search}),
             "warmup": {"requests": self.warmup_count},
+            "repeat": self.repeat,
             "pause": format_duration(self.sleep_interval),
             "gracePeriod": format_duration(self.grace_period),
             "retry": {"times": self.retry} if self.retry else None,

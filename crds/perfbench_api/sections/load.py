@@ -15,7 +15,7 @@ from perfbench_api.values import Duration, Section, Unit
 
 USUAL_CONCURRENCY, USUAL_REQUESTS = 1, 1000
 """The load where none is asked for: that of `evalscope perf`, in a manifest, in flags and in Python alike."""
-
+MOST_STAGES = 64
 
 SEVERAL: JsonDict = {"x-kubernetes-preserve-unknown-fields": True}
 """A number, or what stands for several: Kubernetes has no type for that."""
@@ -157,11 +157,13 @@ class Load(Section):
     warmup: Warmup = Warmup()
     """Load that is not counted, before the first stage."""
     stages: list[Stage] = Field(
-        [Stage(concurrency=USUAL_CONCURRENCY, requests=USUAL_REQUESTS)], min_length=1, max_length=64
+        [Stage(concurrency=USUAL_CONCURRENCY, requests=USUAL_REQUESTS)], min_length=1, max_length=MOST_STAGES
     )
     """Stages of the load, one after the other; one request at a time, 1000 times, if not given."""
     search: Search | None = None
     """In place of stages: find the highest load at which the objectives hold."""
+    repeat: int = Field(1, ge=1, le=64)
+    """Run the whole list of stages so many times, one after the other; figures of the same stage are compared."""
     pause: Duration = 0.0
     """Rest between stages."""
     grace_period: Duration = 30.0
@@ -184,6 +186,16 @@ class Load(Section):
             return data
         stages = [stage for n, entry in enumerate(entries) for stage in expanded(entry, f"stages[{n}]")]
         return data | {"stages": stages}
+
+    @model_validator(mode="after")
+    def _can_be_repeated(self) -> Self:
+        if self.repeat > 1 and self.search is not None:
+            raise ValueError("repeat: a search repeats loads where that is needed; leave out one of both")
+        if self.repeat * len(self.stages) > MOST_STAGES:
+            raise ValueError(
+                f"repeat: {self.repeat} times {len(self.stages)} stages are more than {MOST_STAGES}; run them apart"
+            )
+        return self
 
     @model_validator(mode="after")
     def _search_is_in_place_of_stages(self) -> Self:

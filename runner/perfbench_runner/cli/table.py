@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from perfbench_runner.cli.grid import Column, show_grid
+from perfbench_runner.cli.repeats_table import show_repeated
 from perfbench_runner.cli.runners_table import show_runners
 from perfbench_runner.cli.search_table import show_search
 from perfbench_runner.results.objectives import MINIMUM_SAMPLES, interval_in_words, with_unit
@@ -42,6 +43,7 @@ def show_summary(console: Console, summary: Summary) -> None:
     _show_lines(console, _notes(summary.stages), "yellow")
     show_runners(console, summary)
     _show_client(console, summary)
+    show_repeated(console, summary.repeated)
     if summary.search is not None:
         show_search(console, summary.search)
     if summary.objectives:

@@ -188,6 +188,23 @@ class Evidence:
         return np.diff(np.array(done))
 
 
+class Judges:
+    """Several judges, each of whom sees every stage."""
+
+    def __init__(self, *judges: Judge) -> None:
+        self._judges = judges
+
+    @property
+    def gaps(self) -> Collection[str]:
+        """What any of them judges."""
+        return {name for judge in self._judges for name in judge.gaps}
+
+    def see(self, evidence: Evidence) -> None:
+        """Show it to all."""
+        for judge in self._judges:
+            judge.see(evidence)
+
+
 class Nobody:
     """A judge of nothing."""
 

@@ -308,6 +308,32 @@ class ObjectiveResult(_Model):
     """So many requests more would probably decide it, an order of magnitude; null where that is not known, or far too many."""
 
 
+class Spread(_Model):
+    """A figure of a stage that was run several times."""
+
+    values: list[float | None]
+    """Of each repeat, in their order; null where it has none."""
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    """Ends of the 95 % interval of the mean, by how much repeats differ; null where one has no value, or there is one only."""
+    between: float | None = None
+    """Standard deviation of the values."""
+    within: float | None = None
+    """What it would be if repeats differed by chance alone, as far as their requests tell; null where one cannot say."""
+
+
+class RepeatedStage(_Model):
+    """A stage that was run several times (`load.repeat`): docs/load.md."""
+
+    name: str
+    """As the manifest has it."""
+    stages: list[str]
+    """Its repeats."""
+    figures: dict[str, Spread]
+    """By the names that figures of a stage have: request_throughput_rps, ttft_s.p99."""
+
+
 class SearchPoint(_Model):
     """One load that a search has tried."""
 
@@ -368,4 +394,6 @@ class Summary(_Model):
     """What `load.search` has found; null without it."""
     runners: list[RunnerSummary] = []
     """The runners of a run that has several, the leader first."""
+    repeated: list[RepeatedStage] = []
+    """Of `load.repeat`: each stage of the manifest, and how much its figures differ between repeats."""
     stages: list[StageSummary]

@@ -17,6 +17,7 @@ from perfbench_api.resource import PerfBenchmark
 from perfbench_runner.engine.advice import in_one_line
 from perfbench_runner.engine.searching import confirms
 from perfbench_runner.engine.state import End
+from perfbench_runner.load.repeats import Repeats
 from perfbench_runner.results import reading, store
 from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.result import LATENCIES
@@ -161,15 +162,18 @@ def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, te
     """The summary of a results file, objectives and verdict included."""
     # numpy is loaded only now: a fifth of a second that no request waits for.
     from perfbench_runner.results.client_figures import runners_of
+    from perfbench_runner.results.evidence import Judges
     from perfbench_runner.results.figures import summarise
     from perfbench_runner.results.objectives import Judging
+    from perfbench_runner.results.repeated import Repeated, by_name
     from perfbench_runner.results.verdict import nothing_sent, too_many_failures
     from perfbench_runner.server.figures import server_figures
 
     judging = Judging(
         benchmark.spec.objectives, benchmark.spec.confidence, lambda names: _judged_names(names, benchmark)
     )
-    stages = summarise(db, server_figures, tell, judging)
+    repeated, repeats = Repeated(), _repeats(db)
+    stages = summarise(db, server_figures, tell, Judges(judging, repeated) if repeats else judging)
     if end.state == "complete":
         if failure := too_many_failures(_judged(stages, benchmark), benchmark.spec.load.max_failed_share):
             end.state, end.reason = "failed", "TooManyFailures"
@@ -178,7 +182,15 @@ def summarise_run(db: sqlite3.Connection, benchmark: PerfBenchmark, end: End, te
             end.state, end.reason, end.message = "failed", "NothingSent", nothing
     summary = _summary(stages, judging.results, benchmark, end, reading.facts(db))
     summary.runners = runners_of(db, stages)
+    if repeats:
+        summary.repeated = repeated.stages(repeats.stages, by_name(repeats.stages, stages))
     return summary
+
+
+def _repeats(db: sqlite3.Connection) -> Repeats | None:
+    """What was repeated, as the results file says."""
+    found = reading.facts(db).get("repeats")
+    return Repeats(**json.loads(found)) if found else None
 
 
 def _first_error(db: sqlite3.Connection) -> str:

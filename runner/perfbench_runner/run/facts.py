@@ -25,6 +25,7 @@ def facts(prepared: PreparedRun, manifest: str, started: datetime) -> dict[str, 
         "workers": str(prepared.workers),
         "stamps": trial()._asdict(),
         "state": "running",
+        **({} if prepared.repeats is None else {"repeats": prepared.repeats._asdict()}),
         "versions": {"perfbench": own_version(), "python": platform.python_version()},
         "machine": {
             "host": platform.node(),

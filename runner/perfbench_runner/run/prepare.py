@@ -22,6 +22,7 @@ from perfbench_plugins.registry import BUILTIN, ApiRegistry, DatasetRegistry, Pl
 from perfbench_runner.engine.searching import too_small_a_budget
 from perfbench_runner.load.check import LIMIT_S, check, reachable
 from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.repeats import Repeats, refuse_repeated_schedule, repeats_of, with_repeats
 from perfbench_runner.load.shares import refuse_idle_runners, refuse_what_needs_one
 from perfbench_runner.load.timestamps import read_timestamps
 from perfbench_runner.run import disk, open_files, proxies, secrets
@@ -53,6 +54,8 @@ class PreparedRun:
     calibration: dict[str, Any] | None = None
     mock: "MockProcess | None" = None
     """The mock endpoint, if the run has one of its own."""
+    repeats: Repeats | None = None
+    """What of its stages are repeats."""
     results_bytes: int | None = None
     """About what its results will take on disk; None where nobody can know."""
 
@@ -72,7 +75,8 @@ def prepare(
     load_entry_points()
     _refuse_what_needs_a_cluster(benchmark.spec)
     load_plugins(source for plugin in benchmark.spec.plugins if (source := plugin.file or plugin.module))
-    benchmark = with_seed(secrets.resolved(benchmark, env), draw)
+    repeats = repeats_of(benchmark)
+    benchmark = with_repeats(with_seed(secrets.resolved(benchmark, env), draw), repeats)
     target, cleanup = benchmark.spec.target, ExitStack()
     key = api_key or secrets.api_key(target, env)
     all_headers = {**secrets.headers(target, env), **(headers or {})}
@@ -92,6 +96,7 @@ def prepare(
             ["spec.target.model: missing; name the model as the endpoint serves it (GET /v1/models lists them)"]
         )
     feed.first()
+    refuse_repeated_schedule(benchmark.spec.load, repeats, feed.has_schedule)
     benchmark = with_recorded_times(benchmark, feed.has_schedule)
     for stage in benchmark.spec.load.stages:
         if stage.timestamps is not None:
@@ -119,7 +124,9 @@ def prepare(
         raise
     kept = secrets.manifest(benchmark, bool(key))
     size = disk.estimate(benchmark.spec, arguments, len(feed.first_body()))
-    return PreparedRun(benchmark, kept, arguments, feed, wiring, workers, cleanup, mock=mock, results_bytes=size)
+    return PreparedRun(
+        benchmark, kept, arguments, feed, wiring, workers, cleanup, mock=mock, repeats=repeats, results_bytes=size
+    )
 
 
 def _check_rows(benchmark: PerfBenchmark, feed: Feed, make_dataset: Callable[[Arguments], Any]) -> None:
