@@ -67,7 +67,7 @@ class Judging:
         levels = Levels.of(self._confidence, count)
         for number, objective in enumerate(self._objectives):
             if objective.stage in (None, evidence.stage.name):
-                found = judge(objective, evidence, levels)
+                found = while_steady(judge(objective, evidence, levels), objective, evidence.stage)
                 self._found.append((number, _result(objective, evidence.stage, found, self._confidence)))
 
     @property
@@ -88,6 +88,26 @@ def judge(objective: Objective, evidence: Evidence, levels: Levels) -> Finding:
     if objective.metric == "goodput_share":
         return _goodput_share(evidence, bounds, levels)
     return _rate(objective.metric, evidence, bounds, levels)
+
+
+def while_steady(found: Finding, objective: Objective, stage: StageSummary) -> Finding:
+    """Open where latencies still went up or down at the end of a stage, so that a longer one might be decided otherwise.
+
+    What goes on as it went can only confirm a bound that is broken while things get worse, or kept while they get better.
+    """
+    change = 0.0 if stage.steady is None else stage.steady.change
+    if not change or found.value is None or objective.metric in COUNTS:
+        return found
+    grows_worse, lower_is_better = change > 0, objective.metric in LATENCIES or objective.metric == "failed_share"
+    is_usual = (objective.min if lower_is_better else objective.max) is None
+    if is_usual and found.kept is (not grows_worse):
+        return found
+    way = "growing" if change > 0 else "falling"
+    reason = (
+        f"the stage was not steady: latencies were still {way}, by {abs(change):.0%} from its beginning to its end;"
+        " make it longer, or warm up"
+    )
+    return replace(found, kept=None, reason=reason, needed=None)
 
 
 def _goodput_share(evidence: Evidence, bounds: Bounds, levels: Levels) -> Finding:

@@ -45,6 +45,7 @@ def steady_figures(
         dropped=cut.requests,
         dropped_share=cut.share,
         is_steady=cut.is_steady,
+        change=cut.change,
         request_throughput_rps=done.request_throughput_rps if done else None,
         output_token_throughput_tps=done.output_token_throughput_tps if done else None,
         ttft_s=ttft(rest),

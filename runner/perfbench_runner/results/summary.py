@@ -180,6 +180,9 @@ class Steady(_Model):
     dropped_share: float
     is_steady: bool
     """False where so much would have to be left out that the stage has not become steady in its time."""
+    change: float = 0.0
+    """Of a stage that is not: by which share latencies grew from its beginning to its end, below 0 where they fell; 0 where that
+    is not beyond doubt. Objectives that a longer stage might decide otherwise are then open."""
     request_throughput_rps: float | None = None
     output_token_throughput_tps: float | None = None
     ttft_s: Distribution

@@ -262,6 +262,46 @@ def test_too_little_data_leaves_it_open_and_says_how_much_more_would_do(judged: 
     assert verdict(none) == ("Inconclusive", ["ttft p99 in stage c1 is open for <= 1 s: there are no values"])
 
 
+def drifting(count: int, to: float) -> list[float]:
+    """Times that go evenly from 0.1 s to another one, within 10 % of it."""
+    return [each * (1 + (to / 0.1 - 1) * number / count) for number, each in enumerate(jittered(count))]
+
+
+@pytest.mark.parametrize(
+    ("to_s", "objective", "kept"),
+    [
+        (0.1, {"metric": "ttft", "statistic": "p50", "max": "500ms"}, True),  # steady
+        (0.3, {"metric": "ttft", "statistic": "p50", "max": "500ms"}, None),  # would it stay so low?
+        (0.3, {"metric": "ttft", "statistic": "mean", "max": "500ms"}, None),
+        (0.3, {"metric": "ttft", "statistic": "mean", "max": "50ms"}, False),  # it only gets worse
+        (0.02, {"metric": "ttft", "statistic": "mean", "max": "500ms"}, True),  # it only gets better
+        (0.02, {"metric": "ttft", "statistic": "mean", "max": "20ms"}, None),
+        (0.3, {"metric": "request_throughput", "min": 1}, None),
+        (0.3, {"metric": "request_throughput", "min": 1000}, False),
+        (0.02, {"metric": "request_throughput", "min": 1}, True),
+        (0.3, {"metric": "failed_share", "max": "5%"}, None),
+        (0.3, {"metric": "ttft", "statistic": "mean", "min": "1ms"}, None),  # nobody knows which way that goes
+        (0.3, {"metric": "output_tokens", "statistic": "mean", "max": 100}, True),  # says nothing of tokens
+    ],
+)
+def test_a_stage_that_never_became_steady_leaves_open_what_a_longer_one_might_decide_otherwise(
+    judged: Stages, to_s: float, objective: dict[str, Any], kept: bool | None
+) -> None:
+    summary = judged([objective], answers(drifting(1000, to_s), tokens=2))
+    result = only(summary)
+    assert result.kept is kept
+    words = "the stage was not steady: latencies were still"
+    assert result.reason.startswith(words) is (kept is None)
+    if kept is None:
+        assert words in verdict(summary)[1][0]
+
+
+@pytest.mark.parametrize(("count", "to_s"), [(400, 0.3), (1000, 0.105)])
+def test_few_requests_and_small_changes_leave_a_verdict_alone(judged: Stages, count: int, to_s: float) -> None:
+    objective = {"metric": "ttft", "statistic": "mean", "max": "500ms"}
+    assert only(judged([objective], answers(drifting(count, to_s), tokens=2))).kept is True
+
+
 def test_a_bound_within_the_interval_leaves_it_open(judged: Stages) -> None:
     summary = judged([P90 | {"max": "108ms"}], answers(jittered(1000)))
     (reason,) = verdict(summary)[1]

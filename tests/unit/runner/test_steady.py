@@ -41,6 +41,20 @@ def test_a_stage_that_never_settles_says_so() -> None:
     assert sum(cut is not None and not cut.is_steady for cut in cuts) >= 18
 
 
+@pytest.mark.parametrize(("to", "change"), [(2.0, 0.7), (0.5, -0.35), (1.02, 0.0)])
+def test_how_far_latencies_went_is_told_where_it_is_beyond_doubt(to: float, change: float) -> None:
+    values = latencies(2000, 1) * (1 + (to - 1) * np.arange(2000) / 2000)
+    cut = steady_cut(values)
+    assert cut is not None
+    assert cut.change == pytest.approx(change, abs=0.15)
+    assert cut.is_steady is (change == 0.0)
+
+
+def test_a_steady_stage_goes_nowhere() -> None:
+    cuts = [steady_cut(latencies(count, seed)) for count in (500, 2000) for seed in range(40)]
+    assert all(cut is not None and cut.change == 0.0 for cut in cuts)
+
+
 def test_a_few_slow_requests_in_the_middle_are_no_beginning() -> None:
     """The worst burst must not be what is cut away."""
     values = latencies(2000, 1)
@@ -56,7 +70,7 @@ def test_of_too_few_nothing_is_said(count: int) -> None:
 
 
 def test_equal_latencies_are_steady() -> None:
-    assert steady_cut(np.full(500, 0.25)) == (0, 0.0, True)
+    assert steady_cut(np.full(500, 0.25)) == (0, 0.0, True, 0.0)
     assert mser(np.zeros(FEWEST)) == 0
 
 
