@@ -19,6 +19,7 @@ from perfbench_api.resource import PerfBenchmark, SpecError, problems
 from perfbench_api.sections import (
     Dataset,
     Endpoint,
+    Goodput,
     Load,
     Prompts,
     Request,
@@ -34,7 +35,7 @@ from perfbench_api.values import Duration, Free, Section, format_duration
 from perfbench_plugins.as_evalscope import AsEvalScope, several
 from perfbench_plugins.foreign import WITHOUT_EFFECT, take_out
 from perfbench_plugins.logger import get_logger
-from perfbench_plugins.objectives import read_objective
+from perfbench_plugins.objectives import read_goodput, read_objective, read_until
 from perfbench_plugins.searches import RANGES, search_of
 from perfbench_plugins.urls import DEFAULT_URL, SUFFIXES, is_for_chat
 
@@ -93,8 +94,13 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     """Requests per second; -1 for as fast as `parallel` allows. Several numbers make several stages."""
     open_loop: bool = False
     """Open loop: start requests at `rate`, however many are under way."""
+    profile: Free | None = None
+    """Open loop: a rate over time in place of rate, such as '{"ramp": {"from": 1, "to": 20}}'; see docs/load.md."""
     arrival: str = same_as(Stage, "arrival")
+    cv: float | None = same_as(Stage, "cv", gt=0, le=100)
     duration: Duration | None = same_as(Stage, "duration")
+    until: str | None = None
+    """End each stage as soon as a figure is known well enough: ttft.p99=5%; number or duration are the limit."""
     warmup_num: float = Field(0, ge=0)
     """Requests before the first stage that are not counted; below 1 a share of `number`."""
     repeat: int = same_as(Load, "repeat", ge=1, le=64)
@@ -110,6 +116,8 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     objectives: list[str] = []
     """Bounds that the verdict is about: 'ttft.p99<=500ms' 'failed_share<=1%' 'request_throughput>=20'; a latency without a
     statistic is its p99."""
+    goodput: list[str] = []
+    """Limits of a single request: 'ttft<=500ms' 'tpot<=40ms'; goodput is of requests that keep all of them."""
     search_rate: str | None = None
     """In place of parallel and rate: find the highest rate, of those from 1 to 64 with 1:64, at which the objectives hold."""
     search_concurrency: str | None = None
@@ -149,6 +157,13 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     def _are_objectives(cls, value: list[str]) -> list[str]:
         for text in value:
             read_objective(text)
+        return value
+
+    @field_validator("until", "goodput", mode="after")
+    @classmethod
+    def _are_figures(cls, value: Any) -> Any:
+        if value:
+            read_until(value) if isinstance(value, str) else read_goodput(value)
         return value
 
     @model_validator(mode="after")
@@ -263,6 +278,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
             "dataset": dataset,
             "request": _fields_of(self, Request) | {"query_template": self._template()},
             "load": load,
+            "goodput": read_goodput(self.goodput),
             "objectives": [read_objective(text) for text in self.objectives],
             "results": {"messages": self.messages},
             "runner": {"workers": self.workers},
@@ -288,7 +304,7 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     @property
     def asks_for_load(self) -> bool:
         """Whether any load was asked for; else a dataset with recorded times plays them."""
-        return bool(self.model_fields_set & {"number", "parallel", "rate", "open_loop", "duration", *RANGES})
+        return bool(self.model_fields_set & {"number", "parallel", "rate", "open_loop", "duration", "profile", *RANGES})
 
     def stages(self) -> list[dict[str, Any]]:
         """The load levels that number, parallel, rate and open_loop stand for; raises SpecError for what would be ignored."""
@@ -304,27 +320,37 @@ class Arguments(AsEvalScope, Endpoint, Prompts, Request):
     def _ignored(self) -> list[str]:
         """What was asked for and would make no difference."""
         rates, found = several(self.rate), []
+        if self.profile is not None:
+            others = sorted(self.model_fields_set & {"parallel", "rate", "open_loop"})
+            return [f"{name}: profile says when requests are sent; leave out one of both" for name in others]
         if any(rate <= 0 and rate != -1 for rate in rates):
             found.append(f"rate: {min(rates):g} starts nothing; give more than 0, or -1 for as fast as parallel allows")
         if len(rates) > 1 and not self.open_loop:
             found.append(f"rate: {len(rates)} values make stages with open_loop alone; give one, or open_loop")
+        if self.cv is not None and not self.open_loop and rates[0] <= 0:
+            found.append("cv: belongs to rate, profile or open_loop; parallel alone is a closed loop")
         if "arrival" in self.model_fields_set and not self.open_loop and rates[0] <= 0:
             found.append(f"arrival: {self.arrival} belongs to rate, or to open_loop; parallel alone is a closed loop")
         return found
 
     def _stage(self, load: float, number: int) -> dict[str, Any]:
         end: dict[str, Any] = {"requests": number}
+        gaps: dict[str, Any] = {"arrival": self.arrival} | ({} if self.cv is None else {"cv": self.cv})
         if "number" not in self.model_fields_set and (self.plays_recorded_times or self.duration is not None):
             end = {}  # the schedule, or the duration, is the end; a default number must not come before it
         if self.duration is not None:
             end["duration"] = format_duration(self.duration)
+        if self.until is not None:
+            end["until"] = read_until(self.until)
         rate = several(self.rate)[0]
+        if self.profile is not None:
+            return {"profile": self.profile, **gaps, **end}
         if self.plays_recorded_times:
             return {"arrival": "recorded", **end}
         if self.open_loop:
-            return {"rate": load, "arrival": self.arrival, **end}
+            return {"rate": load, **gaps, **end}
         if rate > 0:
-            return {"rate": rate, "arrival": self.arrival, "maxConcurrency": load, **end}
+            return {"rate": rate, **gaps, "maxConcurrency": load, **end}
         return {"concurrency": load, **end}
 
 
@@ -344,7 +370,7 @@ def _camel(data: Any) -> Any:
     """snake_case keys of the sections as the manifest has them."""
     aliases = {
         name: field.alias
-        for section in (Endpoint, Prompts, Request, Warmup)
+        for section in (Endpoint, Prompts, Request, Warmup, Goodput)
         for name, field in section.model_fields.items()
     }
     if isinstance(data, dict):

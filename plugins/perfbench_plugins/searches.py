@@ -23,7 +23,9 @@ def search_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
     if len(asked) > 1:
         raise SpecError([f"{' and '.join(asked)} exclude each other; give one of them"])
     (name,) = asked
-    ignored = [other for other in ("parallel", "rate", "open_loop", "duration") if other in given]
+    ignored = [
+        other for other in ("parallel", "rate", "open_loop", "duration", "profile", "until", "cv") if other in given
+    ]
     if ignored:
         raise SpecError([f"{other}: {name} finds the load by itself; leave it out" for other in ignored])
     if isinstance(given.get("number"), list):

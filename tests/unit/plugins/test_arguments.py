@@ -58,6 +58,55 @@ def test_refused_requests_are_sent_again_if_asked(values: dict[str, Any], times:
     assert (rule and rule.times) == times
 
 
+@pytest.mark.parametrize(
+    ("values", "stage"),
+    [
+        ({"open_loop": True, "rate": 5, "arrival": "gamma", "cv": 2}, {"rate": 5, "arrival": "gamma", "cv": 2}),
+        ({"rate": 5, "parallel": 3, "arrival": "gamma", "cv": 0.5}, {"rate": 5, "maxConcurrency": 3, "cv": 0.5}),
+        ({"profile": {"ramp": {"from": 1, "to": 20}}, "duration": 60}, {"duration": "1m", "requests": None}),
+        (
+            {"profile": {"sine": {"mean": 5, "amplitude": 2, "period": 9}}, "arrival": "gamma", "cv": 3, "number": 40},
+            {"arrival": "gamma", "cv": 3, "requests": 40},
+        ),
+        ({"until": "ttft.p90=4%", "number": 500}, {"concurrency": 1, "requests": 500}),
+        ({"until": "tpot=0.1", "duration": 60}, {"duration": "1m", "requests": None}),
+    ],
+)
+def test_flags_say_when_requests_are_sent_and_when_a_stage_ends(values: dict[str, Any], stage: dict[str, Any]) -> None:
+    (found,) = arguments(**values).to_benchmark().dump()["spec"]["load"]["stages"]
+    assert {name: found.get(name) for name in stage} == stage
+    assert found.get("profile") == values.get("profile") or "sine" in found["profile"]
+    until = {"ttft.p90=4%": ("ttft", "p90", 0.04), "tpot=0.1": ("tpot", "p99", 0.1)}.get(values.get("until", ""))
+    assert until == (tuple(found["until"].values()) if "until" in found else None)
+
+
+def test_limits_of_a_request_are_given_as_objectives_are() -> None:
+    limits = spec_of(goodput=["ttft<=500ms", "scheduled_latency <= 2s"]).goodput.limits
+    assert limits == {"ttft": 0.5, "scheduled_latency": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"until": "ttft.p99"}, "'ttft.p99' is no figure with its precision; write it as ttft.p99=5%"),
+        ({"until": "ttft.p42=5%"}, "statistic"),
+        ({"goodput": ["ttft>=500ms"]}, "no limit of a single request"),
+        ({"goodput": ["ttft.p99<=500ms"]}, "no limit of a single request"),
+        ({"goodput": ["ttft<=1s", "ttft<=2s"]}, "ttft is given twice"),
+        ({"goodput": ["tttf<=1s"]}, "tttf"),
+        ({"cv": 2, "parallel": 4}, "cv: belongs to rate, profile or open_loop"),
+        ({"cv": 2, "rate": 4}, "cv belongs to arrival: gamma"),
+        ({"profile": {"ramp": {"from": 1, "to": 2}}}, "how long ramp takes is not known; give duration"),
+        ({"profile": {"ramp": {"from": 1, "to": 2}}, "rate": 4, "duration": 5}, "rate: profile says when requests"),
+        ({"search_rate": "1:4", "until": "ttft.p99=5%"}, "until: search_rate finds the load by itself"),
+    ],
+)
+def test_flags_that_make_no_sense_together_are_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        arguments(**values).to_benchmark()
+    assert words in str(caught.value)
+
+
 def test_levels_given_twice_get_names_of_their_own() -> None:
     assert [stage.title for stage in spec_of(parallel=[8, 8], number=[5, 5]).load.stages] == ["1", "2"]
 
