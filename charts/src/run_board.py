@@ -181,6 +181,13 @@ def _run_load() -> list[Data]:
             overrides=[dashed("low", "#8e8e8e"), dashed("high", "#8e8e8e"), colored("estimate", "green")],
         ),
         lines(
+            "Goodput",
+            "Share of the requests that ended which kept all limits of spec.goodput; empty without limits.",
+            "percentunit",
+            Query(f"{rate('perfbench_requests_good_total')} / {ENDED}", "good"),
+            overrides=[colored("good", "green")],
+        ),
+        lines(
             "Failures",
             "Failed requests per second, by kind. Empty while nothing fails.",
             "reqps",

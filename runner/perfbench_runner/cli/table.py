@@ -70,6 +70,8 @@ def _load_columns(stages: list[StageSummary]) -> list[Column]:
         *([column("cached", _cached)] if any(_cached(stage) != "-" for stage in stages) else []),
         *([column("cost per\n1M out tok", _cost)] if any(_cost(stage) != "-" for stage in stages) else []),
         *([column("J/out\ntok", _joules)] if any(_joules(stage) != "-" for stage in stages) else []),
+        *([column("cost per\n1M good tok", _good_cost)] if any(_good_cost(stage) != "-" for stage in stages) else []),
+        *([column("J/good\ntok", _good_joules)] if any(_good_joules(stage) != "-" for stage in stages) else []),
         column("tok/s\nper user", lambda stage: number(_per_user(stage))),
         column("output\ntok/req", lambda stage: number(stage.output_tokens.mean)),
         column("input\ntok/req", lambda stage: number(stage.prompt_tokens.mean)),
@@ -84,6 +86,16 @@ def _cost(stage: StageSummary) -> str:
 def _joules(stage: StageSummary) -> str:
     """Energy of the server's GPUs for an output token."""
     return "-" if stage.cost is None else number(stage.cost.joules_per_output_token)
+
+
+def _good_cost(stage: StageSummary) -> str:
+    """What a million output tokens of good requests cost."""
+    return "-" if stage.cost is None else number(stage.cost.per_million_good_output_tokens)
+
+
+def _good_joules(stage: StageSummary) -> str:
+    """Energy for one of these."""
+    return "-" if stage.cost is None else number(stage.cost.joules_per_good_output_token)
 
 
 def _goodput_columns(stages: list[StageSummary]) -> list[Column]:

@@ -5,6 +5,7 @@ from perfbench_runner.results.summary import Cost, StageSummary
 
 HOUR_S = 3600.0
 NO_TOKENS = "no output tokens were counted in the stage's window"
+NO_GOOD_TOKENS = "no output tokens of good requests were counted in the stage's window"
 NO_PRICE = "spec.price says no price"
 NO_POWER = "no metrics of the server tell the power of its GPUs (DCGM, see target.metrics)"
 
@@ -14,20 +15,28 @@ def cost(stage: StageSummary, price: Price) -> Cost | None:
     watts = _watts(stage)
     if price.per_hour is None and watts is None:
         return None
-    tokens_s = stage.output_token_throughput_tps
-    if not tokens_s:
-        return Cost(reasons={"per_million_output_tokens": NO_TOKENS, "joules_per_output_token": NO_TOKENS})
-    reasons = {}
-    if price.per_hour is None:
-        reasons["per_million_output_tokens"] = NO_PRICE
-    if watts is None:
-        reasons |= {"joules_per_output_token": NO_POWER}
     per_second = None if price.per_hour is None else price.per_hour * price.replicas / HOUR_S
-    return Cost(
-        per_million_output_tokens=None if per_second is None else per_second / tokens_s * 1e6,
-        joules_per_output_token=None if watts is None else watts / tokens_s,
-        reasons=reasons,
-    )
+    found: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    for kind, tokens_s, missing in (("", *_all_tokens(stage)), ("good_", *_good_tokens(stage))):
+        money, energy = f"per_million_{kind}output_tokens", f"joules_per_{kind}output_token"
+        for name, rate, unknown in ((money, per_second, NO_PRICE), (energy, watts, NO_POWER)):
+            if tokens_s and rate is not None:
+                found[name] = rate / tokens_s * (1e6 if name == money else 1.0)
+            elif not (kind and stage.goodput is None):  # without limits nobody asks for it
+                reasons[name] = missing if not tokens_s else unknown
+    return Cost(**found, reasons=reasons)
+
+
+def _all_tokens(stage: StageSummary) -> tuple[float | None, str]:
+    """Output tokens a second, and why there are none."""
+    return stage.output_token_throughput_tps, NO_TOKENS
+
+
+def _good_tokens(stage: StageSummary) -> tuple[float | None, str]:
+    """Those of good requests."""
+    goodput = stage.goodput
+    return (None, "") if goodput is None else (goodput.output_token_throughput_tps, goodput.reason or NO_GOOD_TOKENS)
 
 
 def _watts(stage: StageSummary) -> float | None:

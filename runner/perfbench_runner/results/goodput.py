@@ -48,13 +48,15 @@ def goodput(
     needs_first = "ttft" in limits or "tpot" in limits
     reason = NOT_STREAMED if needs_first and is_ok.any() and np.isnan(found["ttft"][is_ok]).all() else ""
     kept, in_window = good(rows, own, limits), good(every, tpot, limits) & span.has(every["completed_time"])
-    count = int(kept.sum())
+    count, tokens = int(kept.sum()), every["completion_tokens"][in_window]
+    is_counted = not reason and bool(len(every)) and not np.isnan(tokens).any()
     return Goodput(
         limits_s=dict(limits),
         total=total,
         good=count,
         share=count / total if total and not reason else None,
         rate_rps=None if reason else per_second(float(in_window.sum()), span.duration_s),
+        output_token_throughput_tps=per_second(float(tokens.sum()), span.duration_s) if is_counted else None,
         missed={name: int((is_ok & ~(found[name] <= limit)).sum()) for name, limit in limits.items()},
         reason=reason,
     )

@@ -134,6 +134,8 @@ class Goodput(_Model):
     """good / total."""
     rate_rps: float | None
     """Good requests that ended in the window, a second."""
+    output_token_throughput_tps: float | None = None
+    """Their output tokens, a second; null where nobody counted them, and in summaries of older versions."""
     missed: dict[str, int] = {}
     """Succeeded requests that missed a limit, by its metric; one may have missed several."""
     reason: str = ""
@@ -211,6 +213,10 @@ class Cost(_Model):
     """In the currency of `spec.price`."""
     joules_per_output_token: float | None = None
     """Mean power of the server's GPUs, all together, by output tokens a second."""
+    per_million_good_output_tokens: float | None = None
+    """The same price, by the output tokens of good requests alone (`goodput.output_token_throughput_tps`)."""
+    joules_per_good_output_token: float | None = None
+    """The same power, by these."""
     reasons: dict[str, str] = {}
     """Why a figure is null."""
 

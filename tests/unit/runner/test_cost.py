@@ -5,14 +5,16 @@ from typing import Any
 import pytest
 
 from perfbench_api.sections import Price
-from perfbench_runner.results.cost import cost
-from perfbench_runner.results.summary import Distribution, Requests, StageSummary
+from perfbench_runner.results.cost import NO_GOOD_TOKENS, cost
+from perfbench_runner.results.summary import Distribution, Goodput, Requests, StageSummary
 
 NONE = Distribution()
 LATENCIES = {f"{name}_s": NONE for name in ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency", "dispatch_lag")}
 
 
-def stage(tokens_s: float | None, watts: float | None = None) -> StageSummary:
+def stage(
+    tokens_s: float | None, watts: float | None = None, good_s: float | None = None, reason: str | None = None
+) -> StageSummary:
     values: dict[str, Any] = {
         **LATENCIES,
         "connect_s": NONE,
@@ -29,6 +31,17 @@ def stage(tokens_s: float | None, watts: float | None = None) -> StageSummary:
         total_token_throughput_tps=None,
         errors={},
         **values,
+        goodput=None
+        if good_s is None and reason is None
+        else Goodput(
+            limits_s={"ttft": 1.0},
+            total=1,
+            good=1,
+            share=1.0,
+            rate_rps=1.0,
+            output_token_throughput_tps=good_s,
+            reason=reason or "",
+        ),
     )
 
 
@@ -65,6 +78,30 @@ def test_without_tokens_there_is_no_cost_of_one(tokens_s: float | None) -> None:
     assert found is not None
     assert found.per_million_output_tokens is found.joules_per_output_token is None
     assert "no output tokens" in found.reasons["per_million_output_tokens"]
+
+
+def test_good_tokens_cost_more_than_all_of_them() -> None:
+    found = cost(stage(1000.0, 700.0, good_s=250.0), Price.model_validate({"perHour": 3.6}))
+    assert found is not None
+    assert (found.per_million_output_tokens, found.joules_per_output_token) == (pytest.approx(1.0), 0.7)
+    assert (found.per_million_good_output_tokens, found.joules_per_good_output_token) == (pytest.approx(4.0), 2.8)
+    assert found.reasons == {}
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"), [("", NO_GOOD_TOKENS), ("they are not streamed", "they are not streamed")]
+)
+def test_where_no_token_was_good_there_is_no_cost_of_one(reason: str, words: str) -> None:
+    found = cost(stage(1000.0, 700.0, good_s=0.0, reason=reason), Price(per_hour=1))
+    assert found is not None
+    assert found.per_million_good_output_tokens is found.joules_per_good_output_token is None
+    assert found.reasons == dict.fromkeys(("per_million_good_output_tokens", "joules_per_good_output_token"), words)
+
+
+def test_without_limits_nothing_is_said_of_good_tokens() -> None:
+    found = cost(stage(1000.0, 700.0), Price(per_hour=1))
+    assert found is not None
+    assert found.reasons == {}
 
 
 def test_nobody_is_told_of_costs_that_nothing_is_known_of() -> None:

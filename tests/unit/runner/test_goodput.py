@@ -101,6 +101,7 @@ def test_a_good_request_keeps_all_limits(
     assert (stage.goodput.good, stage.goodput.total, stage.goodput.missed) == (good, 3, missed)
     assert stage.goodput.share == pytest.approx(good / 3)
     assert stage.goodput.rate_rps == pytest.approx(good / 100)
+    assert stage.goodput.output_token_throughput_tps == pytest.approx(good * 11 / 100)
 
 
 def test_failed_unfinished_and_unsent_requests_are_not_good(measured: Measured) -> None:
