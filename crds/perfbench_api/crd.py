@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from perfbench_api import GROUP, KIND, PLURAL, VERSION
 from perfbench_api.kubernetes import kind_of
 from perfbench_api.resource import Spec
-from perfbench_api.rules import ROOT, SECTIONS
+from perfbench_api.rules import ONE_OF, ROOT, SECTIONS
 from perfbench_api.sections import Runner
 from perfbench_api.status import Status
 from perfbench_api.values import DURATION, QUANTITY, format_duration
@@ -126,6 +126,7 @@ def _inline(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
         kept["properties"] = {name: _inline(child, definitions) for name, child in kept["properties"].items()}
         rules = SECTIONS.get(node.get("title", ""), ())
         kept |= {"x-kubernetes-validations": [rule.schema() for rule in rules]} if rules else {}
+        kept |= {"oneOf": choices} if (choices := ONE_OF.get(node.get("title", ""))) else {}
     if "items" in kept:
         kept["items"] = _inline(kept["items"], definitions)
     if "exclusiveMinimum" in node:  # a number in JSON schema, a boolean in OpenAPI 3.0

@@ -1,10 +1,12 @@
-"""What the API server itself validates: CEL rules of the CRD, by the section that they belong to.
+"""What the API server itself validates: CEL rules of the CRD by section, and which fields exclude others.
 
-They report at `kubectl apply` what the models would report later. A rule cannot see into fields whose type Kubernetes does
-not know (`concurrency`, `rate`, `maxTokens`, `max`, `args`), so the models validate everything again.
+They report at `kubectl apply` what the models would report later. A rule cannot see fields whose type Kubernetes does not
+know (`concurrency`, `rate`, `maxTokens`, `max`, `args`), so the models validate everything again. Whether such a field is
+given is asked by `oneOf` and `required`, which look at names alone.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from perfbench_api.resource import Spec
 
@@ -101,3 +103,16 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
         Rule(_exactly_one("file", "module", "configMap"), "give exactly one of file, module and configMap"),
     ),
 }
+_LOADS = ("concurrency", "rate", "profile", "timestamps")
+ONE_OF: dict[str, list[dict[str, Any]]] = {
+    "Stage": [
+        *({"required": [name]} for name in _LOADS),
+        # Recorded times may stand alone. The API server wants every field named outside, too, and no types in here.
+        {
+            "required": ["arrival"],
+            "properties": {"arrival": {"enum": ["recorded"]}},
+            "not": {"required": ["rate"]},
+        },
+    ]
+}
+"""Of these exactly one must hold, by section: as Kubernetes' structural schemas have it."""

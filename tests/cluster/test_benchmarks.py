@@ -343,6 +343,8 @@ def test_rules_are_told_at_apply(release: Release, namespace: Namespace) -> None
         ("exactly one of ramp", {"load": {"stages": [{"profile": {}, "duration": "9s"}]}}),
         ("belong together", {"load": {"stages": [{"rate": 1, "arrival": "gamma", "requests": 1}]}}),
         ("no end", {"load": {"stages": [{"concurrency": 1}]}}),
+        (r"one and only one schema \(oneOf\)", {"load": {"stages": [{"concurrency": 1, "rate": 1, "requests": 1}]}}),
+        (r"one and only one schema \(oneOf\)", {"load": {"stages": [{"requests": 1}]}}),
         ("exactly one of url", {"target": {"url": "http://x", "mock": {}}}),
         ("unknown field", {"lod": {}}),
     ):

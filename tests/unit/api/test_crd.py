@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from perfbench_api import crd
 from perfbench_api.resource import PerfBenchmark, SpecError
@@ -38,11 +39,23 @@ def test_schema_is_structural() -> None:
     for path, node in nodes(ROOT):
         untyped = {"x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"} & node.keys()
         assert "type" in node or untyped, path
-        assert not {"$ref", "$defs", "title", "oneOf", "allOf"} & node.keys(), path
+        assert not {"$ref", "$defs", "title", "allOf"} & node.keys(), path
+        for choice in node.get("oneOf", ()):
+            assert_structural_within(choice, node)
         assert node.get("type") != "null", path
         assert node.get("additionalProperties") is not False, path
         if "anyOf" in node:
             assert "x-kubernetes-int-or-string" in node, path
+
+
+def assert_structural_within(choice: dict[str, Any], outside: dict[str, Any]) -> None:
+    """What may stand within oneOf: conditions on values, of fields that are declared outside; no types, no defaults."""
+    assert choice.keys() <= {"required", "properties", "not", "enum"}
+    assert set(choice.get("required", ())) <= outside.get("properties", {}).keys()
+    for name, child in choice.get("properties", {}).items():
+        assert_structural_within(child, outside["properties"][name])
+    if "not" in choice:
+        assert_structural_within(choice["not"], outside)
 
 
 @pytest.mark.parametrize("section", ["spec", "status"])
@@ -191,6 +204,45 @@ def test_what_a_rule_refuses_the_model_refuses_too(spec: dict[str, Any]) -> None
     """tests/cluster applies the same manifests to a real API server."""
     with pytest.raises(SpecError):
         PerfBenchmark.read({"metadata": {"name": "a"}, "spec": spec})
+
+
+STAGE = at(".load.stages.items")
+RAMP = {"ramp": {"from": 1, "to": 2}}
+
+
+@pytest.mark.parametrize(
+    ("stage", "is_taken"),
+    [
+        ({"concurrency": 1}, True),
+        ({"concurrency": [1, 2, 4]}, True),
+        ({"concurrency": {"from": 1, "to": 9, "steps": 3}}, True),
+        ({"rate": 0.5}, True),
+        ({"rate": [1, 2], "arrival": "gamma", "cv": 2}, True),
+        ({"profile": RAMP}, True),
+        ({"timestamps": {"path": "x"}}, True),
+        ({"arrival": "recorded"}, True),
+        ({"arrival": "recorded", "rate": 1}, True),
+        ({}, False),
+        ({"arrival": "poisson"}, False),
+        ({"concurrency": 1, "rate": 1}, False),
+        ({"concurrency": [1, 2], "profile": RAMP}, False),
+        ({"rate": 1, "timestamps": {"path": "x"}}, False),
+        ({"rate": 1, "profile": RAMP}, False),
+        ({"arrival": "recorded", "concurrency": 1}, False),
+        ({"arrival": "recorded", "profile": RAMP}, False),
+        ({"arrival": "recorded", "timestamps": {"path": "x"}}, False),
+    ],
+)
+def test_a_stage_has_one_load_as_the_api_server_sees_it_and_the_model(stage: dict[str, Any], is_taken: bool) -> None:
+    """With its end, and the default that the API server fills in."""
+    whole = {"duration": "9s", "arrival": "poisson", **stage}
+    assert Draft202012Validator({"oneOf": STAGE["oneOf"]}).is_valid(whole) is is_taken
+    spec = {"target": {"mock": {}}, "load": {"stages": [whole]}}
+    if is_taken:
+        assert PerfBenchmark.read({"metadata": {"name": "a"}, "spec": spec})
+    else:
+        with pytest.raises(SpecError):
+            PerfBenchmark.read({"metadata": {"name": "a"}, "spec": spec})
 
 
 def test_columns_name_fields_of_the_schema() -> None:
