@@ -14,7 +14,7 @@ from math import exp, sqrt
 from random import Random
 from statistics import NormalDist, median
 
-from perfbench_runner.load.precision import Precision
+from perfbench_runner.load.precision import of_quantile
 
 SIGMA = 0.5
 MOST = 400_000
@@ -64,7 +64,7 @@ def truth(name: str, p: float) -> float:
 
 def run(name: str, seed: int, p: float, within: float) -> tuple[float, int, bool]:
     """The quantile at the stop, how many requests it took, and whether it stopped by precision."""
-    draws, precision, values = PROCESSES[name](Random(f"{name}/{seed}")), Precision(p, within), list[float]()
+    draws, precision, values = PROCESSES[name](Random(f"{name}/{seed}")), of_quantile(p, within), list[float]()
     while len(values) < MOST:
         values.append(next(draws))
         if precision.is_due(len(values)) and precision.look(values) and precision.known is not None:

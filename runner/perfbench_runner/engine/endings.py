@@ -2,14 +2,17 @@
 
 Fed with results and counts, asked now and then.
 
-A look takes only requests before the oldest that is still under way: slow ones are missing among the latest that ended.
+A look at latencies takes only requests before the oldest that is still under way: slow ones are missing among the latest that
+ended. Of a throughput there is no such order: what counts is when requests ended.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
 
 from perfbench_api.sections import Guards, Stage, Until
-from perfbench_runner.load.precision import Precision
+from perfbench_runner.load.precision import Done, Precision, of_gaps, of_quantile, of_rate, steps_of
 from perfbench_runner.load.saturation import Count, Saturation
 from perfbench_runner.results.result import Result
 
@@ -22,9 +25,9 @@ class Endings:
     saturation: Saturation | None = None
     """None where a queue may grow: in a closed loop it cannot, and a load that changes by itself is meant to let it."""
     _ramp_up_s: float = 0.0
-    _precision: Precision | None = None
-    _values: list[tuple[int, float]] = field(default_factory=list)
-    """Number in the run and value of each request that has one."""
+    _precision: Precision[Any] | None = None
+    _values: list[tuple[int, Any]] = field(default_factory=list)
+    """Number in the run of each request that has a value, and what the precision is of: a latency, gaps, what was done."""
 
     @classmethod
     def of(cls, stage: Stage, guards: Guards) -> "Endings":
@@ -35,7 +38,7 @@ class Endings:
             until,
             Saturation() if is_watched else None,
             stage.ramp_up or 0.0,
-            None if until is None else Precision(until.probability, until.within),
+            None if until is None else _precision(until),
         )
 
     @property
@@ -46,7 +49,7 @@ class Endings:
     def add(self, result: Result) -> None:
         """A request of the stage has ended."""
         if self.until is not None and result.excluded is None:
-            value = value_of(result, self.until.metric)
+            value = part_of(result, self.until)
             if value is not None:
                 self._values.append((result.seq, value))
 
@@ -68,9 +71,13 @@ class Endings:
         """Whether it is worth looking; `others`: values that other runners have."""
         return self._precision is not None and self._precision.is_due(len(self._values) + others)
 
-    def _settled(self, oldest: int | None) -> list[float]:
+    def _settled(self, oldest: int | None) -> list[Any]:
         """Values in the order of sending, of requests before the oldest that is under way; None where there is none."""
-        return [value for seq, value in sorted(self._values) if oldest is None or seq < oldest]
+        values = self._values[:]  # a thread looks at them while others come
+        if self.until is not None and self.until.is_throughput:
+            return [value for _, value in values]
+        values.sort(key=itemgetter(0))
+        return [value for seq, value in values if oldest is None or seq < oldest]
 
     def look(self, oldest: int | None) -> str | None:
         """Why the stage is to end, in words; None where it is not. `oldest` is the number of that which is under way."""
@@ -92,7 +99,7 @@ class Endings:
 
     @property
     def _figure(self) -> str:
-        return "" if self.until is None else f"{self.until.metric} {self.until.statistic.replace('_', '.')}"
+        return "" if self.until is None else self.until.figure
 
     @property
     def _asked(self) -> str:
@@ -107,6 +114,29 @@ class Endings:
         if known.half_width == float("inf"):
             return f"after {requests:,} requests {self._figure} has no upper bound"
         return f"after {requests:,} requests {self._figure} is known to ±{known.half_width:.1%}"
+
+
+def _precision(until: Until) -> Precision[Any]:
+    if until.is_throughput:
+        return of_rate(until.within)
+    return (of_gaps if until.metric == "itl" else of_quantile)(until.probability, until.within)
+
+
+def part_of(result: Result, until: Until) -> Any:
+    """What a request adds to what is known of a figure; None where it adds nothing."""
+    if until.is_throughput:
+        return Done(result.data.completed_time, amount_of(result, until.metric)) if result.data.success else None
+    if until.metric == "itl":
+        gaps_s = result.data.inter_chunk_latency if result.data.success else None
+        return steps_of(gaps_s) if gaps_s else None
+    return value_of(result, until.metric)
+
+
+def amount_of(result: Result, metric: str) -> float:
+    """How much a succeeded request adds to a throughput: itself, or its tokens."""
+    output, prompt = result.data.completion_tokens or 0, result.data.prompt_tokens or 0
+    amounts = {"request": 1, "output_token": output, "input_token": prompt, "total_token": output + prompt}
+    return float(amounts[metric.removesuffix("_throughput")])
 
 
 def value_of(result: Result, metric: str) -> float | None:

@@ -1,4 +1,4 @@
-"""How well a quantile is known after so many requests, and whether that is enough to stop. Pure Python: used during the load.
+"""How well a figure is known after so many requests, and whether that is enough to stop. Pure Python: used during the load.
 
 Requests of one run depend on each other, since they share queues and batches: n of them are worth n / deff. The interval is
 that of Korn and Graubard, with the design effect of ten and five batches, inverted to values (Woodruff). To look again and
@@ -6,18 +6,22 @@ again at growing data until an interval happens to be short picks lucky ones: so
 in a row must say the same. bench/until.py measures what that achieves.
 """
 
-from collections.abc import Sequence
-from math import ceil, exp, floor, inf, lgamma, log, log1p
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from math import ceil, exp, floor, inf, lgamma, log, log1p, sqrt
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+from perfbench_runner.results.looks import FEWEST, TAIL, first_look
 
 GROWTH = 1.15
 """The next look comes after so many times the requests."""
 IN_A_ROW = 2
 """So many looks, one after the other, must find the figure precise enough."""
-FEWEST = 200
-TAIL = 10
-"""Values beyond the quantile, in independent ones: with fewer no interval can be believed."""
 BATCHES = (10, 5)
 CONFIDENCE = 0.95
 
@@ -38,11 +42,6 @@ class Known(NamedTuple):
         if self.is_tail_too_thin or self.value <= 0:
             return inf
         return (self.high - self.low) / 2 / self.value
-
-
-def first_look(p: float) -> int:
-    """How many values there must be before it is worth looking."""
-    return max(FEWEST, ceil(TAIL / min(p, 1 - p)))
 
 
 def known(values: Sequence[float], p: float) -> Known:
@@ -150,13 +149,98 @@ def _fraction(x: float, a: float, b: float) -> float:
     return found
 
 
-class Precision:
-    """Watches a quantile become known: `look` as often as you like, it computes only when enough has come since."""
+STEP = log(1.005)
+"""Gaps are counted in steps of half a percent: there are a hundred for each request."""
 
-    def __init__(self, p: float, within: float) -> None:
-        """`within`: the half-width to be reached, as a share of the quantile."""
-        self._p, self._within = p, within
-        self._next = first_look(p)
+
+def steps_of(gaps_s: Sequence[float]) -> "array[int]":
+    """Gaps, as numbers of their steps above a microsecond."""
+    return array("h", [max(0, floor(log(gap_s * 1e6) / STEP)) if gap_s > 1e-6 else 0 for gap_s in gaps_s])
+
+
+def known_of_gaps(requests: Sequence["array[int]"], p: float) -> Known:
+    """The p-quantile of all gaps of requests in the order in which they were sent; each is in its steps.
+
+    Gaps of one request, and of those beside it, share a server's steps: what is independent are stretches of time.
+    """
+    edges = [number * len(requests) // BATCHES[0] for number in range(BATCHES[0] + 1)]
+    parts = [Counter[int]() for _ in range(BATCHES[0])]
+    for number, part in enumerate(parts):
+        for steps in requests[edges[number] : edges[number + 1]]:
+            part.update(steps)
+    total = sum(parts, Counter[int]())
+    steps = sorted(total)
+    sums = list(accumulate(total[step] for step in steps))
+    count = sums[-1] if sums else 0
+    if count < 2 * BATCHES[0]:
+        return Known(0.0, 0.0, inf, is_tail_too_thin=True)
+
+    def at(share: float) -> float:
+        """The middle of the step in which this share is reached."""
+        return exp((steps[min(bisect_right(sums, share * count), len(steps) - 1)] + 0.5) * STEP) / 1e6
+
+    effects = [effect_of_parts(*_below(parts, round(log(at(share) * 1e6) / STEP - 0.5))) for share in (p, 0.5)]
+    low, high = share_limits(p, count, effects[0])
+    is_thin = count * min(p, 1 - p) < TAIL * max(effects)
+    return Known(at(p), at(low) if low > 0 else 0.0, at(high) if high < 1 else inf, is_thin)
+
+
+def _below(parts: Sequence["Counter[int]"], step: int) -> tuple[list[int], list[int]]:
+    """Of each part: how many gaps are up to a step, and how many there are."""
+    below = [sum(count for at, count in part.items() if at <= step) for part in parts]
+    return below, [sum(part.values()) for part in parts]
+
+
+def effect_of_parts(inside: Sequence[int], sizes: Sequence[int]) -> float:
+    """The design effect of a share by how much it differs between parts, and between pairs of them; 1 at least."""
+    share = sum(inside) / sum(sizes)
+    if share in (0.0, 1.0):
+        return 1.0
+    found = 1.0
+    for width in (1, 2):
+        k = [sum(inside[at : at + width]) for at in range(0, len(inside), width)]
+        m = [sum(sizes[at : at + width]) for at in range(0, len(sizes), width)]
+        spread = sum((hits - share * size) ** 2 for hits, size in zip(k, m, strict=True))
+        found = max(found, len(k) / (len(k) - 1) * spread / (sum(m) * share * (1 - share)))
+    return found
+
+
+class Done(NamedTuple):
+    """What a request adds to a throughput: when it ended, and how much of it there is (1, or tokens)."""
+
+    at_s: float
+    amount: float
+
+
+def known_rate(done: Sequence[Done]) -> Known:
+    """Amounts a second since the first end, by how much tenths and fifths of that time differ."""
+    ends = sorted(done)
+    begin_s, end_s = ends[0].at_s, ends[-1].at_s
+    if end_s <= begin_s:
+        return Known(0.0, 0.0, inf, is_tail_too_thin=True)
+    sums = [0.0] * BATCHES[0]
+    for at_s, amount in ends[1:]:
+        sums[min(BATCHES[0] - 1, int((at_s - begin_s) / (end_s - begin_s) * BATCHES[0]))] += amount
+    mean = sum(sums) / (end_s - begin_s)
+    half = 0.0
+    for width in (1, 2):
+        rates = [
+            sum(sums[at : at + width]) / (end_s - begin_s) * BATCHES[0] / width for at in range(0, len(sums), width)
+        ]
+        variance = sum((rate - mean) ** 2 for rate in rates) / (len(rates) - 1) / len(rates)
+        half = max(half, t_quantile(1 - (1 - CONFIDENCE) / 2, BATCHES[0] - 1) * sqrt(variance))
+    return Known(mean, mean - half, mean + half, is_tail_too_thin=False)
+
+
+T = TypeVar("T")
+
+
+class Precision(Generic[T]):
+    """Watches a figure become known: `look` as often as you like, it computes only when enough has come since."""
+
+    def __init__(self, estimate: Callable[[Sequence[T]], Known], first: int, within: float) -> None:
+        """`estimate` makes the figure of values; `first`: of how many at least. `within`: the half-width to be reached."""
+        self._estimate, self._next, self._within = estimate, first, within
         self._in_a_row = 0
         self.known: Known | None = None
         """As of the last look."""
@@ -167,11 +251,26 @@ class Precision:
         """Whether so many values are enough for another look."""
         return count >= self._next
 
-    def look(self, values: Sequence[float]) -> bool:
+    def look(self, values: Sequence[T]) -> bool:
         """Whether it is known well enough, by values in the order of sending."""
         if not self.is_due(len(values)):
             return False
-        self.known, self.requests = known(values, self._p), len(values)
+        self.known, self.requests = self._estimate(values), len(values)
         self._next = ceil(len(values) * GROWTH)
         self._in_a_row = self._in_a_row + 1 if self.known.half_width <= self._within else 0
         return self._in_a_row >= IN_A_ROW
+
+
+def of_quantile(p: float, within: float) -> Precision[float]:
+    """Of latencies that each request has one of."""
+    return Precision(partial(known, p=p), first_look(p), within)
+
+
+def of_gaps(p: float, within: float) -> Precision["array[int]"]:
+    """Of gaps, in the steps of `steps_of`; each request has several."""
+    return Precision(partial(known_of_gaps, p=p), FEWEST, within)
+
+
+def of_rate(within: float) -> Precision[Done]:
+    """Of a throughput."""
+    return Precision(known_rate, FEWEST, within)

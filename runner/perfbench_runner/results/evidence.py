@@ -50,6 +50,8 @@ class Evidence:
     """Seconds per output token of each of `every`; NaN where it is not defined."""
     gaps: Mapping[str, SlicedGaps]
     """Of those metrics of gaps that are judged."""
+    looks: int = 1
+    """As how many looks at growing data its end counts (`results.looks`)."""
 
     @cached_property
     def _order(self) -> Ints:

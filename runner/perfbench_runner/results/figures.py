@@ -23,6 +23,7 @@ from perfbench_runner.results.evidence import Evidence, Judge, Nobody
 from perfbench_runner.results.goodput import goodput
 from perfbench_runner.results.latencies import e2e_latency, scheduled_latency, tpot_of, ttft
 from perfbench_runner.results.load_in_words import load_in_words
+from perfbench_runner.results.looks import doublings
 from perfbench_runner.results.notes import notes
 from perfbench_runner.results.prompt_cache import prompt_cache
 from perfbench_runner.results.quantiles import Array, distribution
@@ -217,7 +218,8 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
         _blame(summary.client, f"{lost} (maxConcurrency held requests back)" if is_limited else lost)
     summary.notes = notes(summary, span, estimate, asked, stage.plan, run.why_program)
     gaps = {name: each.measured() for name, each in slices.items()}
-    run.judge.see(Evidence(summary, run.stages, rows, every, stage.unsent, span, every_tpot, gaps))
+    looks = doublings(stage.plan, succeeded)
+    run.judge.see(Evidence(summary, run.stages, rows, every, stage.unsent, span, every_tpot, gaps, looks))
     return summary
 
 

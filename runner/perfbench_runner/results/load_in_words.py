@@ -62,5 +62,6 @@ def _end(plan: Plan) -> str:
     if "until" not in plan:
         return " or ".join(ends)
     until = plan["until"]
-    figure = f"{until['metric']} {until['statistic'].replace('_', '.')}"
+    is_rate = until["metric"].endswith("_throughput")
+    figure = until["metric"] if is_rate else f"{until['metric']} {until['statistic'].replace('_', '.')}"
     return f"until {figure} is known to ±{until['within']:.1%}, at most {' or '.join(ends)}"

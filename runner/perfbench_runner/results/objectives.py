@@ -64,7 +64,7 @@ class Judging:
         if evidence.stage.name not in names:
             return
         count = sum(len(names) if each.stage is None else 1 for each in self._objectives)
-        levels = Levels.of(self._confidence, count)
+        levels = Levels.of(self._confidence, count, evidence.looks)
         for number, objective in enumerate(self._objectives):
             if objective.stage in (None, evidence.stage.name):
                 found = while_steady(judge(objective, evidence, levels), objective, evidence.stage)

@@ -3,21 +3,28 @@
 from itertools import accumulate
 from math import comb, exp, inf
 from random import Random
+from typing import Any
 
 import pytest
 
 from perfbench_api.sections import Guards, Stage
+from perfbench_api.sections.until import Until
 from perfbench_plugins.benchmark_data import BenchmarkData
-from perfbench_runner.engine.endings import Endings, value_of
+from perfbench_runner.engine.endings import Endings, part_of, value_of
 from perfbench_runner.load.precision import (
-    Precision,
+    Done,
     beta_quantile,
     design_effect,
-    first_look,
     known,
+    known_of_gaps,
+    known_rate,
+    of_quantile,
+    of_rate,
     share_limits,
+    steps_of,
     t_quantile,
 )
+from perfbench_runner.results.looks import doublings, first_look
 from perfbench_runner.results.result import Result
 
 
@@ -96,7 +103,7 @@ def test_the_first_look_has_ten_values_in_the_tail(p: float, count: int) -> None
 def test_two_looks_in_a_row_must_find_it_precise_and_each_needs_more_requests() -> None:
     random = Random(5)
     values = [100 + random.random() for _ in range(400)]
-    precision = Precision(0.5, 0.05)
+    precision = of_quantile(0.5, 0.05)
     assert not precision.look(values[:199])
     assert precision.known is None
     assert not precision.look(values[:200]), "once is luck"
@@ -109,7 +116,7 @@ def test_a_look_that_is_not_precise_begins_anew() -> None:
     random = Random(5)
     close = [100 + random.random() for _ in range(200)]
     far = [random.random() * 200 for _ in range(600)]
-    precision = Precision(0.5, 0.01)
+    precision = of_quantile(0.5, 0.01)
     assert not precision.look(close)
     assert not precision.look(far[:300])
     assert not precision.look([*close, *close])
@@ -135,6 +142,118 @@ def test_the_latest_requests_do_not_count_while_an_older_one_is_under_way() -> N
     assert endings.look(100) is None, "too few before number 100"
     assert endings.look(300) is None
     assert (endings.look(400) or "").startswith("ended since after 400 requests ttft p50 is known to ±0.")
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.99])
+def test_gaps_have_the_quantile_of_all_of_them_together(p: float) -> None:
+    random = Random(3)
+    requests = [[0.02 * exp(0.3 * random.gauss(0, 1)) for _ in range(random.randrange(1, 40))] for _ in range(600)]
+    every = sorted(gap for gaps in requests for gap in gaps)
+    found = known_of_gaps([steps_of(gaps) for gaps in requests], p)
+    assert found.value == pytest.approx(every[int(p * len(every))], rel=0.01)
+    assert found.low < found.value < found.high < inf
+    assert 0.0 < found.half_width < 0.1
+
+
+def test_gaps_that_depend_on_when_they_were_are_known_less_well() -> None:
+    random = Random(3)
+    alike = [[0.02 * exp(0.3 * random.gauss(0, 1)) for _ in range(20)] for _ in range(600)]
+    waves = [[gap * (1 + (number // 100) % 2) for gap in gaps] for number, gaps in enumerate(alike)]
+    assert known_of_gaps(list(map(steps_of, waves)), 0.9).is_tail_too_thin
+    assert not known_of_gaps(list(map(steps_of, alike)), 0.9).is_tail_too_thin
+
+
+@pytest.mark.parametrize("gaps", [[], [[]], [[0.01]], [[0.0, 1e-9]]])
+def test_of_hardly_any_gaps_nothing_is_known(gaps: list[list[float]]) -> None:
+    assert known_of_gaps([steps_of(each) for each in gaps], 0.5).half_width == inf
+
+
+@pytest.mark.parametrize("amount", [1.0, 50.0])
+def test_a_throughput_is_known_by_how_much_its_tenths_differ(amount: float) -> None:
+    random = Random(5)
+    even = [Done(number / 20, amount) for number in range(1001)]
+    poisson = [Done(at_s, amount) for at_s in accumulate(random.expovariate(20) for _ in range(1001))]
+    assert known_rate(even).value == pytest.approx(20 * amount)
+    assert known_rate(even).half_width < 0.02
+    assert known_rate(poisson).value == pytest.approx(20 * amount, rel=0.1)
+    assert 0.02 < known_rate(poisson).half_width < 0.2
+    assert known_rate(random.sample(even, len(even))) == known_rate(even)
+
+
+def test_ends_at_one_time_are_no_throughput() -> None:
+    assert known_rate([Done(1.0, 1.0)] * 5).half_width == inf
+
+
+def test_a_throughput_is_within_what_was_asked_in_nearly_all_runs() -> None:
+    """Poisson arrivals, answered at once: the rate is known to within 5 %."""
+    found = []
+    for seed in range(60):
+        random, precision, done = Random(seed), of_rate(0.05), list[Done]()
+        at_s = 0.0
+        while not (precision.is_due(len(done)) and precision.look(done)):
+            at_s += random.expovariate(10.0)
+            done.append(Done(at_s, 1.0))
+        assert precision.known is not None
+        found.append(abs(precision.known.value / 10.0 - 1.0) <= 0.05)
+    assert sum(found) >= 0.9 * len(found)
+
+
+@pytest.mark.parametrize(
+    ("until", "value"),
+    [
+        ({"metric": "request_throughput"}, 1.0),
+        ({"metric": "output_token_throughput"}, 7.0),
+        ({"metric": "input_token_throughput"}, 3.0),
+        ({"metric": "total_token_throughput"}, 10.0),
+    ],
+)
+def test_a_request_adds_itself_or_its_tokens_to_a_throughput(until: dict[str, str], value: float) -> None:
+    ended = result(0, 0.5)
+    ended.data.completion_tokens, ended.data.prompt_tokens = 7, 3
+    assert part_of(ended, Until.model_validate(until)) == (ended.data.completed_time, value)
+    assert part_of(result(0, 0.5, success=False), Until.model_validate(until)) is None
+
+
+@pytest.mark.parametrize(
+    ("until", "words"),
+    [
+        ({"metric": "itl", "statistic": "p90"}, "itl p90 is known to ±"),
+        ({"metric": "request_throughput"}, "request_throughput is known to ±"),
+    ],
+)
+def test_a_stage_ends_when_gaps_or_a_throughput_are_known(until: dict[str, str], words: str) -> None:
+    stage = Stage.model_validate({"concurrency": 4, "requests": 9999, "until": until | {"within": "20%"}})
+    endings, random, reason = Endings.of(stage, Guards()), Random(2), None
+    for seq in range(2000):
+        ended = result(seq, 0.5)
+        ended.data.completed_time = seq / 10
+        ended.data.inter_chunk_latency = [0.02 * exp(0.2 * random.gauss(0, 1)) for _ in range(9)]
+        endings.add(ended)
+        if endings.is_due():
+            reason = reason or endings.look(None)
+    assert words in (reason or "")
+
+
+def test_a_quantile_of_a_throughput_is_refused() -> None:
+    with pytest.raises(ValueError, match="request_throughput has no quantiles"):
+        Until.model_validate({"metric": "request_throughput", "statistic": "p50"})
+
+
+@pytest.mark.parametrize(
+    ("plan", "requests", "looks"),
+    [
+        ({}, 10_000, 1),
+        ({"until": {"metric": "ttft", "statistic": "p99"}}, 300, 1),
+        ({"until": {"metric": "ttft", "statistic": "p99"}}, 1_000, 1),
+        ({"until": {"metric": "ttft", "statistic": "p99"}}, 1_010, 2),
+        ({"until": {"metric": "ttft", "statistic": "p99"}}, 16_000, 5),
+        ({"until": {"metric": "ttft", "statistic": "p50"}}, 1_600, 4),
+        ({"until": {"metric": "itl", "statistic": "p99"}}, 400, 2),
+        ({"until": {"metric": "request_throughput", "statistic": "p99"}}, 800, 3),
+    ],
+)
+def test_looks_at_growing_data_count_by_doublings(plan: dict[str, Any], requests: int, looks: int) -> None:
+    assert doublings(plan, requests) == looks
 
 
 def test_failed_and_ramped_requests_have_no_value() -> None:
