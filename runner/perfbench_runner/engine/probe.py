@@ -10,6 +10,7 @@ from perfbench_runner.engine.supervisor import TICK_S, Supervisor
 from perfbench_runner.load.feed import Feed
 from perfbench_runner.results.result import Result
 from perfbench_runner.shard.messages import Lanes, StageShare
+from perfbench_runner.shard.retrying import RetryRule
 
 RETRY_S = 2.0
 """While it waits for the target, it tries this often."""
@@ -41,7 +42,7 @@ class Probe:
         state.phase = "waiting"
         until_s = state.clock() + (target.wait_for or 0.0)
         while not state.is_stopping:
-            result = await self._try(load.grace_period)
+            result = await self._try(load)
             if result is None or result.data.success or result.data.failure == FailureKind.EMPTY:  # of one token
                 return None
             kind = result.data.failure
@@ -52,13 +53,14 @@ class Probe:
             await self._supervisor.pause(min(RETRY_S, max(0.1, until_s - state.clock())), state)
         return None
 
-    async def _try(self, grace_s: float) -> Result | None:
+    async def _try(self, load: Load) -> Result | None:
         process, state = self._supervisor.shards[0], self._state
         self._result, state.number = None, TEST
         self._intake.begin(TEST)
         state.unmeasured["connection_test"] += 1
         process.lanes, process.is_done = 1, False
-        process.send("stage", StageShare(TEST, Lanes([0.0], []), grace_s=grace_s))
+        share = StageShare(TEST, Lanes([0.0], []), grace_s=load.grace_period, retry=RetryRule.of(load.retry))
+        process.send("stage", share)
         self._dispatcher.assign_one(process, self._feed.test_request())
         process.send("go", state.clock())
         while not (process.is_done and self._intake.is_empty):

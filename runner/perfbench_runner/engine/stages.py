@@ -201,7 +201,7 @@ class Stages:
             process.is_done = process.is_armed = False
             is_limited = stage.max_concurrency is not None
             own_share = StageShare(
-                number, part, is_limited, stage.duration, self._load.grace_period, _retry(self._load)
+                number, part, is_limited, stage.duration, self._load.grace_period, RetryRule.of(self._load.retry)
             )
             process.send("stage", own_share)
         return active
@@ -214,8 +214,3 @@ class Stages:
         self._dispatcher.go(began_s)
         for process in active:
             process.send("go", began_s)
-
-
-def _retry(load: Load) -> RetryRule | None:
-    rule = load.retry
-    return None if rule is None else RetryRule(rule.times, rule.wait, rule.max_wait)

@@ -166,8 +166,8 @@ def known_of_gaps(requests: Sequence["array[int]"], p: float) -> Known:
     edges = [number * len(requests) // BATCHES[0] for number in range(BATCHES[0] + 1)]
     parts = [Counter[int]() for _ in range(BATCHES[0])]
     for number, part in enumerate(parts):
-        for steps in requests[edges[number] : edges[number + 1]]:
-            part.update(steps)
+        for gaps in requests[edges[number] : edges[number + 1]]:
+            part.update(gaps)
     total = sum(parts, Counter[int]())
     steps = sorted(total)
     sums = list(accumulate(total[step] for step in steps))

@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from time import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange, FailureKind
 from perfbench_runner.shard.waiting import comes
+
+if TYPE_CHECKING:
+    from perfbench_api.sections.retry import Retry
 
 REFUSALS = tuple(map(FailureKind.http, (429, 503)))
 Send = Callable[[bytes, dict[str, str] | None], Awaitable[Exchange | BenchmarkData]]
@@ -28,6 +31,11 @@ class RetryRule(NamedTuple):
     """Before the first time, where the answer does not say how long; twice as long before each further one."""
     max_wait_s: float
     """Longest wait."""
+
+    @classmethod
+    def of(cls, asked: "Retry | None") -> "RetryRule | None":
+        """What a manifest asks for (`load.retry`)."""
+        return None if asked is None else cls(asked.times, asked.wait, asked.max_wait)
 
     def wait_after(self, refused: Exchange, retries: int, epoch_s: float) -> float | None:
         """How long to wait before it is sent again, having been so often; None: not any more. `epoch_s`: the time of day."""
