@@ -83,7 +83,7 @@ class Endings:
         """Why the stage is to end, in words; None where it is not. `oldest` is the number of that which is under way."""
         return self.look_at(self._settled(oldest))
 
-    def look_at(self, values: Sequence[float]) -> str | None:
+    def look_at(self, values: Sequence[Any]) -> str | None:
         """The same by these values, in the order of sending: those of all runners, where there are several."""
         if self._precision is None or not self._precision.look(values):
             return None

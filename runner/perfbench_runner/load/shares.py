@@ -15,6 +15,7 @@ from typing import TypeVar
 from perfbench_api.resource import SpecError
 from perfbench_api.sections import Load, Stage
 from perfbench_api.sections.runner import AUTO
+from perfbench_runner.results.looks import OF_REQUESTS
 
 T = TypeVar("T")
 
@@ -140,6 +141,12 @@ def refuse_what_needs_one(load: Load, has_schedule: bool, runners: int, loses: b
             f"spec.load.search: {runners} runners, of which one may be lost (runner.onLoss: continue): the loads that it"
             " tries would not be what it says they are; set runner.onLoss to fail"
         )
+    problems += [
+        f"spec.load.stages[{index}].until.metric: several runners can tell each other a latency that each request has one of,"
+        f" and not {stage.until.metric}; set runner.replicas to 1, or take {', '.join(OF_REQUESTS)}"
+        for index, stage in enumerate(load.stages)
+        if stage.until is not None and stage.until.metric not in OF_REQUESTS
+    ]
     if has_schedule and len(load.stages) > 1:
         problems.append(
             f"spec.runner.replicas: {runners} runners can play a dataset's recorded times in one stage only, and"

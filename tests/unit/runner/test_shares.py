@@ -154,6 +154,18 @@ def test_a_search_needs_all_of_its_runners() -> None:
         refuse_what_needs_one(load, False, 2, loses=True)
 
 
+@pytest.mark.parametrize(("metric", "is_refused"), [("ttft", False), ("itl", True), ("request_throughput", True)])
+def test_several_runners_know_only_latencies_of_requests_together(metric: str, is_refused: bool) -> None:
+    stage = {"rate": 9, "duration": "9s", "until": {"metric": metric}}
+    load = Load.model_validate({"stages": [stage]})
+    refuse_what_needs_one(load, False, 1)
+    if not is_refused:
+        return refuse_what_needs_one(load, False, 3)
+    with pytest.raises(SpecError, match=rf"until\.metric: several runners .* not {metric}; set runner\.replicas to 1"):
+        refuse_what_needs_one(load, False, 3)
+    return None
+
+
 @pytest.mark.parametrize(("to", "is_refused"), [(16, False), (4, False), (3, True)])
 def test_a_search_may_begin_with_fewer_lanes_than_runners_but_not_end_so(to: int, is_refused: bool) -> None:
     load = Load.model_validate({"search": {"concurrency": {"from": 1, "to": to}}})
