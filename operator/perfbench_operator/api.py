@@ -44,7 +44,10 @@ class ConflictError(Exception):
 
 
 class RefusedError(Exception):
-    """The API server rejects an object (HTTP 400, 403 or 422); the message says why. Only after 403 may a retry help."""
+    """The API server rejects an object (HTTP 400, 403 or 422), or a webhook does not answer it; the message says why.
+
+    A retry may help unless the object is invalid.
+    """
 
     def __init__(self, message: str, is_invalid: bool) -> None:
         super().__init__(message)
@@ -130,6 +133,10 @@ class Api:
         self._ahead = ahead if abs(ahead.total_seconds()) > _CLOCK_TOLERANCE_S else timedelta()
 
 
+_WEBHOOK_FAILED = "failed calling webhook"
+"""So the API server says, with HTTP 500, that a webhook did not answer which has to."""
+
+
 def _raise(status: int, what: str, data: bytes) -> None:
     message = f"{what}: HTTP {status}: {_message(data)}"
     if status == 404:
@@ -138,8 +145,8 @@ def _raise(status: int, what: str, data: bytes) -> None:
         raise ConflictError(message)
     if status == 410:
         raise GoneError(message)
-    if status in (400, 403, 422):
-        raise RefusedError(_message(data), is_invalid=status != 403)
+    if status in (400, 403, 422) or _WEBHOOK_FAILED in message:
+        raise RefusedError(_message(data), is_invalid=status in (400, 422))
     raise ApiError(message)
 
 

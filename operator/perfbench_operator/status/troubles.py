@@ -56,6 +56,11 @@ _MOUNTING: Patterns = (
     ("", "VolumeNotMounted", "check the claim's volume"),
 )
 _CREATING: Patterns = (
+    (
+        "failed calling webhook",
+        "WebhookFailed",
+        "whatever has to admit the object does not answer: ask whoever runs it",
+    ),
     ("exceeded quota", "QuotaExceeded", "raise the namespace's ResourceQuota, or lower runner.resources"),
     (
         "must specify|failed quota",
@@ -92,7 +97,7 @@ _CONFIG: Patterns = (
 def refused(text: str, is_invalid: bool) -> Trouble:
     """Why the API server rejected an object of ours. One that is invalid stays so; quotas, policies and rights may change."""
     found = _matched(_CREATING, text)
-    if found.reason == "PolicyDenied" or (found.reason == "QuotaExceeded" and not is_invalid):
+    if found.reason in ("PolicyDenied", "WebhookFailed") or (found.reason == "QuotaExceeded" and not is_invalid):
         return found
     if is_invalid:
         return Trouble("InvalidSpec", text, is_final=True)

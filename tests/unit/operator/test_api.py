@@ -63,6 +63,19 @@ STATUSES: list[tuple[int, type[Exception]]] = [
 ]
 
 
+async def test_a_webhook_that_does_not_answer_refuses_the_object_for_now() -> None:
+    """The status of a benchmark stayed empty while Kueue was down."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        text = 'Internal error occurred: failed calling webhook "mjob.kb.io": connection refused'
+        return web.json_response({"kind": "Status", "code": 500, "message": text}, status=500)
+
+    async with api_of(answer) as api:
+        with pytest.raises(RefusedError, match=r"mjob\.kb\.io") as caught:
+            await api.call("GET", PATH)
+    assert not caught.value.is_invalid
+
+
 @pytest.mark.parametrize(("code", "error"), STATUSES)
 async def test_every_refusal_has_its_own_error(code: int, error: type[Exception]) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:

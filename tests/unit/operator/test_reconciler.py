@@ -125,6 +125,11 @@ async def test_claim_of_an_earlier_benchmark_of_the_same_name_is_reused_but_no_o
             "Pending",
             "PolicyDenied",
         ),
+        (
+            RefusedError('Internal error occurred: failed calling webhook "mjob.kb.io": refused', is_invalid=False),
+            "Pending",
+            "WebhookFailed",
+        ),
         (RefusedError('admission webhook "w" denied the request: no', is_invalid=False), "Pending", "PolicyDenied"),
         (
             RefusedError('strict decoding error: unknown field "spec.template.spec.hostUsers"', is_invalid=True),
