@@ -97,6 +97,8 @@ class Leading:
 
     async def collect(self, end: End) -> End:
         """The load is over: wait for the workers' files. How the run has ended, now that it is known who was lost."""
+        if end.reason == "CannotStore":  # nor what they would hand over; they end without a leader
+            return end
         lost = await self.agreement.delivery(HANDOVER_S)
         if not lost or end.state != "complete":
             return end
