@@ -20,6 +20,7 @@ from perfbench_api.sections import (
     Results,
     Runner,
     Target,
+    Workload,
 )
 from perfbench_api.sections.goodput import GOODPUT
 from perfbench_api.values import Section
@@ -42,6 +43,8 @@ class Spec(Section):
     """What to send."""
     request: Request = Request()
     """The parameters of every request."""
+    workloads: list[Workload] = Field([], max_length=16)
+    """Mixed traffic: several kinds of requests in one run, each with a dataset, parameters and a model of its own."""
     load: Load = Load()
     """How hard and how long to load the target."""
     goodput: Goodput = Goodput()
@@ -73,6 +76,11 @@ class Spec(Section):
         for index, objective in enumerate(self.objectives if self.load.search is not None else ()):
             if objective.stage is not None:
                 raise ValueError(f"objectives[{index}].stage: a search has no stages of given names; leave it out")
+            if objective.prompt_tokens is not None:
+                raise ValueError(
+                    f"objectives[{index}].promptTokens: a search counts all requests, and of failed ones the length is not"
+                    " known; bound it in a run of its own"
+                )
             if objective.max is None or not (objective.share or objective.metric == "failed_share"):
                 raise ValueError(
                     f"objectives[{index}]: a search needs a share of requests to go by: a percentile of a latency (p50 to"
@@ -88,6 +96,57 @@ class Spec(Section):
                     f"objectives[{number}]: {objective.metric} needs limits; give some, such as goodput: {{ttft: 500ms}}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _workloads_can_be_told_apart(self) -> Self:
+        names = [workload.name for workload in self.workloads]
+        for index, name in enumerate(names):
+            if names.index(name) != index:
+                raise ValueError(f"workloads[{index}].name: two workloads are named {name!r}; give each its own name")
+        for index, objective in enumerate(self.objectives):
+            if objective.workload is not None and objective.workload not in names:
+                there = f"there are {', '.join(names)}" if names else "there are no workloads"
+                raise ValueError(f"objectives[{index}].workload: no workload is named {objective.workload!r}; {there}")
+        return self
+
+    @model_validator(mode="after")
+    def _workloads_leave_nothing_unused(self) -> Self:
+        for name, usual in (("dataset", Dataset()), ("request", Request())):
+            given = [getattr(workload, name) is not None for workload in self.workloads]
+            if self.workloads and all(given) and getattr(self, name) != usual:
+                raise ValueError(f"{name}: no workload would use it, since each has its own; leave it out")
+        choices = {part.request.n_choices or 1 for part in self.parts()}
+        if len(choices) > 1:
+            raise ValueError(
+                "workloads: nChoices differs between them, so that a time per output token of all together would mean"
+                " nothing; give all the same, or measure them in runs of their own"
+            )
+        return self
+
+    def parts(self) -> list[Self]:
+        """The spec of each workload as if it were the only one; the spec itself where there are none."""
+        return [self._of(workload) for workload in self.workloads] or [self]
+
+    @property
+    def models(self) -> str:
+        """The model that is measured; those of several workloads, each once."""
+        return ", ".join(dict.fromkeys(model for part in self.parts() if (model := part.target.model)))
+
+    @property
+    def datasets(self) -> str:
+        """The name of the dataset; those of several workloads, each once."""
+        return ", ".join(dict.fromkeys(part.dataset.name for part in self.parts()))
+
+    def _of(self, workload: Workload) -> Self:
+        own = {"model": workload.model, "api_args": workload.api_args}
+        given = {name: value for name, value in own.items() if value is not None}
+        changes = {
+            "target": self.target.model_copy(update=given),
+            "dataset": workload.dataset or self.dataset,
+            "request": workload.request or self.request,
+            "workloads": [],
+        }
+        return self.model_copy(update=changes)
 
     @model_validator(mode="after")
     def _stage_names_are_unique(self) -> Self:

@@ -37,6 +37,13 @@ _REQUESTS = {
     "resent": _count("Sent again, because an idle connection proved to be closed."),
     "retried": _count("Sent again, because the target refused them for now."),
 }
+_WORKLOAD = {
+    "requests": _count("Sent."),
+    "failed": _count("Answered with an error, or not at all."),
+    "request_throughput_rps": _number("Succeeded requests per second."),
+    "ttft_p99_s": _number("99th percentile of the time to first token, in seconds."),
+    "e2e_latency_p99_s": _number("99th percentile of the time from sent to the end of the answer, in seconds."),
+}
 PROPERTIES = {
     "name": {"type": "string", "description": "Name of the stage."},
     "requests": _open("Counts of requests.", _REQUESTS),
@@ -57,6 +64,11 @@ PROPERTIES = {
         "type": "object",
         "description": "Failed requests by kind of error.",
         "additionalProperties": {"type": "integer"},
+    },
+    "workloads": {
+        "type": "object",
+        "description": "Of each workload, where there are several.",
+        "additionalProperties": _open("Figures of a workload.", _WORKLOAD),
     },
 }
 StageFigures = Annotated[

@@ -160,7 +160,14 @@ def _spec(body: Data, section: str) -> Data:
 
 
 def _model(body: Data) -> str:
-    return str(_spec(body, "target").get("model") or "")
+    """The model that is measured; those of several workloads, each once."""
+    own = str(_spec(body, "target").get("model") or "")
+    models = [str(each.get("model") or own) for each in _workloads(body)] or [own]
+    return ", ".join(dict.fromkeys(filter(None, models)))
+
+
+def _workloads(body: Data) -> list[Data]:
+    return [_mapping(each) for each in _list(_mapping(body.get("spec")).get("workloads"))]
 
 
 def _counts(bodies: list[Data]) -> Metric:
@@ -203,7 +210,14 @@ def _of_each(
 
 
 def _info(body: Data) -> Values:
-    return [((_model(body), str(_spec(body, "dataset").get("name") or "")), 1.0)]
+    return [((_model(body), _datasets(body)), 1.0)]
+
+
+def _datasets(body: Data) -> str:
+    """The name of the dataset; those of several workloads, each once."""
+    own = _spec(body, "dataset")
+    datasets = [_mapping(each.get("dataset")) or own for each in _workloads(body)] or [own]
+    return ", ".join(dict.fromkeys(str(each.get("name") or "") for each in datasets))
 
 
 def _labels(body: Data) -> Values:

@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
     [
         ("burst", {"calm": "5 requests/s", "burst": "bursts of 50"}),
         ("carries-20", {"twenty": "20 requests/s"}),
+        ("mixed", {"both": "20 requests/s"}),
     ],
 )
 def test_an_example_runs_and_says_what_load_it_made(perfbench: Any, name: str, stages: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ from perfbench_plugins.exchange import Exchange
 from perfbench_plugins.reading import Piece
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.requests import Kind
 from perfbench_runner.results.figures import summarise
 from perfbench_runner.results.store import Store
 from perfbench_runner.server.figures import server_figures
@@ -87,7 +88,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 def stored(api: Any, what: Any, results: Store) -> BenchmarkData:
     """The result as the intake makes it, and the store keeps it."""
-    intake = Intake(SimpleNamespace(api=api), *[None] * 5)  # type: ignore[arg-type]
+    intake = Intake(SimpleNamespace(kinds=[Kind(api)]), *[None] * 5)  # type: ignore[arg-type]
     made = intake._result(SimpleNamespace(number=0), Measurement(1, 0.5, what), what, PreparedRequest(b"{}"))  # type: ignore[arg-type]
     results.add(made)
     return made.data

@@ -9,7 +9,7 @@ from perfbench_api.sections.dataset import Dataset, Prompts
 from perfbench_api.sections.goodput import Goodput
 from perfbench_api.sections.guards import Budget, Guards
 from perfbench_api.sections.load import Load, Stage, Warmup
-from perfbench_api.sections.objectives import Objective
+from perfbench_api.sections.objectives import Objective, PromptTokens
 from perfbench_api.sections.plugins import PluginSource
 from perfbench_api.sections.price import Price
 from perfbench_api.sections.profile import Burst, Point, Profile, Ramp, Sine, Steps, Timestamps
@@ -20,6 +20,7 @@ from perfbench_api.sections.runner import Runner
 from perfbench_api.sections.search import Search
 from perfbench_api.sections.target import ApiKey, Authority, Endpoint, Header, MetricsSource, MockTarget, Target, Tls
 from perfbench_api.sections.until import Until
+from perfbench_api.sections.workloads import Workload
 
 __all__ = [
     "ApiKey",
@@ -41,6 +42,7 @@ __all__ = [
     "Point",
     "Price",
     "Profile",
+    "PromptTokens",
     "Prompts",
     "Ramp",
     "Request",
@@ -56,4 +58,5 @@ __all__ = [
     "Tls",
     "Until",
     "Warmup",
+    "Workload",
 ]

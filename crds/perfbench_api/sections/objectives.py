@@ -3,16 +3,35 @@
 import re
 from typing import Any, Literal, Self, get_args
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from perfbench_api.outcome import Latency
-from perfbench_api.values import Limit, Section
+from perfbench_api.values import Limit, Section, Tokens
 
 SHARES = ("failed_share", "goodput_share")
 LATENCIES = (*get_args(Latency), "token_gap")
 COUNTS = ("output_tokens", "prompt_tokens")
 DISTRIBUTIONS = (*LATENCIES, *COUNTS)
 """Metrics with several statistics."""
+BY_PROMPT = ("ttft", "tpot", "e2e_latency", "scheduled_latency")
+"""Metrics of which each request has one value, so that they can be told apart by their prompts."""
+
+
+class PromptTokens(Section):
+    """Prompts of a range of lengths."""
+
+    least: Tokens | None = Field(None, alias="from", ge=0)
+    """The shortest that belong to it; any if not given."""
+    to: Tokens | None = Field(None, ge=1)
+    """The shortest that are too long for it; none if not given."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.least is None and self.to is None:
+            raise ValueError("says nothing; give from, to, or both")
+        if self.to is not None and self.to <= (self.least or 0):
+            raise ValueError(f"no prompt has {self.least or 0} tokens or more and fewer than {self.to}")
+        return self
 
 
 class Objective(Section):
@@ -40,6 +59,10 @@ class Objective(Section):
     """Lower bound, written alike."""
     stage: str | None = None
     """Name of the stage it applies to; all if not given."""
+    workload: str | None = None
+    """Name of the workload whose requests it is of; those of all workloads together if not given."""
+    prompt_tokens: PromptTokens | None = None
+    """Only requests whose prompts have so many tokens: a long prompt may take longer to its first token."""
 
     @model_validator(mode="before")
     @classmethod
@@ -65,6 +88,20 @@ class Objective(Section):
                 raise ValueError(f"{name}: {bound:g} is negative, which no {self.metric} is")
             if bound is not None and bound > 1 and self.metric in SHARES:
                 raise ValueError(f"{name}: a share is from 0 to 1, or from 0% to 100%; {bound:g} is more")
+        return self
+
+    @model_validator(mode="after")
+    def _lengths_of_prompts_can_be_judged(self) -> Self:
+        if self.prompt_tokens is None:
+            return self
+        if self.metric not in BY_PROMPT:
+            raise ValueError(f"promptTokens: goes with {', '.join(BY_PROMPT)}, and not with {self.metric}")
+        if self.share is None and self.statistic != "mean":
+            raise ValueError(f"promptTokens: goes with percentiles and the mean, and not with {self.statistic}")
+        if self.max is None or self.min is not None:
+            raise ValueError(
+                "promptTokens: goes with max alone, since requests that failed have no known length and count as too slow"
+            )
         return self
 
     @property

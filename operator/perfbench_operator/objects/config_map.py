@@ -28,10 +28,18 @@ class ObjectsError(ValueError):
 def referenced_config_maps(benchmark: PerfBenchmark) -> list[str]:
     """ConfigMaps whose keys must be known to build the objects."""
     names = [plugin.config_map.name for plugin in benchmark.spec.plugins if plugin.config_map]
-    dataset = benchmark.spec.dataset
-    if dataset.config_map and dataset.path is None:
-        names.append(dataset.config_map.name)
+    mounted = (dataset for _, dataset in mounted_datasets(benchmark).values())
+    names += [dataset.config_map.name for dataset in mounted if dataset.config_map and dataset.path is None]
     return list(dict.fromkeys(names))
+
+
+def mounted_datasets(benchmark: PerfBenchmark) -> dict[str, tuple[str, Dataset]]:
+    """Datasets that are files of the cluster: where each is mounted, by the name of its volume."""
+    own = [
+        (f"dataset-{number}", f"{DATA}-{number}", each.dataset) for number, each in enumerate(benchmark.spec.workloads)
+    ]
+    all_ = [("dataset", DATA, benchmark.spec.dataset), *own]
+    return {name: (path, dataset) for name, path, dataset in all_ if dataset and (dataset.config_map or dataset.claim)}
 
 
 def build_config_map(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
@@ -50,7 +58,10 @@ def _manifest(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys,
     resolved = benchmark.model_copy(deep=True)
     spec = resolved.spec
     spec.target = _target(spec.target, identity.namespace)
-    spec.dataset = _dataset(spec.dataset, keys)
+    spec.dataset = _dataset(spec.dataset, "dataset", DATA, keys)
+    for number, workload in enumerate(spec.workloads):
+        if workload.dataset is not None:
+            workload.dataset = _dataset(workload.dataset, f"workloads[{number}].dataset", f"{DATA}-{number}", keys)
     spec.plugins = _plugins(spec.plugins, keys)
     linger_s = settings.runner_linger_s if spec.runner.linger is None else spec.runner.linger
     own = {name: getattr(spec.runner, name) for name in OF_THE_RUNNER}
@@ -86,22 +97,22 @@ def _metrics_source(source: MetricsSource, namespace: str) -> MetricsSource:
     return source.model_copy(update={"url": _service_url(service, namespace), "service": None})
 
 
-def _dataset(dataset: Dataset, keys: ConfigMapKeys) -> Dataset:
+def _dataset(dataset: Dataset, where: str, folder: str, keys: ConfigMapKeys) -> Dataset:
     if dataset.config_map and dataset.claim:
-        raise ObjectsError("dataset: configMap and claim exclude each other; give one of them")
+        raise ObjectsError(f"{where}: configMap and claim exclude each other; give one of them")
     if not dataset.config_map and not dataset.claim:
         return dataset
-    path = dataset.path or (_only_key(dataset.config_map.name, keys) if dataset.config_map else "")
+    path = dataset.path or (_only_key(dataset.config_map.name, where, keys) if dataset.config_map else "")
     return dataset.model_copy(
-        update={"path": str(PurePosixPath(DATA) / path), "config_map": None, "claim": None},
+        update={"path": str(PurePosixPath(folder) / path), "config_map": None, "claim": None},
     )
 
 
-def _only_key(config_map: str, keys: ConfigMapKeys) -> str:
+def _only_key(config_map: str, where: str, keys: ConfigMapKeys) -> str:
     found = keys[config_map]
     if len(found) != 1:
         raise ObjectsError(
-            f"dataset.path: missing; ConfigMap {config_map} holds {', '.join(found) or 'nothing'}: name one of its keys"
+            f"{where}.path: missing; ConfigMap {config_map} holds {', '.join(found) or 'nothing'}: name one of its keys"
         )
     return found[0]
 

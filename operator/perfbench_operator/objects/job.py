@@ -6,13 +6,12 @@ from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Target
 from perfbench_operator.kube import Resource
 from perfbench_operator.objects.claim import claim_name
-from perfbench_operator.objects.config_map import ConfigMapKeys
+from perfbench_operator.objects.config_map import ConfigMapKeys, mounted_datasets
 from perfbench_operator.objects.identity import UID_LABEL, Identity
 from perfbench_operator.objects.kueue import kueue_labels, queue_job, queue_pods, without_kueue
 from perfbench_operator.objects.layout import (
     CONFIG,
     CONTAINER,
-    DATA,
     PORT,
     RESULTS,
     RUNNERS_PORT,
@@ -222,23 +221,24 @@ def _mounts(benchmark: PerfBenchmark) -> list[Resource]:
         {"name": "results", "mountPath": RESULTS},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 an emptyDir of the pod
     ]
-    if benchmark.spec.dataset.config_map or benchmark.spec.dataset.claim:
-        mounts.append({"name": "dataset", "mountPath": DATA, "readOnly": True})
+    mounts += [
+        {"name": name, "mountPath": path, "readOnly": True} for name, (path, _) in mounted_datasets(benchmark).items()
+    ]
     return mounts
 
 
 def _volumes(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys) -> list[Resource]:
-    dataset = benchmark.spec.dataset
     volumes: list[Resource] = [
         # One projected volume, because nothing can be mounted inside a read-only mount.
         {"name": "config", "projected": {"sources": _config_sources(benchmark, identity, keys)}},
         {"name": "results", "persistentVolumeClaim": {"claimName": claim_name(benchmark, identity)}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    if dataset.config_map:
-        volumes.append({"name": "dataset", "configMap": {"name": dataset.config_map.name}})
-    elif dataset.claim:
-        volumes.append({"name": "dataset", "persistentVolumeClaim": {"claimName": dataset.claim.name}})
+    for name, (_, dataset) in mounted_datasets(benchmark).items():
+        if dataset.config_map:
+            volumes.append({"name": name, "configMap": {"name": dataset.config_map.name}})
+        elif dataset.claim:
+            volumes.append({"name": name, "persistentVolumeClaim": {"claimName": dataset.claim.name}})
     return volumes
 
 

@@ -57,10 +57,11 @@ def _warn(draft: Draft, observed: Observed) -> None:
 
 
 def _model(body: Data) -> str | None:
-    """The model that is measured, as a column shows it."""
-    target = body["spec"].get("target") or {}
+    """The model that is measured, as a column shows it; those of several workloads, each once."""
+    target, workloads = body["spec"].get("target") or {}, body["spec"].get("workloads") or [{}]
     model = target.get("model") or ("mock" if target.get("mock") is not None else None)
-    return None if model is None else str(model)[:256]
+    models = dict.fromkeys(str(each.get("model") or model) for each in workloads if each.get("model") or model)
+    return ", ".join(models)[:256] if models else None
 
 
 def _before_the_start(draft: Draft, observed: Observed) -> None:

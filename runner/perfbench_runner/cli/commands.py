@@ -198,9 +198,11 @@ def _show_dry_run(prepared: PreparedRun) -> None:
         click.echo(yaml.safe_dump(prepared.manifest, sort_keys=False, allow_unicode=True))
         if prepared.results_bytes is not None:
             click.echo(f"# results: about {disk.size(prepared.results_bytes)} at most", err=True)
-        click.echo(KNOWN.text(f"# first request: POST {prepared.wiring.url}"), err=True)
-        body = json.loads(prepared.feed.first_body())
-        click.echo(KNOWN.text(json.dumps(body, indent=2, ensure_ascii=False)), err=True)
+        bodies = prepared.feed.first_bodies()
+        for wiring, kind, body in zip(prepared.wiring.all, prepared.feed.kinds, bodies, strict=True):
+            whose = f" of workload {kind.workload}" if kind.workload else ""
+            click.echo(KNOWN.text(f"# first request{whose}: POST {wiring.url}"), err=True)
+            click.echo(KNOWN.text(json.dumps(json.loads(body), indent=2, ensure_ascii=False)), err=True)
 
 
 def _watch(run: Callable[..., Finished], quiet: bool, watch: bool, monitors: Sequence[Observer]) -> Finished:
@@ -232,7 +234,7 @@ def _monitors(prepared: PreparedRun, listen: str | None, termination_message: Pa
     from perfbench_runner.observe.prometheus import Metrics
     from perfbench_runner.observe.push import Push
 
-    metrics = Metrics(prepared.benchmark, prepared.arguments.model or "", server.latest)
+    metrics = Metrics(prepared.benchmark, prepared.models, server.latest)
     found = [*first, metrics, *([Push(push, metrics)] if push else [])]
     linger_s = prepared.benchmark.spec.runner.linger or 0.0
     handover_s = HANDOVER_S if termination_message else 0.0  # else nobody is expected to ask

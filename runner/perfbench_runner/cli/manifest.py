@@ -37,11 +37,23 @@ def load(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> 
         assign(data, override)
     if seed is not None:
         assign(data, f"spec.load.randomSeed={seed}")
-        assign(data, f"spec.request.seed={seed}")
+        _seed_requests(data, seed)
     try:
         return PerfBenchmark.read(data)
     except SpecError as error:
         raise SpecError([f"{path}: {problem}" for problem in error.problems]) from None
+
+
+def _seed_requests(data: Any, seed: int) -> None:
+    """The sampling seed of all requests: those of workloads that have their own, and the others'."""
+    spec = data.get("spec") if isinstance(data, dict) else None
+    workloads = spec.get("workloads") if isinstance(spec, dict) else None
+    given = [each.get("request") for each in workloads or () if isinstance(each, dict)]
+    for request in given:
+        if isinstance(request, dict):
+            request["seed"] = seed
+    if not given or None in given:
+        assign(data, f"spec.request.seed={seed}")
 
 
 def _read(path: Path) -> Any:

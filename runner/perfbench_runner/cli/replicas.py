@@ -94,7 +94,7 @@ def _observers(prepared: PreparedRun, listen: str | None, termination_message: P
     from perfbench_runner.observe.endpoint import Endpoint
     from perfbench_runner.observe.prometheus import Metrics
 
-    metrics = Metrics(prepared.benchmark, prepared.arguments.model or "")
+    metrics = Metrics(prepared.benchmark, prepared.models)
     try:
         endpoint = Endpoint(listen, metrics, prepared.benchmark.spec.runner.linger or 0.0)
     except ValueError as error:

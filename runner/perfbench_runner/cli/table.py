@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.text import Text
 
 from perfbench_runner.cli.grid import Column, show_grid
+from perfbench_runner.cli.part_tables import is_rare, rare_in_parts, show_by_prompt, show_workloads
 from perfbench_runner.cli.repeats_table import show_repeated
 from perfbench_runner.cli.runners_table import show_runners
 from perfbench_runner.cli.search_table import show_search
-from perfbench_runner.results.objectives import MINIMUM_SAMPLES, interval_in_words, with_unit
+from perfbench_runner.results.objectives import MINIMUM_SAMPLES, interval_in_words, prompts_in_words, with_unit
 from perfbench_runner.results.summary import Distribution, ObjectiveResult, StageSummary, Summary
 from perfbench_runner.results.written import number, share, time, time_in, unit_of
 from perfbench_runner.run.calibrate import Calibration
@@ -36,6 +37,8 @@ def show_summary(console: Console, summary: Summary) -> None:
     _show_lines(console, [f"{stage.name}: {stage.load}" for stage in summary.stages if stage.load], "dim")
     for stage in summary.stages:
         _show_latencies(console, stage)
+        show_by_prompt(console, stage)
+        show_workloads(console, stage)
     _say_which_are_rare(console, summary.stages)
     if any(stage.server for stage in summary.stages):
         show_grid(console, "what the server says", stages, _server_columns(summary.stages))
@@ -180,17 +183,14 @@ def _statistic(figures: Distribution, name: str, unit: str) -> str:
     """A figure; of what is only known to be longer, at least so many; marked where there are too few values for it."""
     value, least = getattr(figures, name), figures.lower_bounds.get(name)
     text = time_in(unit, value) if value is not None or least is None else f"≥{time_in(unit, least)}"
-    return f"{text}*" if text != "-" and _is_rare(figures, name) else text
-
-
-def _is_rare(figures: Distribution, name: str) -> bool:
-    return figures.count + figures.censored < MINIMUM_SAMPLES[name]
+    return f"{text}*" if text != "-" and is_rare(figures, name) else text
 
 
 def _say_which_are_rare(console: Console, stages: list[StageSummary]) -> None:
     found = {
-        name for stage in stages for _, figures in _latencies(stage) for name in STATISTICS if _is_rare(figures, name)
+        name for stage in stages for _, figures in _latencies(stage) for name in STATISTICS if is_rare(figures, name)
     }
+    found |= {name for stage in stages for name in rare_in_parts(stage)}
     if found:
         needs = ", ".join(f"{name.replace('_', '.')} {MINIMUM_SAMPLES[name]:,}" for name in STATISTICS if name in found)
         console.print(
@@ -211,11 +211,14 @@ def _failures(stages: list[StageSummary]) -> list[str]:
 
 
 def _notes(stages: list[StageSummary]) -> list[str]:
-    """Notes, each once with the stages that it is about."""
+    """Notes, each once with the stages, and workloads of them, that it is about."""
     about: dict[str, list[str]] = {}
     for stage in stages:
         for note in stage.notes:
             about.setdefault(note, []).append(stage.name)
+        for workload in stage.workloads:
+            for note in workload.notes:
+                about.setdefault(note, []).append(f"{stage.name} {workload.name}")
     return [f"{', '.join(names)}: {note}" for note, names in about.items()]
 
 
@@ -231,7 +234,7 @@ def _show_objectives(console: Console, results: Iterable[ObjectiveResult]) -> No
     words = {False: "broken", None: "open", True: "kept"}
     ordered = sorted(results, key=lambda result: list(words).index(result.kept))
     shown = ordered[:MOST_LINES]
-    names = [f"{result.metric} {(result.statistic or '').replace('_', '.')}".strip() for result in shown]
+    names = [_objective(result) for result in shown]
     values = ["-" if result.value is None else with_unit(result.metric, result.value) for result in shown]
     columns = [
         Column("bound", [result.bound for result in shown]),
@@ -239,10 +242,16 @@ def _show_objectives(console: Console, results: Iterable[ObjectiveResult]) -> No
         Column(f"with {_confidence(shown)}", [_between(result) for result in shown]),
         Column("", [words[result.kept] for result in shown], is_text=True),
         Column("stage", [result.stage for result in shown], is_text=True),
+        Column("workload", [result.workload or "-" for result in shown], is_text=True),
     ]
     show_grid(console, "objectives", Column("objective", names), columns)
     if len(ordered) > len(shown):
         console.print(f"and {len(ordered) - len(shown)} more: see summary.json", soft_wrap=True)
+
+
+def _objective(result: ObjectiveResult) -> str:
+    name = f"{result.metric} {(result.statistic or '').replace('_', '.')}".strip()
+    return name if result.prompt_tokens is None else f"{name}, {prompts_in_words(result.prompt_tokens)}"
 
 
 def _confidence(results: Iterable[ObjectiveResult]) -> str:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
 from perfbench_runner.event_loop import Soon
-from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.feed import REFUSALS
 from perfbench_runner.load.leases import Lease
+from perfbench_runner.load.requests import Requests
 from perfbench_runner.load.shares import Numbers, Share
 from perfbench_runner.shard.messages import Assignment
 from perfbench_runner.shard.request import PreparedRequest
@@ -38,12 +39,21 @@ class Pending(NamedTuple):
     """Open loop: when it is due, from the stage's start."""
 
 
+class NeverSent(NamedTuple):
+    """A request of an open loop that no shard could send."""
+
+    seq: int
+    at_s: float
+    """When it was due, on the run's clock."""
+    kind: int
+
+
 class Dispatcher:
     """Assigns the requests of one stage after the other. Belongs to the control process's loop."""
 
     def __init__(
         self,
-        feed: Feed,
+        feed: Requests,
         supervisor: Supervisor,
         clock: Callable[[], float],
         refuse: Callable[[str], None],
@@ -111,16 +121,19 @@ class Dispatcher:
         """The load of the stage begins at this time."""
         self._stage_began_s = began_s
 
-    def end(self, until_s: float) -> list[tuple[int, float]]:
+    def end(self, until_s: float) -> list[NeverSent]:
         """The stage is over: nothing of it is pending any more, and what was drawn ahead is the next one again.
 
-        Returns numbers and times of arrivals that were due before `until_s` and never reached a shard, or only when the
+        Returns arrivals that were due before `until_s` and never reached a shard, or only when the
         stage was over: the dataset had nothing for them in time. Of times that the dataset itself brings nothing is known.
         """
-        began_s, found = self._stage_began_s, list[tuple[int, float]]()
+        began_s, found = self._stage_began_s, list[NeverSent]()
         if self._arrivals is not None and began_s is not None:
-            times = ((seq, began_s + (pending.at_s or 0.0)) for seq, pending in self.pending.items())
-            found = [(seq, at_s) for seq, at_s in times if at_s < until_s]
+            due = (
+                NeverSent(seq, began_s + (pending.at_s or 0.0), pending.request.kind)
+                for seq, pending in self.pending.items()
+            )
+            found = [each for each in due if each.at_s < until_s]
             if not self._feed.has_schedule:
                 found += self._never_drawn(self._arrivals, began_s, until_s)
         self.pending.clear()
@@ -129,13 +142,16 @@ class Dispatcher:
             self._ahead = None
         return found
 
-    def _never_drawn(self, arrivals: Iterator[float], began_s: float, until_s: float) -> list[tuple[int, float]]:
-        found: list[tuple[int, float]] = []
-        drawn = (None if self._ahead is None else self._ahead.at_s, self._next_s)
+    def _never_drawn(self, arrivals: Iterator[float], began_s: float, until_s: float) -> list[NeverSent]:
+        found: list[NeverSent] = []
+        ahead = self._ahead
+        drawn = (None if ahead is None else ahead.at_s, self._next_s)
         for offset_s in chain((at_s for at_s in drawn if at_s is not None), arrivals):
             if len(found) >= self._remaining or began_s + offset_s >= until_s:
                 break
-            found.append((self._seq, began_s + offset_s))
+            is_ahead = ahead is not None and not found
+            kind = ahead.request.kind if ahead and is_ahead else self._feed.pass_over(self._numbers.skipped())
+            found.append(NeverSent(self._seq, began_s + offset_s, kind))
             self._seq += self._share.runners
         return found
 
@@ -254,8 +270,8 @@ class Dispatcher:
         return active[self._turn % len(active)] if is_near and len(self.pending) < MOST_PENDING else None
 
     def _give(self, process: ShardProcess, pending: Pending) -> None:
-        self.pending[self._seq] = pending
-        process.batch.append(Assignment(self._seq, pending.at_s, pending.request.body, pending.request.headers))
+        self.pending[self._seq], request = pending, pending.request
+        process.batch.append(Assignment(self._seq, pending.at_s, request.body, request.headers, request.kind))
         process.outstanding += 1
         self._seq += self._share.runners
         if pending.at_s is not None:

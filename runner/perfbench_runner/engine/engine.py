@@ -20,7 +20,7 @@ from perfbench_api.sections import Stage
 from perfbench_runner.engine import advice
 from perfbench_runner.engine.agreement import Agreement, Alone
 from perfbench_runner.engine.choosing import Choosing
-from perfbench_runner.engine.dispatch import Dispatcher
+from perfbench_runner.engine.dispatch import Dispatcher, NeverSent
 from perfbench_runner.engine.guards import Watch
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.probe import Probe
@@ -28,8 +28,8 @@ from perfbench_runner.engine.stages import Stages, StageTimes
 from perfbench_runner.engine.state import TEST, WARMUP, End, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
 from perfbench_runner.engine.view import View
-from perfbench_runner.load.feed import Feed
 from perfbench_runner.load.plan import plan
+from perfbench_runner.load.requests import Requests
 from perfbench_runner.observe.counts import Counts
 from perfbench_runner.observe.live import Live
 from perfbench_runner.observe.observer import Observer, Observers
@@ -60,7 +60,7 @@ class Engine:
     def __init__(
         self,
         spec: Spec,
-        feed: Feed,
+        feed: Requests,
         shards: Sequence[ShardProcess],
         places: Places,
         store: Store,
@@ -171,14 +171,15 @@ class Engine:
             deadline_s = None if stage.duration is None else began_s + stage.duration
             self._guarded(self._store.begin_stage, number, began_s, deadline_s)
 
-    def ended(self, number: int, times: StageTimes, never_sent: list[tuple[int, float]]) -> None:
+    def ended(self, number: int, times: StageTimes, never_sent: list[NeverSent]) -> None:
         """A stage is over."""
         self._sampler.stop()
         self._guarded(self._store.commit)
         if number < 0:
             return
-        for seq, scheduled_s in never_sent:
-            self._add_unsent(number, seq, scheduled_s, times.ended_s if times.stopped_s is None else times.stopped_s)
+        stopped_s = times.ended_s if times.stopped_s is None else times.stopped_s
+        for each in never_sent:
+            self._add_unsent(number, each.seq, each.at_s, stopped_s, each.kind)
         if self._feed.dataset_entries is not None:
             self._guarded(partial(self._store.set_run, dataset_entries=self._feed.dataset_entries))
         self.observers.stage(self._view)
@@ -222,20 +223,22 @@ class Engine:
 
     def _on_done(self, process: ShardProcess, stage: int, unsent: list[Unsent], stopped_s: float | None) -> None:
         for seq, scheduled_s in unsent:
-            self._dispatcher.pending.pop(seq, None)
+            pending = self._dispatcher.pending.pop(seq, None)
             if scheduled_s is not None:
-                self._add_unsent(stage, seq, scheduled_s, float("inf") if stopped_s is None else stopped_s)
+                kind = pending.request.kind if pending else 0
+                self._add_unsent(stage, seq, scheduled_s, float("inf") if stopped_s is None else stopped_s, kind)
         self._supervisor.finished(process)
 
-    def _on_unsent_turn(self, stage: int, seq: int, scheduled_s: float) -> None:
+    def _on_unsent_turn(self, stage: int, seq: int, scheduled_s: float, kind: int) -> None:
         stopped_s = self.state.stopped_s
-        self._add_unsent(stage, seq, scheduled_s, self.clock() if stopped_s is None else stopped_s)
+        self._add_unsent(stage, seq, scheduled_s, self.clock() if stopped_s is None else stopped_s, kind)
 
-    def _add_unsent(self, stage: int, seq: int, scheduled_s: float, stopped_s: float) -> None:
+    def _add_unsent(self, stage: int, seq: int, scheduled_s: float, stopped_s: float, kind: int) -> None:
         """Keep an arrival that was due and never sent; one that was due after the stage was over is none."""
         until_s = self._dispatcher.ends_s(stopped_s)
         if stage >= 0 and scheduled_s < until_s:
-            self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s)
+            workload = self._feed.kinds[kind].workload
+            self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s, workload)
 
     def _on_broken(self, process: ShardProcess, trace: str) -> None:
         trace = KNOWN.text(trace)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import orjson
 
+from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_plugins.exchange import Exchange
 from perfbench_runner.engine.dispatch import Dispatcher
@@ -13,7 +14,7 @@ from perfbench_runner.engine.redacting import legible, redact, redactor_for
 from perfbench_runner.engine.state import WARMUP
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
 from perfbench_runner.event_loop import Soon
-from perfbench_runner.load.feed import Feed
+from perfbench_runner.load.requests import Requests
 from perfbench_runner.results.result import Result
 from perfbench_runner.shard.messages import Measurement
 from perfbench_runner.shard.request import PreparedRequest
@@ -34,18 +35,18 @@ class Intake:
 
     def __init__(
         self,
-        feed: Feed,
+        feed: Requests,
         supervisor: Supervisor,
         dispatcher: Dispatcher,
         take: Callable[[Result], None],
-        unsent: Callable[[int, int, float], None],
+        unsent: Callable[[int, int, float, int], None],
         clock: Callable[[], float],
     ) -> None:
         """`take` gets every result, those of the connection test and the warm-up included.
 
-        `unsent` gets stage, number and due time (seconds) of a conversation's turn that was not sent.
+        `unsent` gets stage, number, due time (seconds) and kind of a conversation's turn that was not sent.
         """
-        self._api, self._supervisor, self._dispatcher = feed.api, supervisor, dispatcher
+        self._kinds, self._supervisor, self._dispatcher = feed.kinds, supervisor, dispatcher
         self._take, self._tell_unsent, self._clock = take, unsent, clock
         self._unread: deque[tuple[ShardProcess, Measurement, float]] = deque()
         """Who measured what, and about how many bytes it takes."""
@@ -110,7 +111,8 @@ class Intake:
         get = all_pending.pop if measurement.is_last else all_pending.get
         pending = get(measurement.seq, None)
         if measurement.exchange is None:
-            self._tell_unsent(self.stage, measurement.seq, measurement.scheduled_s)
+            kind = pending.request.kind if pending else 0
+            self._tell_unsent(self.stage, measurement.seq, measurement.scheduled_s, kind)
             return
         result = self._result(process, measurement, measurement.exchange, pending.request if pending else None)
         self.ended[process.number] += 1
@@ -128,18 +130,19 @@ class Intake:
         if not body and prepared is not None and isinstance(prepared.body, bytes):
             body = prepared.body
         redactor = redactor_for(prepared.headers if prepared else None)
+        api, workload = self._kinds[prepared.kind if prepared else 0]
         if isinstance(what, BenchmarkData):
             data, wire = what, Exchange()
             data.tidy()
-            self._finalize(data)
+            _finalize(api, data)
         else:
             wire = what
-            data = self._api.read(legible(what, redactor), body.decode())  # type: ignore[attr-defined]  # a DefaultApiPlugin
-        redact(data, self._api, redactor)
+            data = api.read(legible(what, redactor), body.decode())  # type: ignore[attr-defined]  # a DefaultApiPlugin
+        redact(data, api, redactor)
         data.tidy()
         if data.success and self._checked < CHECKED:
             self._checked += 1
-            data.asked_tokens = self._asked_tokens(body)
+            data.asked_tokens = _asked_tokens(api, body)
         data.request_id = data.request_id or (prepared.request_id if prepared else None)
         if measurement.turn:
             data.trace_id, data.input_num_turns = str(measurement.seq), measurement.turn
@@ -164,21 +167,24 @@ class Intake:
             resends=wire.resends,
             retries=wire.retries,
             retry_s=wire.retry_s,
+            workload=workload,
         )
 
-    def _asked_tokens(self, body: bytes) -> int | None:
-        try:
-            count: int | None = self._api.asked_tokens(orjson.loads(body))  # type: ignore[attr-defined]
-        except Exception:  # noqa: BLE001  # a plugin's own code and body, or a tokenizer's: then there is nothing to compare
-            return None
-        return count
 
-    def _finalize(self, data: BenchmarkData) -> None:
-        try:
-            data.finalize(self._api)
-        except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
-            data.success, data.failure = False, "plugin"
-            data.error = f"{type(self._api).__name__}.parse_responses: {type(error).__name__}: {error}"
+def _asked_tokens(api: ApiPluginBase, body: bytes) -> int | None:
+    try:
+        count: int | None = api.asked_tokens(orjson.loads(body))  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001  # a plugin's own code and body, or a tokenizer's: then there is nothing to compare
+        return None
+    return count
+
+
+def _finalize(api: ApiPluginBase, data: BenchmarkData) -> None:
+    try:
+        data.finalize(api)
+    except Exception as error:  # noqa: BLE001  # a plugin's own code: whatever it raised is this request's failure
+        data.success, data.failure = False, "plugin"
+        data.error = f"{type(api).__name__}.parse_responses: {type(error).__name__}: {error}"
 
 
 def _stamps(what: Exchange | BenchmarkData) -> Stamps | None:

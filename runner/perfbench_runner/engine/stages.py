@@ -8,19 +8,20 @@ from typing import Protocol
 
 from perfbench_api.sections import Load, Stage
 from perfbench_runner.engine.agreement import Agreement
-from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher
+from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher, NeverSent
 from perfbench_runner.engine.early_end import EarlyEnd
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.leasing import Leasing
 from perfbench_runner.engine.state import WARMUP, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
 from perfbench_runner.load.arrivals import arrivals
-from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.feed import REFUSALS
 from perfbench_runner.load.lanes import comings, goings
 from perfbench_runner.load.leases import Lease
 from perfbench_runner.load.parts import first_entries, warmup_stage
 from perfbench_runner.load.plan import seed_of
 from perfbench_runner.load.rates import rate_of
+from perfbench_runner.load.requests import Requests
 from perfbench_runner.load.shares import Numbers, lanes_of
 from perfbench_runner.load.timestamps import read_timestamps
 from perfbench_runner.shard.messages import Lanes, StageShare
@@ -58,8 +59,8 @@ class StageRecord(Protocol):
     def began(self, number: int, began_s: float, stage: Stage) -> None:
         """Its load begins at this time."""
 
-    def ended(self, number: int, times: StageTimes, never_sent: list[tuple[int, float]]) -> None:
-        """It is over; `never_sent` has numbers and times of arrivals that no shard could send."""
+    def ended(self, number: int, times: StageTimes, never_sent: list[NeverSent]) -> None:
+        """It is over; `never_sent` are arrivals that no shard could send."""
 
     async def over(self, number: int) -> None:
         """A measured one is over, whether this runner had a lane in it or not; what is next is settled when this returns."""
@@ -76,7 +77,7 @@ class Stages:
         load: Load,
         state: RunState,
         supervisor: Supervisor,
-        feed: Feed,
+        feed: Requests,
         dispatcher: Dispatcher,
         intake: Intake,
         places: Places,
@@ -167,11 +168,10 @@ class Stages:
         feed = self._feed
         try:
             if not feed.has_schedule:
-                offset = feed.arguments.dataset_offset
-                first = offset if number == WARMUP else first_entries(self._load, offset)[number]
+                first = feed.offset if number == WARMUP else first_entries(self._load, feed.offset)[number]
                 feed.start_at(first, max(0, number))
             elif number <= 0:  # the warm-up takes nothing away from a schedule
-                feed.start_at(feed.arguments.dataset_offset)
+                feed.start_at(feed.offset)
         except REFUSALS as error:
             self._record.refused(str(error))
             return False

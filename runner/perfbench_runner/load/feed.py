@@ -4,7 +4,7 @@ Runs in the control process, ahead of the load: neither a dataset's work nor a p
 stamp. One seeded sequence of numbered entries serves all shards, so any number of workers sends what one would.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
@@ -24,6 +24,7 @@ from perfbench_plugins.logger import get_logger
 from perfbench_plugins.registry import BUILTIN, PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner.load.heads import NoTextError, own_prompt, with_head
+from perfbench_runner.load.requests import Kind
 from perfbench_runner.shard.request import NothingBuiltError, PreparedConversation, PreparedRequest, prepare_request
 
 REFUSALS = (SpecError, DatasetError, PluginError, TokenizerError)
@@ -42,9 +43,15 @@ class Feed:
     """
 
     def __init__(
-        self, arguments: Arguments, make_dataset: Callable[[Arguments], DatasetPluginBase], api: ApiPluginBase
+        self,
+        arguments: Arguments,
+        make_dataset: Callable[[Arguments], DatasetPluginBase],
+        api: ApiPluginBase,
+        workload: str | None = None,
     ) -> None:
+        """`workload`: its name, where the run has several."""
         self.all_arguments, self.api = arguments, api
+        self.kinds: Sequence[Kind] = [Kind(api, workload)]
         self._is_ours = type(api).__module__.startswith(BUILTIN)
         self.arguments = arguments.for_stage(0)
         """What plugins see of the stage under way."""
@@ -63,6 +70,11 @@ class Feed:
         self._ahead: tuple[int, Item] | None = None
         """An entry that was drawn and is still the next one."""
 
+    @property
+    def offset(self) -> int:
+        """Entries that are left out at the start."""
+        return self.arguments.dataset_offset
+
     def first(self) -> PreparedRequest:
         """The first request, which stays the first: a wrong dataset or plugin shows here, before any load."""
         prepared = self._first()
@@ -70,9 +82,9 @@ class Feed:
         self._body_of(prepared)  # of a conversation it is built here for the first time
         return prepared
 
-    def first_body(self) -> bytes:
+    def first_bodies(self) -> list[bytes]:
         """The body of the first request, of a conversation's first turn."""
-        return self._body_of(self._first())
+        return [self._body_of(self._first())]
 
     def _first(self) -> PreparedRequest:
         """The first request that the API plugin builds."""
@@ -91,7 +103,7 @@ class Feed:
         first_turn = prepare_request(self.api, copied(body.turns[0].messages), body.parameters).body
         return first_turn if isinstance(first_turn, bytes) else b"{}"
 
-    def test_request(self) -> PreparedRequest:
+    def test_requests(self) -> list[PreparedRequest]:
         """A request like the first one, with the shortest answer, to test the connection with.
 
         Its prompt is its own: a server that caches prefixes would answer the first measured request too soon.
@@ -101,7 +113,7 @@ class Feed:
         parameters = item.parameters(self.arguments)
         extra = {name: value for name, value in (parameters.extra_args or {}).items() if name != "min_tokens"}
         short = parameters.model_copy(update={"max_tokens": 1, "min_tokens": None, "extra_args": extra})
-        return prepare_request(self.api, messages, short, item)
+        return [prepare_request(self.api, messages, short, item)]
 
     def start_at(self, number: int, stage: int | None = None) -> None:
         """Go on with this entry of the dataset, and with the arguments of this stage; raises REFUSALS.
@@ -165,6 +177,10 @@ class Feed:
             at_s = self._draw()[1].at_s if self._is_ours else next(self).at_s
             first_s = first_s if number else at_s
         return first_s
+
+    def pass_over(self, skipped: int) -> int:
+        """The kind of a request that is never drawn: there is one."""
+        return 0
 
     def skim(self, builds: bool) -> None:
         """Look at the next entry, and build its request if `builds`; raises as `next` does."""

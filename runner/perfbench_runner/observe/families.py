@@ -91,7 +91,9 @@ _DECLARED: tuple[tuple[Literal["counter", "gauge", "histogram"], tuple[str, ...]
     (
         "gauge",
         (*STAGE, "metric", "statistic", "bound"),
-        {"objective_threshold": "Bound of an objective (max or min): seconds, per second, or share of 1."},
+        {
+            "objective_threshold": "Bound of an objective on all requests (max or min): seconds, per second, or share of 1."
+        },
     ),
     (
         "gauge",

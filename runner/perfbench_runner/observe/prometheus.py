@@ -27,7 +27,7 @@ class Metrics(Observer):
         self, benchmark: PerfBenchmark, model: str, server: Callable[[], Mapping[str, float]] = dict[str, float]
     ) -> None:
         spec, metadata = benchmark.spec, benchmark.metadata
-        self._run = (metadata.namespace or "", metadata.name, model, spec.dataset.name)
+        self._run = (metadata.namespace or "", metadata.name, model, spec.datasets)
         self.identity = {"namespace": metadata.namespace or "", "benchmark": metadata.name}
         """Labels that tell this benchmark from all others."""
         self._spec, self._server = spec, server
@@ -136,9 +136,13 @@ def _loop(stage: Stage) -> tuple[str, str]:
 
 
 def _objectives(spec: Spec) -> dict[tuple[str, ...], float]:
-    """Bounds by stage, metric, statistic and kind; of several the strictest."""
+    """Bounds by stage, metric, statistic and kind; of several the strictest.
+
+    Those on the requests of one workload, or with prompts of some lengths, are no bounds of the figures, which are of all.
+    """
     found: dict[tuple[str, ...], float] = {}
-    for objective in spec.objectives:
+    of_all = (each for each in spec.objectives if each.workload is None and each.prompt_tokens is None)
+    for objective in of_all:
         statistic = objective.statistic if objective.metric in LATENCIES else ""
         for stage in spec.load.stages:
             if objective.stage not in (None, stage.title):

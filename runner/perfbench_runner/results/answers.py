@@ -1,5 +1,8 @@
 """Whether answers are what was asked for: by the model that was meant, of the whole prompt, as long as asked."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from perfbench_runner.results.asked import Asked
 from perfbench_runner.results.quantiles import Array
 from perfbench_runner.results.rows import Rows
@@ -30,6 +33,24 @@ def answers(rows: Rows, asked: Asked) -> Answers:
         models=dict(rows.models.most_common()),
         other_model=sum(count for name, count in rows.models.items() if not is_same_model(asked.model, name)),
     )
+
+
+def together(parts: Sequence[Answers]) -> Answers:
+    """Those of several workloads: each was compared with what it asked for itself."""
+    names = ("prompts_checked", "prompts_cut", "prompts_longer", "too_short", "other_model")
+    models = sum((Counter(part.models) for part in parts), Counter[str]())
+    return Answers(
+        **{name: sum(getattr(part, name) for part in parts) for name in names},
+        mean_asked_tokens=_mean_of(parts, "mean_asked_tokens"),
+        mean_reported_tokens=_mean_of(parts, "mean_reported_tokens"),
+        counted_in="tokens" if all(part.counted_in == "tokens" for part in parts) else "words",
+        models=dict(models.most_common()),
+    )
+
+
+def _mean_of(parts: Sequence[Answers], name: str) -> float | None:
+    known = [(getattr(part, name), part.prompts_checked) for part in parts if part.prompts_checked]
+    return sum(mean * count for mean, count in known) / sum(count for _, count in known) if known else None
 
 
 def is_same_model(asked: str, answered: str) -> bool:

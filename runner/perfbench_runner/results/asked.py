@@ -1,7 +1,7 @@
 """What the manifest asked of the server, as far as figures must know it."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -24,11 +24,39 @@ class Asked(NamedTuple):
     """Whether requests that the target refuses for now are sent again."""
     goodput: Mapping[str, float] = {}
     """Limits of a single request in seconds, by the metric that they are of."""
+    workload: str = ""
+    """Name of the workload that asked for it; empty for the run."""
+    weight: int = 1
+    workloads: tuple["Asked", ...] = ()
+    """What each workload asked for, where there are several; what they differ in is left open above."""
 
 
 def asked_of(facts: Mapping[str, str]) -> Asked:
     """As the manifest in a results file has it; files of old versions may have none."""
     spec = (yaml.safe_load(facts.get("manifest", "")) or {}).get("spec", {})
+    workloads = tuple(_of_workload(spec, workload) for workload in spec.get("workloads") or ())
+    if not workloads:
+        return _asked(spec)
+    return workloads[0]._replace(
+        workload="",
+        weight=1,
+        min_tokens=0,
+        model="",
+        has_tokenizer=any(each.has_tokenizer for each in workloads),
+        measures_cache=all(each.measures_cache for each in workloads),
+        workloads=workloads,
+    )
+
+
+def _of_workload(spec: Mapping[str, Any], workload: Mapping[str, Any]) -> Asked:
+    """As if it were the only one."""
+    model = {"model": workload["model"]} if workload.get("model") else {}
+    own = {name: workload[name] for name in ("dataset", "request") if workload.get(name)}
+    asked = _asked({**spec, **own, "target": {**(spec.get("target") or {}), **model}})
+    return asked._replace(workload=workload["name"], weight=int(workload.get("weight") or 1))
+
+
+def _asked(spec: Mapping[str, Any]) -> Asked:
     target, dataset, request, load = (spec.get(name) or {} for name in ("target", "dataset", "request", "load"))
     return Asked(
         choices=int(request.get("nChoices") or 1),

@@ -13,7 +13,7 @@ from perfbench_runner.results.intervals import Measured, Sample, Share, design_e
 from perfbench_runner.results.quantiles import Array
 from perfbench_runner.results.rows import Ints, Mask, Rows
 from perfbench_runner.results.sliced_gaps import SlicedGaps
-from perfbench_runner.results.summary import StageSummary
+from perfbench_runner.results.summary import Figures, Steady
 from perfbench_runner.results.windows import Span
 
 GAPS = ("itl", "token_gap")
@@ -24,19 +24,18 @@ PARTS = 10
 class Judge(Protocol):
     """Who judges stages while their rows are there."""
 
-    @property
-    def gaps(self) -> Collection[str]:
-        """Metrics of gaps that are judged: only those are counted by time."""
+    def gaps(self, workload: str | None) -> Collection[str]:
+        """Metrics of gaps that are judged of a workload, or of a whole stage: only those are counted by time."""
 
     def see(self, evidence: "Evidence") -> None:
-        """Judge a stage."""
+        """Judge a stage, or the part of it that is of one workload."""
 
 
 @dataclass
 class Evidence:
-    """A stage's summary and requests."""
+    """The figures and requests of a stage, or of one of its workloads."""
 
-    stage: StageSummary
+    stage: Figures
     stages: Sequence[str]
     """The names of all stages of the run."""
     rows: Rows
@@ -50,8 +49,13 @@ class Evidence:
     """Seconds per output token of each of `every`; NaN where it is not defined."""
     gaps: Mapping[str, SlicedGaps]
     """Of those metrics of gaps that are judged."""
+    name: str
+    """Of the stage."""
+    workload: str | None = None
     looks: int = 1
     """As how many looks at growing data its end counts (`results.looks`)."""
+    steady: Steady | None = None
+    """Of the stage: whether it had become so."""
 
     @cached_property
     def _order(self) -> Ints:
@@ -196,10 +200,9 @@ class Judges:
     def __init__(self, *judges: Judge) -> None:
         self._judges = judges
 
-    @property
-    def gaps(self) -> Collection[str]:
+    def gaps(self, workload: str | None) -> Collection[str]:
         """What any of them judges."""
-        return {name for judge in self._judges for name in judge.gaps}
+        return {name for judge in self._judges for name in judge.gaps(workload)}
 
     def see(self, evidence: Evidence) -> None:
         """Show it to all."""
@@ -210,7 +213,9 @@ class Judges:
 class Nobody:
     """A judge of nothing."""
 
-    gaps: Collection[str] = ()
+    def gaps(self, workload: str | None) -> Collection[str]:
+        """None."""
+        return ()
 
     def see(self, evidence: Evidence) -> None:
         """Nothing to judge."""

@@ -14,34 +14,24 @@ import numpy as np
 
 from perfbench_api.values import parse_duration
 from perfbench_runner.results import client_health as health
-from perfbench_runner.results.answers import answers
+from perfbench_runner.results.answers import together
 from perfbench_runner.results.asked import Asked, asked_of
 from perfbench_runner.results.client_figures import clients
 from perfbench_runner.results.client_summary import ClientHealth
-from perfbench_runner.results.conversations import conversations
-from perfbench_runner.results.evidence import Evidence, Judge, Nobody
-from perfbench_runner.results.goodput import goodput
-from perfbench_runner.results.latencies import e2e_latency, scheduled_latency, tpot_of, ttft
+from perfbench_runner.results.evidence import Judge, Nobody
 from perfbench_runner.results.load_in_words import load_in_words
 from perfbench_runner.results.looks import doublings
-from perfbench_runner.results.notes import notes
-from perfbench_runner.results.prompt_cache import prompt_cache
+from perfbench_runner.results.notes import notes, notes_of_part
+from perfbench_runner.results.parts import PartRows, part_figures
 from perfbench_runner.results.quantiles import Array, distribution
 from perfbench_runner.results.ramps import Ramps
 from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.repeats import SentBefore
-from perfbench_runner.results.retries import retries
-from perfbench_runner.results.rows import Mask, Rows, gaps_of, read_rows
-from perfbench_runner.results.sliced_gaps import GapSlices, gap_distribution, token_gap_distribution
+from perfbench_runner.results.rows import Mask, Part, Rows, gaps_of, read_rows
 from perfbench_runner.results.steady_figures import steady_figures
 from perfbench_runner.results.store import StoreError
-from perfbench_runner.results.summary import (
-    Requests,
-    ServerFigure,
-    StageSummary,
-    Window,
-)
-from perfbench_runner.results.throughput import overall_throughput, per_second, window_throughput
+from perfbench_runner.results.summary import ServerFigure, StageSummary, Window, WorkloadSummary
+from perfbench_runner.results.throughput import overall_throughput, per_second
 from perfbench_runner.results.windows import Span, StageTimes, Units, window
 
 OPEN_LOOPS = {"rate", "profile", "timestamps"}
@@ -127,17 +117,19 @@ def _stages(db: sqlite3.Connection) -> list[Stage]:
         f"SELECT stage, name, plan, begin_time, deadline_time, stop_time, {share} FROM stage ORDER BY stage"  # noqa: S608
     ).fetchall()
     return [
-        Stage(number, name, plan := json.loads(text), tuple(times), feed_share, _unsent(db, number, plan, times[0]))
+        Stage(
+            number, name, plan := json.loads(text), tuple(times), feed_share, _unsent(db, Part(number), plan, times[0])
+        )
         for number, name, text, *times, feed_share in rows
     ]
 
 
-def _unsent(db: sqlite3.Connection, number: int, plan: dict[str, Any], begin_s: float | None) -> Array:
+def _unsent(db: sqlite3.Connection, part: Part, plan: dict[str, Any], begin_s: float | None) -> Array:
     """Those that figures are of: what was due while the load was ramped up or down is in none."""
     ramps = Ramps.of_plan(plan)
     rows = [
         times
-        for times in db.execute("SELECT scheduled_time, until_time FROM unsent WHERE stage = ?", (number,))
+        for times in db.execute(f"SELECT scheduled_time, until_time FROM unsent r WHERE {part.condition}", part.values)  # noqa: S608  # ours
         if ramps.are_none or ramps.excluded(times[0] - (begin_s or 0.0)) is None
     ]
     return np.array(rows, dtype=np.float64).reshape(len(rows), 2)
@@ -148,67 +140,33 @@ def nothing_more(rows: int) -> None:
 
 
 def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callable[[int], None]) -> StageSummary:
-    asked = run.asked
-    every = read_rows(db, stage.number, read)
-    excluded = int(every["is_excluded"].sum())
-    rows = read_rows(db, stage.number, nothing_more, with_excluded=False) if excluded else every
-    ok, cut = rows.is_ok, rows.is_unfinished
+    whole = Part(stage.number)
+    every = read_rows(db, whole, read)
+    rows = _without_excluded(db, whole, every)
     sent, ended, scheduled = rows["start_time"], rows["completed_time"], rows["scheduled_time"]
     overall_s = float(every["completed_time"].max() - every["start_time"].min()) if len(every) else 0.0
     span = _span(stage, every)
-    throughput, estimate = window_throughput(every, span, lambda ids: gaps_of(db, ids))
-    succeeded, unfinished = int(ok.sum()), int(cut.sum())
-    is_limited = "maxConcurrency" in stage.plan
-    every_tpot = tpot_of(every, asked.choices)
-    tpot = every_tpot[every["is_excluded"] == 0]
-    slices = {name: GapSlices(float(sent.min()), float(ended.max())) for name in run.judge.gaps} if len(rows) else {}
     server = run.server_figures(db, float(sent.min()), float(ended.max())) if len(rows) else {}
+    found = part_figures(
+        db, PartRows(whole, stage.name, every, rows, stage.unsent, span), run.asked, run.judge, server, read
+    )
     run.before.note(every)
-    cache = prompt_cache(rows, server, asked.measures_cache)
+    is_limited = "maxConcurrency" in stage.plan
     judged = clients(db, stage.number, rows, _is_open_loop(stage.plan), is_limited, stage.feed_share, run.workers)
     summary = StageSummary(
-        name=stage.name,
-        requests=Requests(
-            total=len(rows),
-            succeeded=succeeded,
-            failed=len(rows) - succeeded - unfinished,
-            unfinished=unfinished,
-            unsent=len(stage.unsent),
-            no_content=int((rows["no_content"][ok] > 0).sum()),
-            resent=int((rows["resends"] > 0).sum()),
-            retried=int((rows["retries"] > 0).sum()),
-            excluded=excluded,
-        ),
+        **found.values,
         load=load_in_words(stage.plan),
         duration_s=overall_s,
         window=_window(stage, every, span),
-        **{name: value for name, value in throughput.model_dump().items() if name != "duration_s"},
         overall=overall_throughput(every, overall_s),
-        goodput=goodput(rows, every, every_tpot, len(stage.unsent), span, asked.goodput),
-        retries=retries(rows, asked.retries),
-        ttft_s=ttft(rows),
-        itl_s=gap_distribution(db, stage.number, read, slices.get("itl")),
-        token_gap_s=token_gap_distribution(db, stage.number, slices.get("token_gap")),
-        tpot_s=distribution(tpot[ok]),
-        e2e_latency_s=e2e_latency(rows),
-        scheduled_latency_s=scheduled_latency(rows, stage.unsent),
         dispatch_lag_s=distribution(rows["dispatch_lag"]),
         connect_s=distribution(_connects(rows)),
-        output_tokens=distribution(rows["completion_tokens"][ok]),
-        prompt_tokens=distribution(rows["prompt_tokens"][ok]),
-        errors=dict(rows.errors.most_common()),
-        status_codes={str(code): count for code, count in sorted(rows.status_codes.items())},
-        token_sources=dict(rows.token_sources.most_common()),
         steady=steady_figures(
-            stage.plan, stage.times[0], every, rows, stage.unsent, span, asked.choices, lambda ids: gaps_of(db, ids)
+            stage.plan, stage.times[0], every, rows, stage.unsent, span, run.asked.choices, lambda ids: gaps_of(db, ids)
         ),
         offered_rate_rps=_offered_rate(stage, scheduled),
         sent_rate_rps=_rate(sent[_begins(rows)]) if _is_open_loop(stage.plan) else None,
-        conversations=conversations(rows),
         prompts=run.before.add(rows),
-        cached_prompt_share=cache.share if cache.source == "usage" else None,
-        prompt_cache=cache,
-        answers=answers(rows, asked),
         server=server,
         client=judged.health,
         runners=judged.runners,
@@ -216,11 +174,35 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
     lost = _lost_rate(summary, np.concatenate([scheduled[_begins(rows)], stage.unsent[:, 0]]))
     if lost:
         _blame(summary.client, f"{lost} (maxConcurrency held requests back)" if is_limited else lost)
-    summary.notes = notes(summary, span, estimate, asked, stage.plan, run.why_program)
-    gaps = {name: each.measured() for name, each in slices.items()}
-    looks = doublings(stage.plan, succeeded)
-    run.judge.see(Evidence(summary, run.stages, rows, every, stage.unsent, span, every_tpot, gaps, looks))
+    summary.notes = notes(summary, span, found.estimate, run.asked, stage.plan, run.why_program)
+    looks = doublings(stage.plan, summary.requests.succeeded)
+    run.judge.see(found.evidence(summary, stage.name, run.stages, looks, summary.steady))
+    summary.workloads = [_workload_summary(db, stage, each, run, span, summary, looks) for each in run.asked.workloads]
+    if summary.workloads:
+        summary.answers = together([each.answers for each in summary.workloads if each.answers])
     return summary
+
+
+def _workload_summary(
+    db: sqlite3.Connection, stage: Stage, asked: Asked, run: _Run, span: Span, whole: StageSummary, looks: int
+) -> WorkloadSummary:
+    """The figures of one workload of a stage, and its verdict; `whole` has those of the stage, which had so many looks."""
+    part = Part(stage.number, asked.workload)
+    every = read_rows(db, part, nothing_more)
+    rows, unsent = _without_excluded(db, part, every), _unsent(db, part, stage.plan, stage.times[0])
+    found = part_figures(
+        db, PartRows(part, asked.workload, every, rows, unsent, span), asked, run.judge, {}, nothing_more
+    )
+    share = len(rows) / whole.requests.total if whole.requests.total else None
+    summary = WorkloadSummary(**found.values, weight=asked.weight, share=share)
+    summary.notes = notes_of_part(summary, found.estimate, asked)
+    run.judge.see(found.evidence(summary, stage.name, run.stages, looks, whole.steady))
+    return summary
+
+
+def _without_excluded(db: sqlite3.Connection, part: Part, every: Rows) -> Rows:
+    """Those that figures are of."""
+    return read_rows(db, part, nothing_more, with_excluded=False) if every["is_excluded"].any() else every
 
 
 def _begins(rows: Rows) -> Mask:

@@ -13,6 +13,7 @@ from perfbench_runner.results.intervals import (
     Share,
     mean_interval,
     needed_for_share,
+    rounded_up,
     share_interval,
     shares_around,
     within_reach,
@@ -231,3 +232,10 @@ def _needed_for_mean(found: Finding, bounds: Bounds, count: int) -> int | None:
     distance = min(abs(found.value - bound) for bound in bounds.given())
     half = max(abs(found.value - end) for end in found.interval if end is not None)
     return within_reach(count * (1.5 * half / distance) ** 2, count) if distance > 0.0 else None
+
+
+def more_requests(needed: int | None, count: int, requests: int) -> int | None:
+    """Of values that are needed in all, how many requests that is beside those there were."""
+    if needed is None or not count:
+        return None
+    return rounded_up(max(1.0, needed * requests / count - requests))

@@ -32,10 +32,11 @@ def kept(db: sqlite3.Connection, stage: int, objective: Objective, settling: int
     """What of each request kept the objective, without the first `settling` of the stage."""
     rows = db.execute(
         f"SELECT id, success, coalesce(failure, ''), {VALUES[objective.metric]}, scheduled_time, start_time"  # noqa: S608  # ours
-        " FROM requests WHERE stage = ?1 UNION ALL SELECT NULL, 0, 'unsent', NULL, scheduled_time, NULL"
+        ", workload FROM requests WHERE stage = ?1 UNION ALL SELECT NULL, 0, 'unsent', NULL, scheduled_time, NULL, workload"
         " FROM unsent WHERE stage = ?1 ORDER BY scheduled_time, start_time",
         (stage,),
     ).fetchall()[settling:]
+    rows = [row for row in rows if objective.workload in (None, row[-1])]
     bound = objective.max if objective.max is not None else float("inf")
     if objective.metric == "itl":
         return [_gaps(db, number, success, bound) for number, success, *_ in rows]

@@ -5,7 +5,7 @@ from typing import Any
 from perfbench_runner.results.answers import is_same_model
 from perfbench_runner.results.asked import Asked
 from perfbench_runner.results.client_health import Stamps
-from perfbench_runner.results.summary import StageSummary
+from perfbench_runner.results.summary import Figures, Prompts, StageSummary
 from perfbench_runner.results.throughput import Estimate
 from perfbench_runner.results.windows import Span
 
@@ -19,7 +19,7 @@ def notes(
         str(plan.get("ending", "")),
         _model(stage, asked),
         _cut(stage),
-        _cache(stage),
+        _cache(stage, stage.prompts),
         _recorded(plan),
         _stamps(stage.client.stamps, why_program),
         _window(span),
@@ -34,6 +34,20 @@ def notes(
         _choices(asked.choices),
         _server(stage),
         _resent(stage.requests.resent),
+    ]
+    return [note for note in found if note]
+
+
+def notes_of_part(part: Figures, estimate: Estimate | None, asked: Asked) -> list[str]:
+    """Those on the answers of one workload's requests; what is of the whole stage, or follows from it, the stage says."""
+    found = [
+        _model(part, asked),
+        _cut(part),
+        _cache(part, None),
+        _too_short(part, asked),
+        _no_content(part),
+        _estimate(estimate),
+        _counted(part),
     ]
     return [note for note in found if note]
 
@@ -106,7 +120,7 @@ def _retried(stage: StageSummary) -> str:
     return f"{text}: latencies are from the first sending, the wait of {mean:.3g} s on average included"
 
 
-def _model(stage: StageSummary, asked: Asked) -> str:
+def _model(stage: Figures, asked: Asked) -> str:
     found = stage.answers
     if found is None or not found.other_model:
         return ""
@@ -114,7 +128,7 @@ def _model(stage: StageSummary, asked: Asked) -> str:
     return f"{found.other_model} answers are of model {others}, not of {asked.model!r}: check target.model"
 
 
-def _cut(stage: StageSummary) -> str:
+def _cut(stage: Figures) -> str:
     found = stage.answers
     if found is None or not (found.prompts_cut or found.prompts_longer):
         return ""
@@ -132,9 +146,9 @@ def _cut(stage: StageSummary) -> str:
     )
 
 
-def _cache(stage: StageSummary) -> str:
+def _cache(stage: Figures, prompts: Prompts | None) -> str:
     """Whether latencies may be those of a prefix cache. Where nothing of it is known, repeats are what there is to say."""
-    cache, repeated = stage.prompt_cache, stage.prompts.repeated if stage.prompts else 0
+    cache, repeated = stage.prompt_cache, prompts.repeated if prompts else 0
     again = f"{repeated} of {stage.requests.total} requests had a prompt that this run had sent before"
     if cache is None or cache.state == "unknown":
         return f"{again}: a prefix cache may explain these figures" if repeated else ""
@@ -152,12 +166,12 @@ def _cache(stage: StageSummary) -> str:
     )
 
 
-def _too_short(stage: StageSummary, asked: Asked) -> str:
+def _too_short(stage: Figures, asked: Asked) -> str:
     count = stage.answers.too_short if stage.answers else 0
     return f"{count} answers have fewer than {asked.min_tokens} tokens (request.minTokens)" if count else ""
 
 
-def _no_content(stage: StageSummary) -> str:
+def _no_content(stage: Figures) -> str:
     count = stage.requests.no_content
     if not count:
         return ""
@@ -170,7 +184,7 @@ COUNTED = {
 }
 
 
-def _counted(stage: StageSummary) -> str:
+def _counted(stage: Figures) -> str:
     parts = [f"{stage.token_sources[who]} answers {how}" for who, how in COUNTED.items() if who in stage.token_sources]
     return f"output tokens are counted here: {'; '.join(parts)}" if parts else ""
 

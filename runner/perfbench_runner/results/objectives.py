@@ -12,7 +12,7 @@ from perfbench_api.sections import Objective
 from perfbench_api.sections.objectives import COUNTS, DISTRIBUTIONS, LATENCIES, SHARES
 from perfbench_runner.results import written
 from perfbench_runner.results.evidence import GAPS, Evidence
-from perfbench_runner.results.intervals import Interval, rounded_up
+from perfbench_runner.results.intervals import Interval
 from perfbench_runner.results.judging import (
     BETWEEN,
     NO_VALUES,
@@ -23,9 +23,11 @@ from perfbench_runner.results.judging import (
     judge_mean,
     judge_quantile,
     judge_share,
+    more_requests,
 )
+from perfbench_runner.results.prompt_lengths import judge_by_prompt
 from perfbench_runner.results.quantiles import QUANTILES, Array
-from perfbench_runner.results.summary import Distribution, ObjectiveResult, StageSummary, Summary
+from perfbench_runner.results.summary import Distribution, Figures, ObjectiveResult, PromptRange, Steady, Summary
 
 THROUGHPUTS = {
     "request_throughput": "request_throughput_rps",
@@ -52,23 +54,23 @@ class Judging:
         self._objectives, self._confidence, self._judged = objectives, confidence, judged
         self._found: list[tuple[int, ObjectiveResult]] = []
 
-    @property
-    def gaps(self) -> Collection[str]:
+    def gaps(self, workload: str | None) -> Collection[str]:
         """Metrics of gaps that are judged by how they differ over time."""
         judged = (*QUANTILES, "mean")
-        return {each.metric for each in self._objectives if each.metric in GAPS and each.statistic in judged}
+        own = [each for each in self._objectives if each.workload == workload]
+        return {each.metric for each in own if each.metric in GAPS and each.statistic in judged}
 
     def see(self, evidence: Evidence) -> None:
-        """Judge a stage by the objectives that are meant for it."""
+        """Judge a stage, or one workload of it, by the objectives that are meant for it."""
         names = self._judged(evidence.stages)
-        if evidence.stage.name not in names:
+        if evidence.name not in names:
             return
         count = sum(len(names) if each.stage is None else 1 for each in self._objectives)
         levels = Levels.of(self._confidence, count, evidence.looks)
         for number, objective in enumerate(self._objectives):
-            if objective.stage in (None, evidence.stage.name):
-                found = while_steady(judge(objective, evidence, levels), objective, evidence.stage)
-                self._found.append((number, _result(objective, evidence.stage, found, self._confidence)))
+            if objective.stage in (None, evidence.name) and objective.workload == evidence.workload:
+                found = while_steady(judge(objective, evidence, levels), objective, evidence.steady)
+                self._found.append((number, _result(objective, evidence, found, self._confidence)))
 
     @property
     def results(self) -> list[ObjectiveResult]:
@@ -79,23 +81,25 @@ class Judging:
 def judge(objective: Objective, evidence: Evidence, levels: Levels) -> Finding:
     """What can be said of one objective in one stage."""
     bounds = Bounds(objective.min, objective.max)
+    if objective.prompt_tokens is not None:
+        return judge_by_prompt(objective, objective.prompt_tokens, evidence, levels)
     if objective.metric in DISTRIBUTIONS:
         return _statistic(objective, evidence, bounds, levels)
     if objective.metric == "failed_share":
         share, bursts = evidence.failures()
         found = judge_share(share, bounds, levels, bursts)
-        return replace(found, needed=_more_requests(found.needed, share.count, share.count))
+        return replace(found, needed=more_requests(found.needed, share.count, share.count))
     if objective.metric == "goodput_share":
         return _goodput_share(evidence, bounds, levels)
     return _rate(objective.metric, evidence, bounds, levels)
 
 
-def while_steady(found: Finding, objective: Objective, stage: StageSummary) -> Finding:
+def while_steady(found: Finding, objective: Objective, steady: Steady | None) -> Finding:
     """Open where latencies still went up or down at the end of a stage, so that a longer one might be decided otherwise.
 
     What goes on as it went can only confirm a bound that is broken while things get worse, or kept while they get better.
     """
-    change = 0.0 if stage.steady is None else stage.steady.change
+    change = 0.0 if steady is None else steady.change
     if not change or found.value is None or objective.metric in COUNTS:
         return found
     grows_worse, lower_is_better = change > 0, objective.metric in LATENCIES or objective.metric == "failed_share"
@@ -117,7 +121,7 @@ def _goodput_share(evidence: Evidence, bounds: Bounds, levels: Levels) -> Findin
         return Finding(None, reason=goodput.reason if goodput and goodput.reason else NO_VALUES)
     bad = evidence.bad()
     found = judge_share(bad, bounds.of_the_rest(), levels, memory=evidence.memory())
-    needed = _more_requests(found.needed, bad.count, bad.count)
+    needed = more_requests(found.needed, bad.count, bad.count)
     return replace(found, value=goodput.share, interval=found.interval and found.interval.of_the_rest(), needed=needed)
 
 
@@ -129,7 +133,7 @@ def _statistic(objective: Objective, evidence: Evidence, bounds: Bounds, levels:
         if measured is None:
             return Finding(None, reason=NO_VALUES)
         found = judge_quantile(measured, QUANTILES[statistic], bounds, levels)
-        found = replace(found, needed=_more_requests(found.needed, measured.count, evidence.stage.requests.total))
+        found = replace(found, needed=more_requests(found.needed, measured.count, evidence.stage.requests.total))
         return found if found.value is not None else replace(found, reason=_infinite(found, evidence))
     if statistic in figures.lower_bounds:
         return _by_lower_bound(figures.lower_bounds[statistic], bounds)
@@ -168,7 +172,7 @@ def _infinite(found: Finding, evidence: Evidence) -> str:
     return "; ".join([*parts, *([found.reason] if found.reason else [])])
 
 
-def _of_failures(stage: StageSummary) -> str:
+def _of_failures(stage: Figures) -> str:
     return f"{stage.requests.failed} of {stage.requests.total} requests failed, which is slower than any bound"
 
 
@@ -185,22 +189,18 @@ def _rate(metric: str, evidence: Evidence, bounds: Bounds, levels: Levels) -> Fi
     if evidence.span.kind == "overall" or requests.succeeded < FEWEST_FOR_RATES:
         reason = "too few requests to see in how far it is steady"
         return replace(found, kept=None, interval=Interval(), reason=reason, needed=None)
-    return replace(found, needed=_more_requests(found.needed, len(evidence.rates(metric)), requests.total))
+    return replace(found, needed=more_requests(found.needed, len(evidence.rates(metric)), requests.total))
 
 
-def _more_requests(needed: int | None, count: int, requests: int) -> int | None:
-    """Of values that are needed in all, how many requests that is beside those there were."""
-    if needed is None or not count:
-        return None
-    return rounded_up(max(1.0, needed * requests / count - requests))
-
-
-def _result(objective: Objective, stage: StageSummary, found: Finding, confidence: float) -> ObjectiveResult:
+def _result(objective: Objective, evidence: Evidence, found: Finding, confidence: float) -> ObjectiveResult:
     low, high = (None if end is None or isinf(end) else end for end in found.interval or (None, None))
+    within = objective.prompt_tokens
     return ObjectiveResult(
         metric=objective.metric,
         statistic=objective.statistic if objective.metric in DISTRIBUTIONS else None,
-        stage=stage.name,
+        stage=evidence.name,
+        workload=evidence.workload,
+        prompt_tokens=within and PromptRange(from_tokens=within.least or 0, to_tokens=within.to),
         bound=_bound(objective),
         value=found.value,
         low=low,
@@ -239,9 +239,11 @@ def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
 def broken_in_words(result: ObjectiveResult) -> str:
     """ttft p99 is 612.3 ms (598.1 to 640.2 ms) in stage c8, not <= 500 ms."""
     if result.value is None:
-        return f"{_name(result)} is larger in stage {result.stage}, not {result.bound}: {result.reason}"
+        return f"{_name(result)} is larger in {_where(result)}, not {result.bound}: {result.reason}"
     between = f" ({interval_in_words(result)})" if result.confidence is not None else ""
-    return f"{_name(result)} is {with_unit(result.metric, result.value)}{between} in stage {result.stage}, not {result.bound}"
+    return (
+        f"{_name(result)} is {with_unit(result.metric, result.value)}{between} in {_where(result)}, not {result.bound}"
+    )
 
 
 def open_in_words(result: ObjectiveResult) -> str:
@@ -252,7 +254,7 @@ def open_in_words(result: ObjectiveResult) -> str:
     if result.reason == BETWEEN and not more:
         more = " and is so near that more requests would hardly decide it"
     shown = f":{value}{between}" if value else ""
-    return f"{_name(result)} in stage {result.stage} is open{shown} for {result.bound}: {result.reason}{more}"
+    return f"{_name(result)} in {_where(result)} is open{shown} for {result.bound}: {result.reason}{more}"
 
 
 def interval_in_words(result: ObjectiveResult) -> str:
@@ -283,7 +285,24 @@ def _is_believed(summary: Summary) -> bool:
 
 
 def _name(result: ObjectiveResult) -> str:
-    return f"{result.metric} {result.statistic}" if result.statistic else result.metric
+    name = f"{result.metric} {result.statistic}" if result.statistic else result.metric
+    return name if result.prompt_tokens is None else f"{name} of {prompts_in_words(result.prompt_tokens)}"
+
+
+def prompts_in_words(within: PromptRange) -> str:
+    """Prompts of 1,000 to 3,999 tokens."""
+    if within.to_tokens is None:
+        return f"prompts of {within.from_tokens:,} tokens and more"
+    if not within.from_tokens:
+        return f"prompts of fewer than {within.to_tokens:,} tokens"
+    if within.to_tokens == within.from_tokens + 1:
+        return f"prompts of {within.from_tokens:,} tokens"
+    return f"prompts of {within.from_tokens:,} to {within.to_tokens - 1:,} tokens"
+
+
+def _where(result: ObjectiveResult) -> str:
+    """Stage c8; workload chat of stage c8."""
+    return f"workload {result.workload} of stage {result.stage}" if result.workload else f"stage {result.stage}"
 
 
 def with_unit(metric: str, value: float) -> str:

@@ -32,15 +32,18 @@ QUANTILES_OF = {
 class Repeated:
     """Looks at each stage while its requests are in memory: `evidence.Judge`."""
 
-    gaps: Collection[str] = ()
-
     def __init__(self) -> None:
         self._within: dict[str, dict[str, float]] = {}
         """By stage and figure: the standard deviation that its requests alone let expect."""
 
+    def gaps(self, workload: str | None) -> Collection[str]:
+        """None."""
+        return ()
+
     def see(self, evidence: Evidence) -> None:
         """Note how well each figure is known within the stage."""
-        self._within[evidence.stage.name] = _within(evidence)
+        if evidence.workload is None:
+            self._within[evidence.name] = _within(evidence)
 
     def stages(self, names: Iterable[str], stages: Mapping[str, list[StageSummary]]) -> list[RepeatedStage]:
         """Of each stage that the manifest names, the figures of its repeats: `stages` has them by that name."""

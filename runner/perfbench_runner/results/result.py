@@ -46,6 +46,8 @@ class Result:
     """How much later it was sent for the last time, where it was sent again for that reason."""
     excluded: Excluded | None = None
     """Why it is in no figure; None where it is."""
+    workload: str | None = None
+    """Name of its workload; None where the run has one."""
 
     @property
     def dispatch_lag_s(self) -> float:

@@ -1,10 +1,12 @@
 """Reading a stage's rows into arrays: narrow columns at once, gaps a little at a time."""
 
+# ruff: noqa: S608  # the names in these statements are our own
+
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +35,23 @@ UNFINISHED = "success = 0 AND coalesce(failure, '') = 'unfinished'"
 AT_ONCE = 20_000
 """Rows that are turned into arrays at once."""
 GAPS_AT_ONCE = 2_000
+
+
+class Part(NamedTuple):
+    """Which requests of a stage: all of them, or those of one workload."""
+
+    stage: int
+    workload: str | None = None
+
+    @property
+    def condition(self) -> str:
+        """As SQL, of a table `r`."""
+        return "r.stage = ?1" if self.workload is None else "r.stage = ?1 AND r.workload = ?2"
+
+    @property
+    def values(self) -> tuple[int | str, ...]:
+        """What the condition's question marks stand for."""
+        return (self.stage,) if self.workload is None else (self.stage, self.workload)
 
 
 @dataclass
@@ -70,14 +89,14 @@ class Rows:
         return ok
 
 
-def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None], with_excluded: bool = True) -> Rows:
-    """The requests of a stage; `tell` is called with the number of rows read since the last time."""
+def read_rows(db: sqlite3.Connection, part: Part, tell: Callable[[int], None], with_excluded: bool = True) -> Rows:
+    """The requests of a part; `tell` is called with the number of rows read since the last time."""
     columns_of_numbers = ", ".join(COMPUTED.get(name, name) for name in NUMBERS)
     texts = "failure, token_source, model, status_code"
     cursor = db.execute(
-        f"SELECT {columns_of_numbers}, {UNFINISHED}, coalesce(prompt_id, 0), {texts} FROM requests WHERE stage = ?"  # noqa: S608
-        f"{'' if with_excluded else ' AND excluded IS NULL'}",
-        (stage,),
+        f"SELECT {columns_of_numbers}, {UNFINISHED}, coalesce(prompt_id, 0), {texts} FROM requests r"
+        f" WHERE {part.condition}{'' if with_excluded else ' AND excluded IS NULL'}",
+        part.values,
     )
     parts: list[list[Array]] = [[] for _ in NUMBERS]
     unfinished: list[Mask] = []
@@ -88,8 +107,8 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None], w
     codes: Counter[int] = Counter()
     while chunk := cursor.fetchmany(AT_ONCE):
         *numbers, cut, prompt_ids, failures, who, names, statuses = zip(*chunk, strict=True)
-        for part, column in zip(parts, numbers, strict=True):
-            part.append(np.array(column, dtype=np.float64))
+        for arrays, column in zip(parts, numbers, strict=True):
+            arrays.append(np.array(column, dtype=np.float64))
         unfinished.append(np.array(cut, dtype=np.bool_))
         prompts.append(np.array(prompt_ids, dtype=np.int64))
         ok = numbers[NUMBERS.index("success")]
@@ -112,12 +131,12 @@ def read_rows(db: sqlite3.Connection, stage: int, tell: Callable[[int], None], w
     )
 
 
-def read_gaps(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -> Iterator[Ints]:
+def read_gaps(db: sqlite3.Connection, part: Part, tell: Callable[[int], None]) -> Iterator[Ints]:
     """Gaps of succeeded and unfinished requests in microseconds, those of many requests at once."""
     cursor = db.execute(
-        "SELECT g.gaps_us FROM requests r JOIN gaps g ON g.id = r.id"  # noqa: S608  # our names
-        f" WHERE r.stage = ? AND (r.success = 1 OR {UNFINISHED}) AND r.excluded IS NULL",
-        (stage,),
+        "SELECT g.gaps_us FROM requests r JOIN gaps g ON g.id = r.id"
+        f" WHERE {part.condition} AND (r.success = 1 OR {UNFINISHED}) AND r.excluded IS NULL",
+        part.values,
     )
     while chunk := cursor.fetchmany(GAPS_AT_ONCE):
         yield parse_gaps(text for (text,) in chunk)
@@ -125,16 +144,16 @@ def read_gaps(db: sqlite3.Connection, stage: int, tell: Callable[[int], None]) -
 
 
 def read_gaps_in_time(
-    db: sqlite3.Connection, stage: int, tell: Callable[[int], None], of_tokens: bool = False
+    db: sqlite3.Connection, part: Part, tell: Callable[[int], None], of_tokens: bool = False
 ) -> Iterator[tuple[Ints, Array]]:
     """Gaps as `read_gaps` has them, or `read_token_gaps`, and when each was over, on the run's clock."""
     is_in = "r.success = 1 AND g.tokens IS NOT NULL" if of_tokens else f"(r.success = 1 OR {UNFINISHED})"
     cursor = db.execute(
-        f"SELECT g.gaps_us, {'g.tokens' if of_tokens else 'NULL'}, r.start_time + r.first_chunk_latency"  # noqa: S608
+        f"SELECT g.gaps_us, {'g.tokens' if of_tokens else 'NULL'}, r.start_time + r.first_chunk_latency"
         " FROM requests r JOIN gaps g ON g.id = r.id"
-        f" WHERE r.stage = ? AND length(g.gaps_us) > 2 AND r.first_chunk_latency IS NOT NULL"
+        f" WHERE {part.condition} AND length(g.gaps_us) > 2 AND r.first_chunk_latency IS NOT NULL"
         f" AND r.excluded IS NULL AND {is_in}",
-        (stage,),
+        part.values,
     )
     while chunk := cursor.fetchmany(GAPS_AT_ONCE):
         texts, tokens, firsts = zip(*chunk, strict=True)
@@ -151,12 +170,12 @@ def read_gaps_in_time(
         tell(len(chunk))
 
 
-def read_token_gaps(db: sqlite3.Connection, stage: int) -> Iterator[Ints]:
+def read_token_gaps(db: sqlite3.Connection, part: Part) -> Iterator[Ints]:
     """Gaps between tokens of succeeded requests in microseconds: a gap between chunks, spread over the later one's tokens."""
     cursor = db.execute(
         "SELECT g.gaps_us, g.tokens FROM requests r JOIN gaps g ON g.id = r.id"
-        " WHERE r.stage = ? AND r.success = 1 AND g.tokens IS NOT NULL AND r.excluded IS NULL",
-        (stage,),
+        f" WHERE {part.condition} AND r.success = 1 AND g.tokens IS NOT NULL AND r.excluded IS NULL",
+        part.values,
     )
     while chunk := cursor.fetchmany(GAPS_AT_ONCE):
         gaps, tokens = (parse_gaps(texts) for texts in zip(*chunk, strict=True))

@@ -56,12 +56,13 @@ NARROW = {
     "runner": "INTEGER",
     "retries": "INTEGER",
     "retry_time": "REAL",
+    "workload": "TEXT",
 }
 """Columns of table `requests`, after its `id`."""
 NEW_IN_6 = ("stamps", "merged_segments", "model", "asked_tokens", "no_content", "send_time")
 NEW_IN_7 = ("excluded",)
 NEW_IN_10 = ("retries", "retry_time")
-NEW = (*NEW_IN_6, *NEW_IN_7, "runner", *NEW_IN_10)
+NEW = (*NEW_IN_6, *NEW_IN_7, "runner", *NEW_IN_10, "workload")
 """Columns that files of older versions may lack."""
 
 STAGE_TIMES = ("begin_time", "deadline_time", "stop_time")
@@ -223,6 +224,14 @@ def m010_retries(db: sqlite3.Connection) -> None:
     _create_view(db)
 
 
+@migration
+def m011_workloads(db: sqlite3.Connection) -> None:
+    _add_columns(db, ("workload",))
+    db.execute("ALTER TABLE unsent ADD COLUMN workload TEXT")
+    db.execute("DROP VIEW result")
+    _create_view(db)
+
+
 def _add_columns(db: sqlite3.Connection, names: Iterable[str]) -> None:
     had = _names(db, "main", "requests")
     for name in names:
@@ -267,17 +276,24 @@ def show_as_newest(db: sqlite3.Connection) -> None:
         db.execute(f"CREATE TEMP VIEW requests AS SELECT *, {nulls} FROM main.requests")
         if "tokens" not in _names(db, "main", "gaps"):
             db.execute("CREATE TEMP VIEW gaps AS SELECT *, NULL AS tokens FROM main.gaps")
-    if "unsent" not in tables:
-        times = ", ".join(f"NULL AS {name}" for name in STAGE_TIMES)
-        db.execute(f"CREATE TEMP VIEW stage AS SELECT *, {times} FROM main.stage")
-        for table, columns in FEW.items():
-            db.execute(f"CREATE TEMP TABLE {table} ({columns})")
+    _show_what_is_rare_as_newest(db, tables)
     for table, columns in RUNNERS.items():
         if table not in tables:
             db.execute(f"CREATE TEMP TABLE {table} ({columns})")
     if "runner_stage" in tables and "client" not in _names(db, "main", "runner_stage"):
         nulls = ", ".join(f"NULL AS {name}" for name in NEW_OF_RUNNERS)
         db.execute(f"CREATE TEMP VIEW runner_stage AS SELECT *, {nulls} FROM main.runner_stage")
+
+
+def _show_what_is_rare_as_newest(db: sqlite3.Connection, tables: Container[str]) -> None:
+    if "unsent" not in tables:
+        times = ", ".join(f"NULL AS {name}" for name in STAGE_TIMES)
+        db.execute(f"CREATE TEMP VIEW stage AS SELECT *, {times} FROM main.stage")
+        for table, columns in FEW.items():
+            db.execute(f"CREATE TEMP TABLE {table} ({columns})")
+        db.execute("ALTER TABLE temp.unsent ADD COLUMN workload TEXT")
+    elif "workload" not in _names(db, "main", "unsent"):
+        db.execute("CREATE TEMP VIEW unsent AS SELECT *, NULL AS workload FROM main.unsent")
 
 
 def _from_former(table: str, names: Container[str] = FORMER, has_tokens: bool = False) -> dict[str, str]:

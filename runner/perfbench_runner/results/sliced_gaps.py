@@ -9,7 +9,7 @@ import numpy as np
 
 from perfbench_runner.results.intervals import BATCHES, Share, design_effect_of_parts
 from perfbench_runner.results.quantiles import Array, Counts, GapHistogram, quantile_of_counts
-from perfbench_runner.results.rows import read_gaps, read_gaps_in_time, read_token_gaps
+from perfbench_runner.results.rows import Part, read_gaps, read_gaps_in_time, read_token_gaps
 from perfbench_runner.results.summary import Distribution
 
 SLICES = max(BATCHES)
@@ -101,28 +101,28 @@ class SlicedGaps:
 
 
 def gap_distribution(
-    db: sqlite3.Connection, stage: int, read: Callable[[int], None], slices: GapSlices | None
+    db: sqlite3.Connection, part: Part, read: Callable[[int], None], slices: GapSlices | None
 ) -> Distribution:
-    """Statistics of a stage's gaps, which are counted in `slices`, too; `read` is told how many rows were read."""
+    """Statistics of a part's gaps, which are counted in `slices`, too; `read` is told how many rows were read."""
     histogram = GapHistogram()
     if slices is None:
-        for gaps_us in read_gaps(db, stage, read):
+        for gaps_us in read_gaps(db, part, read):
             histogram.add(gaps_us)
     else:
-        for gaps_us, ends_s in read_gaps_in_time(db, stage, read):
+        for gaps_us, ends_s in read_gaps_in_time(db, part, read):
             histogram.add(gaps_us)
             slices.add(gaps_us, ends_s)
     return histogram.distribution()
 
 
-def token_gap_distribution(db: sqlite3.Connection, stage: int, slices: GapSlices | None) -> Distribution:
+def token_gap_distribution(db: sqlite3.Connection, part: Part, slices: GapSlices | None) -> Distribution:
     """The same of gaps between tokens, where the server counts them chunk by chunk."""
     histogram = GapHistogram()
     if slices is None:
-        for gaps_us in read_token_gaps(db, stage):
+        for gaps_us in read_token_gaps(db, part):
             histogram.add(gaps_us)
     else:
-        for gaps_us, ends_s in read_gaps_in_time(db, stage, lambda more: None, of_tokens=True):
+        for gaps_us, ends_s in read_gaps_in_time(db, part, lambda more: None, of_tokens=True):
             histogram.add(gaps_us)
             slices.add(gaps_us, ends_s)
     return histogram.distribution()

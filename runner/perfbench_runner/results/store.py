@@ -64,11 +64,11 @@ class Store:
             self._execute("INSERT INTO bodies VALUES (?, ?, ?)", (self._last_id, request, messages))
         self.rows += 1
 
-    def add_unsent(self, stage: int, seq: int, scheduled_s: float, until_s: float) -> None:
+    def add_unsent(self, stage: int, seq: int, scheduled_s: float, until_s: float, workload: str | None = None) -> None:
         """Insert a request that was due and never sent: a limit held it until the stage was over, or was stopped."""
         self._execute(
-            "INSERT INTO unsent (stage, seq, scheduled_time, until_time) VALUES (?, ?, ?, ?)",
-            (stage, seq, scheduled_s, until_s),
+            "INSERT INTO unsent (stage, seq, scheduled_time, until_time, workload) VALUES (?, ?, ?, ?, ?)",
+            (stage, seq, scheduled_s, until_s, workload),
         )
 
     def add_warmup_prompt(self, prompt_id: int) -> None:
@@ -238,6 +238,7 @@ def narrow_row(result: Result, gaps: int) -> tuple[Any, ...]:
         None,  # known when files are merged
         result.retries,
         result.retry_s if result.retries else None,
+        result.workload,
     )
 
 

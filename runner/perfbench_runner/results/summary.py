@@ -193,6 +193,30 @@ class Steady(_Model):
     scheduled_latency_s: Distribution
 
 
+class PromptRange(_Model):
+    """A range of lengths of prompts, in tokens."""
+
+    from_tokens: int
+    """The shortest that belong to it."""
+    to_tokens: int | None
+    """The shortest that are too long for it; null where none is."""
+
+
+class TtftOfPrompts(PromptRange):
+    """The time to first token of prompts of a range of lengths."""
+
+    ttft_s: Distribution
+
+
+class TtftByPrompt(_Model):
+    """The time to first token by the length of the prompt, in powers of two."""
+
+    ranges: list[TtftOfPrompts]
+    """Those that had any request, by length."""
+    unknown: int
+    """Requests in none of them: they failed or were cut off, so that nobody counted their prompts."""
+
+
 class Conversations(_Model):
     """Figures of conversations, where a stage had any."""
 
@@ -221,19 +245,14 @@ class Cost(_Model):
     """Why a figure is null."""
 
 
-class StageSummary(_Model):
-    """Figures of one stage. Latencies are of succeeded requests, and of unfinished and unsent ones by lower bounds."""
+class Figures(_Model):
+    """Figures of some requests. Latencies are of succeeded ones, and of unfinished and unsent ones by lower bounds."""
 
     name: str
+    """Of the stage, or of its workload."""
     requests: Requests
-    load: str = ""
-    """The load that was asked for, in words, with the seed that draws its schedule again."""
     notes: list[str] = []
     """What one must know to read the figures right, in words."""
-    duration_s: float
-    """From the first request sent to the last answer's end."""
-    window: Window | None = None
-    """What the throughputs are over; null without requests."""
     request_throughput_rps: float | None
     """Succeeded requests that ended in the window, a second."""
     output_token_throughput_tps: float | None
@@ -241,13 +260,14 @@ class StageSummary(_Model):
     total_token_throughput_tps: float | None
     input_token_throughput_tps: float | None = None
     """Prompt tokens of requests whose first content arrived in the window, a second; null where nobody counted them."""
-    overall: Throughput | None = None
     goodput: Goodput | None = None
     """Null where no limits of a single request were given."""
     retries: Retries | None = None
     """Null where they were not asked for (`load.retry`)."""
     ttft_s: Distribution
     """From sent, the first time, to the first non-empty content."""
+    ttft_by_prompt: TtftByPrompt | None = None
+    """Null where prompts are all of one range of lengths, or were not counted."""
     itl_s: Distribution
     """Gaps between chunks with content, of all requests together."""
     token_gap_s: Distribution = Distribution()
@@ -258,10 +278,6 @@ class StageSummary(_Model):
     """From sent to the end of the answer."""
     scheduled_latency_s: Distribution
     """From scheduled to the end of the answer."""
-    dispatch_lag_s: Distribution
-    """From scheduled to sent, connecting left out: the client's own delay."""
-    connect_s: Distribution
-    """TCP connect and TLS of new connections."""
     output_tokens: Distribution
     prompt_tokens: Distribution
     errors: dict[str, int]
@@ -270,21 +286,46 @@ class StageSummary(_Model):
     """Requests by the HTTP status of their answer; those without any answer are in `errors` alone."""
     token_sources: dict[str, int] = {}
     """Who counted the tokens: usage, tokenizer, chunks, plugin or none."""
-    steady: Steady | None = None
-    """Null where there are too few requests to say, where the load itself changes, and in summaries of older versions."""
-    offered_rate_rps: float | None = None
-    """Open loop: the rate asked for."""
-    sent_rate_rps: float | None = None
-    """Open loop: the rate at which requests were really sent."""
     conversations: Conversations | None = None
-    prompts: Prompts | None = None
-    """Null where prompts were not told apart."""
     cached_prompt_share: float | None = None
     """Prompt tokens that answers report as cached, of all prompt tokens; null where no answer does."""
     prompt_cache: PromptCache | None = None
     """Null in summaries of older versions."""
     answers: Answers | None = None
     """Null in summaries of older versions."""
+
+
+class WorkloadSummary(Figures):
+    """Figures of a workload's requests of a stage. Its throughputs are over the stage's window."""
+
+    weight: int
+    """As asked for."""
+    share: float | None
+    """Its share of the stage's requests, as they were sent."""
+
+
+class StageSummary(Figures):
+    """Figures of one stage."""
+
+    load: str = ""
+    """The load that was asked for, in words, with the seed that draws its schedule again."""
+    duration_s: float
+    """From the first request sent to the last answer's end."""
+    window: Window | None = None
+    """What the throughputs are over; null without requests."""
+    overall: Throughput | None = None
+    dispatch_lag_s: Distribution
+    """From scheduled to sent, connecting left out: the client's own delay."""
+    connect_s: Distribution
+    """TCP connect and TLS of new connections."""
+    steady: Steady | None = None
+    """Null where there are too few requests to say, where the load itself changes, and in summaries of older versions."""
+    offered_rate_rps: float | None = None
+    """Open loop: the rate asked for."""
+    sent_rate_rps: float | None = None
+    """Open loop: the rate at which requests were really sent."""
+    prompts: Prompts | None = None
+    """Null where prompts were not told apart."""
     server: dict[str, ServerFigure] = {}
     """What the server said of itself from the first request sent to the last end, by neutral name; see docs/monitoring.md."""
     cost: Cost | None = None
@@ -292,6 +333,8 @@ class StageSummary(_Model):
     client: ClientHealth = ClientHealth()
     runners: list[StageRunner] = []
     """What each of several runners made of it; empty in a run of one."""
+    workloads: list[WorkloadSummary] = []
+    """The same by workload, where there are several; all other figures are of all together."""
 
 
 class ObjectiveResult(_Model):
@@ -300,6 +343,10 @@ class ObjectiveResult(_Model):
     metric: str
     statistic: str | None
     stage: str
+    workload: str | None = None
+    """Null where it is of all requests of the stage."""
+    prompt_tokens: PromptRange | None = None
+    """Null where it is of prompts of any length."""
     bound: str
     value: float | None
     """In seconds, per second or share of 1; null where there is none, or so many requests failed that it is infinite."""

@@ -145,6 +145,9 @@ def shaped(benchmark: PerfBenchmark, stage: Stage, mock: MockTarget, workers: in
     changes = {
         "target": Target(mock=mock, model="mock", connection_test=False),
         "request": request,
+        "workloads": [
+            each.model_copy(update={"request": None, "model": None, "api_args": None}) for each in spec.workloads
+        ],
         "load": Load(stages=[stage], warmup=Warmup(), random_seed=spec.load.random_seed, grace_period=30.0),
         "objectives": [],
         "results": Results(messages="all"),

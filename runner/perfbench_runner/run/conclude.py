@@ -115,6 +115,18 @@ def compact(stage: Any) -> dict[str, Any]:
         **({"errors": stage.errors} if stage.errors else {}),
         **({"goodput": _goodput(stage.goodput)} if stage.goodput else {}),
         **_cache(stage),
+        **({"workloads": {each.name: _of_workload(each) for each in stage.workloads}} if stage.workloads else {}),
+    }
+
+
+def _of_workload(found: Any) -> dict[str, Any]:
+    """Few figures of each workload of a stage: a status has many stages."""
+    return {
+        "requests": found.requests.total,
+        "failed": found.requests.failed,
+        "request_throughput_rps": _rounded(found.request_throughput_rps),
+        "ttft_p99_s": _rounded(found.ttft_s.p99),
+        "e2e_latency_p99_s": _rounded(found.e2e_latency_s.p99),
     }
 
 

@@ -2,10 +2,9 @@
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import SystemRandom
 from time import monotonic
@@ -18,24 +17,24 @@ from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame, is_signal
 from perfbench_plugins.loading import load_entry_points, load_plugins
-from perfbench_plugins.registry import BUILTIN, ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
+from perfbench_plugins.registry import BUILTIN, DatasetRegistry, PluginError
 from perfbench_runner.engine.searching import too_small_a_budget
 from perfbench_runner.load.check import LIMIT_S, check, reachable
-from perfbench_runner.load.feed import REFUSALS, Feed
+from perfbench_runner.load.mixed_feed import told_of
 from perfbench_runner.load.repeats import Repeats, refuse_repeated_schedule, repeats_of, with_repeats
+from perfbench_runner.load.requests import Requests
 from perfbench_runner.load.shares import refuse_idle_runners, refuse_what_needs_one
 from perfbench_runner.load.timestamps import read_timestamps
 from perfbench_runner.run import disk, open_files, proxies, secrets
 from perfbench_runner.run.cpus import available_cpus, default_workers
+from perfbench_runner.run.kinds import SEEDS, PreparedKind, check_url, feed_of, kinds_of
 from perfbench_runner.shard.messages import Wiring
-from perfbench_runner.shard.transport import Limits, destination, tls_context
+from perfbench_runner.shard.transport import Limits, tls_context
 
 if TYPE_CHECKING:
     from perfbench_runner.mock.process import MockProcess
 
 LOG = logging.getLogger(__name__)
-SEEDS = 2**31
-"""A run that is given no seed draws one below this."""
 _any_number = SystemRandom().randrange
 
 
@@ -47,7 +46,7 @@ class PreparedRun:
     manifest: dict[str, Any]
     """The benchmark as it is kept: without secrets."""
     arguments: Arguments
-    feed: Feed
+    feed: Requests
     wiring: Wiring
     workers: int
     cleanup: ExitStack = field(default_factory=ExitStack)
@@ -58,6 +57,11 @@ class PreparedRun:
     """What of its stages are repeats."""
     results_bytes: int | None = None
     """About what its results will take on disk; None where nobody can know."""
+
+    @property
+    def models(self) -> str:
+        """The model that is measured; those of several workloads, each once."""
+        return self.benchmark.spec.models if self.benchmark.spec.workloads else self.arguments.model or ""
 
 
 def prepare(
@@ -81,20 +85,8 @@ def prepare(
     key = api_key or secrets.api_key(target, env)
     all_headers = {**secrets.headers(target, env), **(headers or {})}
     secrets.manifest(benchmark, bool(key))  # from here on all secrets are known, whatever goes wrong
-    arguments = Arguments.from_benchmark(benchmark, api_key=key, headers=all_headers)
-    api_class = _registered(ApiRegistry, arguments.api, "spec.target.api")
-    dataset_class = _registered(DatasetRegistry, arguments.dataset, "spec.dataset.name")
-    if arguments.url:
-        _check_url(arguments.url, {})
-    arguments.url = api_class.complete_url(arguments.url or "http://127.0.0.1", arguments)
-    if arguments.apply_chat_template is None:
-        arguments.apply_chat_template = api_class.takes_chat(arguments.url)
-    arguments.url = api_class.redirect(arguments.url, arguments)
-    feed = Feed(arguments, partial(_made, dataset_class), _made(api_class, arguments))
-    if arguments.model is None and getattr(feed.dataset, "requires_model", True):
-        raise SpecError(
-            ["spec.target.model: missing; name the model as the endpoint serves it (GET /v1/models lists them)"]
-        )
+    kinds = kinds_of(benchmark, key, all_headers)
+    feed = feed_of(benchmark, kinds)
     feed.first()
     refuse_repeated_schedule(benchmark.spec.load, repeats, feed.has_schedule)
     benchmark = with_recorded_times(benchmark, feed.has_schedule)
@@ -105,7 +97,9 @@ def prepare(
     runner = benchmark.spec.runner
     refuse_what_needs_one(benchmark.spec.load, feed.has_schedule, runner.replicas, runner.on_loss == "continue")
     refuse_idle_runners(benchmark.spec.load, runner.replicas)
-    _check_rows(benchmark, feed, partial(_made, dataset_class))
+    for kind in kinds:
+        with told_of(kind.workload):
+            _check_rows(kind, benchmark.spec.load)
     tls = _tls(target.tls)
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())
     if text := open_files.provide(_hardest(benchmark.spec.load), target.total_timeout, workers):
@@ -114,29 +108,38 @@ def prepare(
     try:
         if target.mock is not None:
             mock = start_mock(target.mock, cleanup)
-            arguments.url = api_class.redirect(api_class.complete_url(mock.base_url, arguments), arguments)
-        if target.mock is None and (text := proxies.ignored(target.proxy, arguments.url, env)):
+            for kind in kinds:
+                kind.send_to(mock.base_url)
+        if target.mock is None and (text := proxies.ignored(target.proxy, kinds[0].arguments.url or "", env)):
             LOG.warning("%s", text)
-        wiring = _wiring(arguments, feed.api, tls, target.keep_alive, env)
+        first, *others = [_wiring(kind.arguments, kind.api, tls, target.keep_alive, env) for kind in kinds]
+        wiring = replace(first, others=tuple(others)) if others else first
         _check_retry(benchmark.spec, wiring)
     except BaseException:
         cleanup.close()
         raise
     kept = secrets.manifest(benchmark, bool(key))
-    size = disk.estimate(benchmark.spec, arguments, len(feed.first_body()))
+    size = _results_bytes(benchmark.spec, kinds)
+    arguments = kinds[0].arguments
     return PreparedRun(
         benchmark, kept, arguments, feed, wiring, workers, cleanup, mock=mock, repeats=repeats, results_bytes=size
     )
 
 
-def _check_rows(benchmark: PerfBenchmark, feed: Feed, make_dataset: Callable[[Arguments], Any]) -> None:
+def _results_bytes(spec: Spec, kinds: Sequence[PreparedKind]) -> int | None:
+    """At most: as if all requests were of the largest kind."""
+    found = [disk.estimate(spec, kind.arguments, len(kind.feed.first_bodies()[0])) for kind in kinds]
+    return None if None in found else max(filter(None, found))
+
+
+def _check_rows(kind: PreparedKind, load: Load) -> None:
     """Look at the rows of the user's own file, which may be broken late. Others' plugins are not run beside the load."""
-    spec, is_ours = benchmark.spec, type(feed.dataset).__module__.startswith(BUILTIN)
-    if not spec.dataset.path or spec.dataset.prompt is not None or not is_ours:
+    dataset, is_ours = kind.spec.dataset, type(kind.feed.dataset).__module__.startswith(BUILTIN)
+    if not dataset.path or dataset.prompt is not None or not is_ours:
         return
-    builds = type(feed.api).__module__.startswith(BUILTIN)
-    most = reachable(spec.load, spec.dataset.offset, feed.has_schedule)
-    checked = check(Feed(feed.all_arguments, make_dataset, feed.api), most, builds, monotonic)
+    builds = type(kind.api).__module__.startswith(BUILTIN)
+    most = reachable(load, dataset.offset, kind.feed.has_schedule)
+    checked = check(kind.feed_again(), most, builds, monotonic)
     if not checked.is_complete:
         LOG.warning(
             "dataset.path: %s rows were looked at, in %g s; one that is broken later ends the run when it is reached",
@@ -192,6 +195,10 @@ def benchmark_of(arguments: Arguments) -> dict[str, Any]:
     return data
 
 
+def _whose(spec: Spec) -> str:
+    return "a run of several workloads" if spec.workloads else f"dataset {spec.dataset.name!r}"
+
+
 def with_recorded_times(benchmark: PerfBenchmark, has_schedule: bool) -> PerfBenchmark:
     """The benchmark with the load that its dataset brings, where it has recorded times and no load was asked for.
 
@@ -205,31 +212,11 @@ def with_recorded_times(benchmark: PerfBenchmark, has_schedule: bool) -> PerfBen
         if stage.arrival == "recorded" and not has_schedule:
             raise SpecError(
                 [
-                    f"spec.load.stages[{index}].arrival: dataset {benchmark.spec.dataset.name!r} has no recorded times;"
+                    f"spec.load.stages[{index}].arrival: {_whose(benchmark.spec)} has no recorded times;"
                     " give rate with arrival poisson or constant, or concurrency"
                 ]
             )
     return benchmark
-
-
-def _registered(registry: PluginRegistry, name: str, field_name: str) -> type[Any]:
-    """The plugin class of a name; raises PluginError that names the field."""
-    try:
-        return registry.get_class(name)
-    except PluginError as error:
-        raise PluginError(f"{field_name}: {error}") from None
-
-
-def _made(plugin_class: type[Any], arguments: Arguments) -> Any:
-    """A plugin for these arguments; raises PluginError that names file and line when it cannot be made."""
-    try:
-        return plugin_class(arguments)
-    except REFUSALS:
-        raise
-    except (Exception, SystemExit) as error:  # a plugin's own code: whatever it raised, we name the plugin
-        if is_signal(error):
-            raise
-        raise PluginError(f"plugin {plugin_class.__name__}: {blame(plugin_class, error)}") from error
 
 
 def start_mock(target: MockTarget, cleanup: ExitStack) -> "MockProcess":
@@ -294,7 +281,7 @@ def _wiring(
     headers |= {} if keep_alive else {"Connection": "close"}
     limits = Limits(arguments.connect_timeout, arguments.read_timeout, arguments.total_timeout)
     url = arguments.url or ""
-    _check_url(url, headers)
+    check_url(url, headers)
     is_ours = isinstance(api, DefaultApiPlugin) and type(api).process_request is DefaultApiPlugin.process_request
     proxy = proxies.proxy_of(arguments.proxy, url, env)
     return Wiring(url, headers, limits, tls, None if is_ours else api, api, proxy)
@@ -319,11 +306,3 @@ def _own_headers(api: ApiPluginBase, key: str | None) -> dict[str, str]:
         if is_signal(error):
             raise
         raise PluginError(f"API plugin {type(api).__name__}: headers: {blame(api, error)}") from error
-
-
-def _check_url(url: str, headers: dict[str, str]) -> None:
-    try:
-        destination(url, headers)
-    except ValueError as error:
-        field_name = "spec.target.headers (or apiKey)" if headers else "spec.target.url"
-        raise SpecError([f"{field_name}: {error}"]) from None

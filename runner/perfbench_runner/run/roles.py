@@ -77,6 +77,7 @@ def silence_of(env: Mapping[str, str]) -> float:
 
 
 def load_digest(spec: Spec) -> str:
-    """What all runners of a run must have alike: the load, but for its seed, which the leader draws."""
+    """What all runners of a run must have alike: load and weights, but for the seed, which the leader draws."""
     load = spec.load.model_dump(mode="json", exclude={"random_seed"})
+    load |= {"workloads": [(each.name, each.weight) for each in spec.workloads]} if spec.workloads else {}
     return sha256(json.dumps(load, sort_keys=True).encode()).hexdigest()

@@ -1,8 +1,8 @@
 """API keys and other secrets of a run: from environment variables or a .env file, and never into anything that is kept.
 
 A manifest names the variable that holds a secret: `apiKey: {env: NAME}`, `secretKeyRef`, or `${NAME}` in any text of its
-target, of `request.extraArgs`, `request.queryTemplate` and `dataset.args`. A secret that was written into it, or given as
-a flag, becomes such a name in the manifest that is kept.
+target, of `request.extraArgs`, `request.queryTemplate` and `dataset.args`, also in those of a workload. A secret that was
+written into it, or given as a flag, becomes such a name in the manifest that is kept.
 """
 
 import os
@@ -23,7 +23,7 @@ from perfbench_api.redaction import (
     looks_secret,
 )
 from perfbench_api.resource import PerfBenchmark, SpecError
-from perfbench_api.sections import Target
+from perfbench_api.sections import Target, Workload
 from perfbench_api.values import Section
 from perfbench_plugins.arguments import Arguments
 
@@ -110,6 +110,9 @@ def resolved(benchmark: PerfBenchmark, env: Mapping[str, str]) -> PerfBenchmark:
         "target": _changed(spec.target, "spec.target", look_up),
         "request": _changed(spec.request, "spec.request", look_up),
         "dataset": _changed(spec.dataset, "spec.dataset", look_up, but=("prompt",)),
+        "workloads": [
+            _workload(workload, f"spec.workloads[{index}]", look_up) for index, workload in enumerate(spec.workloads)
+        ],
     }
     if problems:
         raise SpecError(problems)
@@ -122,6 +125,17 @@ def _changed(
     data = section.model_dump(by_alias=True, exclude_unset=True, mode="json")
     found = {name: value if name in but else _texts(value, f"{path}.{name}", change) for name, value in data.items()}
     return section if found == data else type(section).model_validate(found)
+
+
+def _workload(workload: Workload, path: str, change: Callable[[str, str], str]) -> Workload:
+    changes: dict[str, Any] = {}
+    if workload.dataset is not None:
+        changes["dataset"] = _changed(workload.dataset, f"{path}.dataset", change, but=("prompt",))
+    if workload.request is not None:
+        changes["request"] = _changed(workload.request, f"{path}.request", change)
+    if workload.api_args is not None:
+        changes["api_args"] = _texts(workload.api_args, f"{path}.apiArgs", change)
+    return workload.model_copy(update=changes)
 
 
 def _texts(value: Any, path: str, change: Callable[[str, str], str]) -> Any:
@@ -153,7 +167,8 @@ def _referring(value: Any, path: tuple[str, ...]) -> Any:
     if isinstance(value, str):
         return _text(value, path)
     if isinstance(value, list):
-        return [_referring(inner, path) for inner in value]
+        is_named = path == ("spec", "workloads")  # two of them may have different values of one field
+        return [_referring(inner, (*path, f"{inner['name']}.") if is_named else path) for inner in value]
     if not isinstance(value, dict) or (path and path[-1].endswith("Ref")):
         return value
     name = value.get("name")

@@ -26,6 +26,13 @@ class Wiring:
     """The API plugin, to build the turns of conversations and to read their replies."""
     proxy: Proxy | None = None
     """What requests are sent through."""
+    others: tuple["Wiring", ...] = ()
+    """Those of the run's other kinds of requests, by their number from 1 on."""
+
+    @property
+    def all(self) -> tuple["Wiring", ...]:
+        """Of every kind of requests, by its number."""
+        return (self, *self.others)
 
 
 class Lanes(NamedTuple):
@@ -63,6 +70,8 @@ class Assignment(NamedTuple):
     body: bytes | PreparedConversation
     headers: dict[str, str] | None = None
     """Headers of this request alone."""
+    kind: int = 0
+    """Number of the wiring that it is sent by."""
 
 
 class Measurement(NamedTuple):

@@ -40,6 +40,8 @@ class PreparedRequest:
     """Signed 64-bit number that tells prompts apart."""
     is_warmup: bool = False
     """Sent in its place, but not measured: counted as a request of the warm-up."""
+    kind: int = 0
+    """Number of its kind among those of the run: of its workload."""
 
 
 class NothingBuiltError(PluginError):

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from perfbench_api.sections.retry import Retry
 
 REFUSALS = tuple(map(FailureKind.http, (429, 503)))
-Send = Callable[[bytes, dict[str, str] | None], Awaitable[Exchange | BenchmarkData]]
+Send = Callable[[bytes, dict[str, str] | None, int], Awaitable[Exchange | BenchmarkData]]
+"""Sends a body, with headers of its own, of a kind of requests."""
 
 
 class RetryRule(NamedTuple):
@@ -76,9 +77,9 @@ class Retrying:
         self._send, self._rule, self._stopped, self._clock = send, rule, stopped, clock
         self._take_place, self._give_place_back, self._time_of_day = take_place, give_place_back, time_of_day
 
-    async def send(self, body: bytes, headers: dict[str, str] | None) -> Exchange | BenchmarkData:
+    async def send(self, body: bytes, headers: dict[str, str] | None, kind: int) -> Exchange | BenchmarkData:
         """Send one request; what comes in the end, with the times of the first sending."""
-        first = measured = await self._send(body, headers)
+        first = measured = await self._send(body, headers, kind)
         retries = 0
         while isinstance(measured, Exchange) and measured.failure in REFUSALS:
             wait_s = self._rule.wait_after(measured, retries, self._time_of_day())
@@ -89,7 +90,7 @@ class Retrying:
             if not may_send:
                 measured = _cut_off(measured, self._clock())
                 break
-            measured = await self._send(body, headers)
+            measured = await self._send(body, headers, kind)
             retries += 1
         if isinstance(measured, Exchange) and isinstance(first, Exchange) and measured is not first:
             _begin_with(first, measured, retries)

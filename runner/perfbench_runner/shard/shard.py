@@ -38,18 +38,19 @@ class Shard:
     """The measuring side of one process: serves the control process, one stage after the other."""
 
     def __init__(self, number: int, wiring: Wiring, places: Places, clock: Callable[[], float] = perf_counter) -> None:
-        self.number, self.wiring, self.places, self.clock = number, wiring, places, clock
+        self.number, self.wirings, self.places, self.clock = number, wiring.all, places, clock
+        # All kinds of requests go to one target, and so over the same connections.
         self.transport = HttpTransport(
             wiring.limits, lambda: tls_context(**wiring.tls), first_address=number, proxy=wiring.proxy
         )
-        self.destination = destination(wiring.url, wiring.headers, wiring.proxy)
-        self.plugin_sender = PluginSender(wiring, clock) if wiring.plugin is not None else None
+        self.destinations = [destination(each.url, each.headers, each.proxy) for each in self.wirings]
+        self.plugin_senders = [PluginSender(each, clock) if each.plugin is not None else None for each in self.wirings]
         self.in_flight = 0
         self.stage: _Stage | None = None
         self._quit = asyncio.Event()
         self.channel = Channel(self._receive, self._quit.set)
         self.outbox = Outbox(self.channel)
-        self.sampler = Sampler(number, self._emit_sample, self._state, has_more_files=self.plugin_sender is not None)
+        self.sampler = Sampler(number, self._emit_sample, self._state, has_more_files=any(self.plugin_senders))
 
     async def run(self, sock: socket.socket) -> None:
         """Serve the control process at the other end of the socket until it says quit or is gone."""
@@ -59,8 +60,9 @@ class Shard:
         if self.stage:
             self.stage.abandon()
         await self.transport.close()
-        if self.plugin_sender:
-            await self.plugin_sender.close()
+        for sender in self.plugin_senders:
+            if sender is not None:
+                await sender.close()
         self.channel.close()
 
     def _receive(self, message: tuple[Any, ...], size: int) -> None:
@@ -80,15 +82,16 @@ class Shard:
     def _emit_sample(self, sample: Sample) -> None:
         self.channel.send(("sample", sample))
 
-    async def send(self, body: bytes, headers: dict[str, str] | None) -> Exchange | BenchmarkData:
-        """Send one request, by the transport or by the plugin itself."""
+    async def send(self, body: bytes, headers: dict[str, str] | None, kind: int) -> Exchange | BenchmarkData:
+        """Send one request of a kind, by the transport or by the plugin itself."""
         self.in_flight += 1
         try:
-            if self.plugin_sender is not None:
-                return await self.plugin_sender.send(body, headers)
+            if (sender := self.plugin_senders[kind]) is not None:
+                return await sender.send(body, headers)
             if headers:
-                return await self.transport.post(self.wiring.url, {**headers, **self.wiring.headers}, body)
-            return await self.transport.exchange(self.destination, body)
+                wiring = self.wirings[kind]
+                return await self.transport.post(wiring.url, {**headers, **wiring.headers}, body)
+            return await self.transport.exchange(self.destinations[kind], body)
         finally:
             self.in_flight -= 1
 
@@ -129,7 +132,7 @@ class _Stage:
     def _conversation_player(self, places: "OpenLoop | _HeldLane") -> ConversationPlayer:
         shard = self.shard
         return ConversationPlayer(
-            shard.wiring.api,
+            [wiring.api for wiring in shard.wirings],
             self._send,
             shard.outbox.add,
             self.stopped,
@@ -207,7 +210,7 @@ class _Stage:
         """Returns when the answer had arrived."""
         if isinstance(assignment.body, PreparedConversation):
             return await self._player.play(assignment, assignment.body, scheduled_s)
-        measured = await self._send(assignment.body, assignment.headers)
+        measured = await self._send(assignment.body, assignment.headers, assignment.kind)
         self.shard.outbox.add(Measurement(assignment.seq, scheduled_s, measured))
         return arrived_s(measured) or self.shard.clock()
 

@@ -130,6 +130,23 @@ def test_dataset_becomes_a_path(dataset: dict[str, Any], path: str) -> None:
     assert len(mounted) == (len(dataset) > 0 and not path.startswith("/opt"))
 
 
+def test_each_workloads_dataset_is_mounted_in_a_folder_of_its_own() -> None:
+    workloads = [
+        {"name": "a", "dataset": {"configMap": {"name": "one"}}},
+        {"name": "b"},
+        {"name": "c", "dataset": {"claim": {"name": "big"}, "path": "x/y.jsonl"}},
+    ]
+    spec = {"workloads": workloads, "dataset": {"claim": {"name": "big"}, "path": "z.jsonl"}}
+    found = manifest(spec)
+    assert found["dataset"]["path"] == "/data/z.jsonl"
+    paths = [(each.get("dataset") or {}).get("path") for each in found["workloads"]]
+    assert (paths[0].startswith("/data-0/"), paths[1:]) == (True, [None, "/data-2/x/y.jsonl"])
+    mounted = {mount["name"]: mount["mountPath"] for mount in container(spec)["volumeMounts"]}
+    assert {name: path for name, path in mounted.items() if name.startswith("dataset")} == {
+        "dataset": "/data", "dataset-0": "/data-0", "dataset-2": "/data-2",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -95,7 +95,7 @@ def test_what_is_put_back_comes_again() -> None:
 def test_the_first_request_can_be_asked_for_as_often_as_one_likes() -> None:
     made = feed(dataset_offset=2)
     assert made.first().entry == made.first().entry == 2
-    made.test_request()
+    made.test_requests()
     assert [request.entry for request in drawn(made, 2)] == [2, 3]
 
 
@@ -144,7 +144,7 @@ def text_of(request: PreparedRequest) -> str:
 
 def test_the_connection_test_has_a_prompt_of_its_own() -> None:
     made = feed()
-    test, first = made.test_request(), next(made)
+    (test,), first = made.test_requests(), next(made)
     assert text_of(test) != text_of(first)
     assert orjson.loads(test.body)["max_tokens"] == 1  # type: ignore[arg-type]
 

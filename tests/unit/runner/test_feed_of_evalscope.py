@@ -149,6 +149,6 @@ def test_a_plugins_own_way_to_limit_an_answer_is_used() -> None:
 @pytest.mark.parametrize("dataset", [Numbers, Talks])
 def test_messages_that_are_changed_while_a_body_is_built_are_changed_once(dataset: type[DatasetPluginBase]) -> None:
     made = feed(dataset, Inserting, multi_turn=dataset is Talks)
-    bodies = [orjson.loads(made.first_body()), orjson.loads(made.first_body())]
+    bodies = [orjson.loads(made.first_bodies()[0]), orjson.loads(made.first_bodies()[0])]
     assert bodies[0] == bodies[1]
     assert [message["role"] for message in bodies[0]["messages"]] == ["system", "user"]

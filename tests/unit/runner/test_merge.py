@@ -289,12 +289,13 @@ def test_a_killed_leader_leaves_what_workers_had_handed_over(
 
 def test_requests_that_were_never_sent_come_along(tmp_path: Path) -> None:
     worker = stored(tmp_path / "w", [])
-    worker.add_unsent(0, 5, 10.0, 12.0)
+    worker.add_unsent(0, 5, 10.0, 12.0, "chat")
     worker.commit()
     leader = stored(tmp_path / "l", [])
     found = merge(leader.db, worker.close(), facts(1, 100.0))
     assert found == Counts(0, 0, 0, 1, 6)
-    assert leader.db.execute("SELECT scheduled_time, until_time, runner FROM unsent").fetchall() == [(110.0, 112.0, 1)]
+    unsent = leader.db.execute("SELECT scheduled_time, until_time, runner, workload FROM unsent").fetchall()
+    assert unsent == [(110.0, 112.0, 1, "chat")]
     leader.db.close()
 
 

@@ -172,6 +172,30 @@ def test_a_file_that_does_not_say_what_was_asked_nor_whose_stamps_they_are_is_re
     again.db.close()
 
 
+def test_a_file_from_before_there_were_workloads_is_read_and_finished(tmp_path: Path) -> None:
+    """As versions wrote it until migration m011."""
+    results = Store(tmp_path)
+    results.db.execute("DROP VIEW result")
+    for table in ("requests", "unsent"):
+        results.db.execute(f"ALTER TABLE {table} DROP COLUMN workload")
+    results.db.execute("DELETE FROM migration WHERE name = 'm011_workloads'")
+    results.db.execute("CREATE VIEW result AS SELECT * FROM requests")
+    results.set_stage(0, "r1", {"rate": 1, "requests": 1})
+    results.db.execute("INSERT INTO requests (success, start_time, completed_time, stage) VALUES (1, 1.0, 2.0, 0)")
+    results.db.execute("INSERT INTO unsent (stage, seq, scheduled_time, until_time) VALUES (0, 2, 1.5, 2.0)")
+    results.db.execute("COMMIT")
+    with closing(open_results(tmp_path / PARTIAL)) as db:
+        (stage,) = summarise(db)
+        assert (stage.requests.total, stage.requests.unsent, stage.workloads) == (1, 1, [])
+    results.db.close()
+    again = Store(tmp_path)
+    assert [row[1] for row in again.db.execute("PRAGMA table_info(result)")] == COLUMNS
+    again.add_unsent(0, 3, 1.0, 2.0, "chat")
+    again.commit()
+    assert again.db.execute("SELECT workload FROM unsent").fetchall() == [(None,), ("chat",)]
+    again.db.close()
+
+
 def test_a_migration_that_is_cut_off_has_changed_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def m004_narrow_rows(db: sqlite3.Connection) -> None:
         MIGRATIONS[3](db)

@@ -260,8 +260,15 @@ def test_of_several_bounds_of_one_figure_the_strictest_is_shown() -> None:
         {"metric": "ttft", "max": "300ms", "stage": "c2"},
         {"metric": "request_throughput", "min": 2},
         {"metric": "request_throughput", "min": 3},
+        {"metric": "ttft", "max": "100ms", "workload": "chat"},
+        {"metric": "ttft", "max": "50ms", "promptTokens": {"to": 100}},
     ]
-    spec = {"target": {"mock": {}}, "load": {"stages": STAGES}, "objectives": objectives}
+    spec = {
+        "target": {"mock": {}},
+        "load": {"stages": STAGES},
+        "objectives": objectives,
+        "workloads": [{"name": "chat"}],
+    }
     found = values(Metrics(PerfBenchmark.read({"metadata": {"name": "m"}, "spec": spec}), "m"))
     name = "perfbench_objective_threshold"
     assert found[name, "max", "ttft", "c2", "p99"] == 0.3

@@ -70,7 +70,7 @@ class Target:
         self.may_take = True
         self.stopped = asyncio.Event()
 
-    async def send(self, body: bytes, headers: dict[str, str] | None) -> Exchange:
+    async def send(self, body: bytes, headers: dict[str, str] | None, kind: int) -> Exchange:
         sent_s = perf_counter()
         await asyncio.sleep(0.001)
         self.left -= 1
@@ -95,7 +95,7 @@ async def test_a_refused_request_is_one_request_from_its_first_sending(
     refusals: int, retries: int, failure: str
 ) -> None:
     target, began_s = Target(refusals), perf_counter()
-    found = await target.sender()(b"", None)
+    found = await target.sender()(b"", None, 0)
     assert (found.retries, found.failure) == (retries, failure)
     assert began_s <= found.sent_s < began_s + 0.01
     assert target.places == ["given back", "taken"] * retries
@@ -108,20 +108,20 @@ async def test_a_refused_request_is_one_request_from_its_first_sending(
     ("failure", "retries"), [("http_503", 1), ("http_500", 0), ("timeout", 0), ("disconnected", 0)]
 )
 async def test_only_what_is_refused_for_now_is_sent_again(failure: str, retries: int) -> None:
-    found = await Target(1, failure=failure).sender()(b"", None)
+    found = await Target(1, failure=failure).sender()(b"", None, 0)
     assert found.retries == retries
 
 
 async def test_a_longer_wait_than_allowed_is_given_up_at_once() -> None:
     target = Target(1, retry_after="11")
-    found = await asyncio.wait_for(target.sender()(b"", None), 1.0)
+    found = await asyncio.wait_for(target.sender()(b"", None, 0), 1.0)
     assert (found.failure, found.retries, target.places) == ("http_429", 0, [])
 
 
 @pytest.mark.parametrize("refusals", [1, 3])
 async def test_what_waits_when_the_stage_is_over_is_unfinished(refusals: int) -> None:
     target = Target(refusals)
-    sending = asyncio.create_task(target.sender(wait_s=0.005 if refusals > 1 else 5.0)(b"", None))
+    sending = asyncio.create_task(target.sender(wait_s=0.005 if refusals > 1 else 5.0)(b"", None, 0))
     if refusals > 1:
         target.may_take = False  # no place any more
     else:
@@ -135,11 +135,11 @@ async def test_what_waits_when_the_stage_is_over_is_unfinished(refusals: int) ->
 
 
 async def test_a_plugin_that_sends_by_itself_is_left_alone() -> None:
-    async def send(body: bytes, headers: dict[str, str] | None) -> BenchmarkData:
+    async def send(body: bytes, headers: dict[str, str] | None, kind: int) -> BenchmarkData:
         return BenchmarkData(failure="http_429")
 
     target = Target(0)
     rule = RetryRule(3, 0.0, 1.0)
-    found = await Retrying(send, rule, target.stopped, perf_counter, target.take_place, lambda: None).send(b"", None)
+    found = await Retrying(send, rule, target.stopped, perf_counter, target.take_place, lambda: None).send(b"", None, 0)
     assert isinstance(found, BenchmarkData)
     assert target.places == []

@@ -24,8 +24,8 @@ def test_a_seed_that_is_given_stays(seed: int) -> None:
 
 def test_two_runs_send_different_prompts_and_the_same_again_by_their_seed() -> None:
     runs = [prepare(benchmark(), {}) for _ in range(2)]
-    bodies = [run.feed.first_body() for run in runs]
+    bodies = [run.feed.first_bodies() for run in runs]
     assert bodies[0] != bodies[1]
     again = prepare(benchmark(randomSeed=runs[0].benchmark.spec.load.random_seed or 0), {})
-    assert again.feed.first_body() == bodies[0]
+    assert again.feed.first_bodies() == bodies[0]
     assert runs[0].arguments.random_seed == runs[0].benchmark.spec.load.random_seed

@@ -18,7 +18,14 @@ from perfbench_runner.cli.progress import ProgressLine, console
 from perfbench_runner.cli.table import show_calibration, show_summary
 from perfbench_runner.results import written
 from perfbench_runner.results.quantiles import distribution
-from perfbench_runner.results.summary import StageSummary, Summary
+from perfbench_runner.results.summary import (
+    Figures,
+    StageSummary,
+    Summary,
+    TtftByPrompt,
+    TtftOfPrompts,
+    WorkloadSummary,
+)
 from perfbench_runner.run.calibrate import Calibration, Ceiling, Error, StageError
 
 LATENCIES = ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency", "dispatch_lag", "connect")
@@ -366,3 +373,35 @@ def test_figures_of_tokens_are_marked_by_who_counted_them(
     text = shown(StageSummary.model_validate(data))
     assert re.search(rf" 1(\.0+)?{re.escape(mark)}\n", text)
     assert f"TPOT{mark}, ms " in text
+
+
+def workload(name: str, total: int, ttft_s: list[float]) -> dict[str, Any]:
+    made = stage(name).model_dump(exclude=set(StageSummary.model_fields) - set(Figures.model_fields))
+    requests = {"total": total, "succeeded": total, "failed": 0}
+    return made | {"requests": requests, "ttft_s": distribution(ttft_s), "weight": 1, "share": total / 10}
+
+
+def test_each_workload_has_a_row_of_its_own(shown: Callable[..., str]) -> None:
+    mixed = stage("c8")
+    mixed.workloads = [
+        WorkloadSummary.model_validate(workload(*each)) for each in (("a", 7, [0.1] * 7), ("b", 3, [0.3]))
+    ]
+    rows = rows_below(shown(mixed, stage("c9")), "stage c8 by workload")
+    assert [row[:5] for row in rows[3:5]] == [["a", "70 %", "7", "0", "1.000"], ["b", "30 %", "3", "0", "1.000"]]
+    assert rows[3][-2:] == ["100.0", "100.0*"]
+    assert rows[4][-2:] == ["300.0*", "300.0*"]
+
+
+@pytest.mark.parametrize(("longest", "is_shown"), [(64, False), (512, True)])
+def test_lengths_of_prompts_are_shown_where_they_are_far_apart(
+    shown: Callable[..., str], longest: int, is_shown: bool
+) -> None:
+    apart = stage("c8")
+    ranges = [
+        TtftOfPrompts(from_tokens=each, to_tokens=2 * each, ttft_s=distribution([0.1, 0.2])) for each in (32, longest)
+    ]
+    apart.ttft_by_prompt = TtftByPrompt(ranges=ranges, unknown=0)
+    text = shown(apart)
+    assert ("stage c8 by length of prompt" in text) is is_shown
+    if is_shown:
+        assert [row[0] for row in rows_below(text, "stage c8 by length of prompt")[3:5]] == ["32 to 63", "512 to 1,023"]

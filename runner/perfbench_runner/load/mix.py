@@ -1,0 +1,63 @@
+"""Which of several kinds a request is of: exact shares, no clumps, fixed by a seed. Pure.
+
+Of any n requests in a row from the beginning, a kind of weight w has n * w / sum of weights to within one. So the shares
+are right at every moment, and not only in the end; a draw for each request would be off by the square root of n.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import gcd
+from random import Random
+
+
+class Mix:
+    """The endless order of kinds, by their positions in it. It comes in blocks, each of which has every share exactly."""
+
+    def __init__(self, weights: Sequence[int], seed: str) -> None:
+        """`weights`: whole numbers above 0, one for each kind."""
+        common = gcd(*weights)
+        self._weights, self._seed = [weight // common for weight in weights], seed
+        self._length = sum(self._weights)
+        self._block: tuple[int, list[int]] = (-1, [])
+        """The one that was asked for last, and its number."""
+
+    def at(self, position: int) -> int:
+        """The kind of the request at a position."""
+        number, place = divmod(position, self._length)
+        return self._kinds(number)[place]
+
+    def before(self, position: int) -> list[int]:
+        """How many requests of each kind come before a position."""
+        number, place = divmod(position, self._length)
+        counts = [number * weight for weight in self._weights]
+        for kind in self._kinds(number)[:place] if place else ():
+            counts[kind] += 1
+        return counts
+
+    def _kinds(self, number: int) -> list[int]:
+        if self._block[0] != number:
+            self._block = number, self._drawn(Random(f"{self._seed}/{number}"))
+        return self._block[1]
+
+    def _drawn(self, random: Random) -> list[int]:
+        """Earliest deadline first among those that may come, which keeps all deadlines; of equal ones any may be first.
+
+        The n-th of a kind may come when its share has reached n - 1, and must before it reaches n (Tijdeman 1980).
+        """
+        counts, kinds, windows = [0] * len(self._weights), [], self._windows
+        for place in range(self._length):
+            open_ = [
+                (windows[kind][count][1], random.random(), kind)
+                for kind, count in enumerate(counts)
+                if count < self._weights[kind] and windows[kind][count][0] <= place
+            ]
+            kind = min(open_)[2]
+            counts[kind] += 1
+            kinds.append(kind)
+        return kinds
+
+    @cached_property
+    def _windows(self) -> list[list[tuple[int, int]]]:
+        """Of each request of each kind: the first place in a block that it may have, and the first that is too late."""
+        length = self._length
+        return [[(n * length // w, -(-(n + 1) * length // w)) for n in range(w)] for w in self._weights]

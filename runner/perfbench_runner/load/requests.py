@@ -1,0 +1,58 @@
+"""What those who send requests see of where they come from."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from perfbench_plugins.api.base import ApiPluginBase
+from perfbench_runner.shard.request import PreparedRequest
+
+
+class Kind(NamedTuple):
+    """A kind of a run's requests: most runs have one, which has no name."""
+
+    api: ApiPluginBase
+    """Reads their answers."""
+    workload: str | None = None
+
+
+class Requests(Protocol):
+    """The sequence of a run's requests, as those see it who send them: `Feed`, or `MixedFeed` of several workloads."""
+
+    dataset_entries: int | None
+    """How many entries the dataset has; None as long as its end was not seen, and where there are several."""
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """By the numbers that requests have as their `kind`."""
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether the dataset says when to send."""
+
+    @property
+    def offset(self) -> int:
+        """Entries that are left out at the start."""
+
+    def first(self) -> PreparedRequest:
+        """The first request, which stays the first: a wrong dataset or plugin shows here, before any load."""
+
+    def first_bodies(self) -> list[bytes]:
+        """The body of the first request of each kind, of a conversation's first turn."""
+
+    def test_requests(self) -> list[PreparedRequest]:
+        """Short requests to test the connection with, one of each kind."""
+
+    def start_at(self, number: int, stage: int | None = None) -> None:
+        """Go on with this entry, and with the arguments of this stage; raises REFUSALS."""
+
+    def __next__(self) -> PreparedRequest:
+        """The next request; raises StopIteration where a schedule ends, and REFUSALS."""
+
+    def skip(self, count: int) -> float | None:
+        """Leave out so many requests, which other runners send; raises as `next` does. When the first of them is due."""
+
+    def pass_over(self, skipped: int) -> int:
+        """The kind of a request that is never drawn, after so many that other runners would have sent."""
+
+    def put_back(self, prepared: PreparedRequest) -> None:
+        """Give back the request that was drawn last: it is the next one again."""
