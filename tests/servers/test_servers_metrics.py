@@ -40,6 +40,7 @@ def test_a_queue_is_seen_in_the_gauges(serve: Any, measured: Any) -> None:
     assert 1 <= figures["waiting"]["max"] <= 3
 
 
+@pytest.mark.alone
 def test_drafts_that_were_accepted_are_told_and_gaps_are_of_tokens(
     serve: Any, measured: Any, model_folder: Any
 ) -> None:
