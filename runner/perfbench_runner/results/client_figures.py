@@ -5,6 +5,7 @@ Of several runners each is judged for itself, and the worst one counts: one that
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,10 +48,14 @@ def clients(
 
 
 def _worst(found: Sequence[ClientHealth], stamped_by: health.Stamps | None) -> ClientHealth:
-    """Of several runners, each judged for itself: the worst counts, with the reasons of all."""
+    """Of several runners, each judged for itself: the worst counts, with the reasons of all.
+
+    The first of each runner come first, those of the worst runners before the others: a status has room for a few only.
+    """
     figures: health.Figures = {}
     for each in found:
         figures |= {name: max(value, figures.get(name, value)) for name, value in each.figures.items()}
+    by_state = sorted(found, key=lambda each: -health.STATES.index(each.state))
     latencies, load = (
         max((getattr(each, what) for each in found), key=health.STATES.index) for what in ("latencies", "load")
     )
@@ -59,9 +64,14 @@ def _worst(found: Sequence[ClientHealth], stamped_by: health.Stamps | None) -> C
         latencies=latencies,
         load=load,
         stamps=stamped_by,
-        reasons=[reason for each in found for reason in each.reasons],
+        reasons=_by_turns([each.reasons for each in by_state]),
         figures=figures,
     )
+
+
+def _by_turns(lists: Iterable[Sequence[str]]) -> list[str]:
+    """The first of each, then the second of each, and so on."""
+    return [each for turn in zip_longest(*lists) for each in turn if each is not None]
 
 
 def _of_runner(db: sqlite3.Connection, stage: int, runner: "_Runner", found: ClientHealth) -> StageRunner:

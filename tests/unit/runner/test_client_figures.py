@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_runner.results.client_figures import _worst
+from perfbench_runner.results.client_summary import ClientHealth
 from perfbench_runner.results.figures import summarise
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store
@@ -92,3 +94,18 @@ def test_in_an_open_loop_lag_is_judged_as_it_is(tmp_path: Path) -> None:
     assert found.figures["dispatch_lag_mean_s"] == pytest.approx(0.005)
     assert "idle_share" not in found.figures
     assert (found.latencies, found.load) == ("valid", "degraded")
+
+
+@pytest.mark.parametrize(
+    ("found", "reasons"),
+    [
+        ([("valid", []), ("degraded", ["b1", "b2"])], ["b1", "b2"]),
+        ([("degraded", ["a1", "a2", "a3"]), ("degraded", ["b1"])], ["a1", "b1", "a2", "a3"]),
+        ([("degraded", ["a1", "a2"]), ("valid", []), ("invalid", ["c1", "c2"])], ["c1", "a1", "c2", "a2"]),
+    ],
+)
+def test_a_reason_of_each_runner_comes_first_and_that_of_the_worst_before(
+    found: list[tuple[Any, list[str]]], reasons: list[str]
+) -> None:
+    whole = _worst([ClientHealth(state=state, load=state, reasons=told) for state, told in found], None)
+    assert whole.reasons == reasons
