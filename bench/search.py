@@ -1,6 +1,7 @@
 """How many requests does it take to find the load that a server carries, to 5 %: perfbench's search, EvalScope's, a sweep.
 
-    nice -n 19 .venv/bin/python bench/search.py [--runs 20] [--model queue|batching]
+    nice -n 19 .venv/bin/python bench/search.py [--runs 20] [--first 0] [--model queue|batching|tail]
+    nice -n 19 .venv/bin/python bench/search.py --only perfbench --runs 200 --first 1000    # what the interval covers
 
 The server is the mock's own service model (mock/service.py) without sockets, under Poisson arrivals and exponential
 lengths, for which the limit is known in closed form. EvalScope's `--sla-auto-tune` is done as it does it: doubling from
@@ -12,12 +13,12 @@ number of requests of each point of the plain sweep, whose loads are 5 % apart.
 import argparse
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from math import log
+from math import log, sqrt
 from random import Random
 from statistics import median
 
-from perfbench_runner.load.limit import share_of
-from perfbench_runner.load.search import Answer, Budget, Next, Point, Range, propose
+from perfbench_runner.load.points import Answer, Budget, Next, Point, Range, measured
+from perfbench_runner.load.search import propose
 from perfbench_runner.mock.service import Service
 from perfbench_runner.mock.simulation import Work, serve
 
@@ -46,9 +47,13 @@ class Model:
 
     def ttft_s(self, rate_rps: float, requests: int, random: Random) -> list[float]:
         """What a run of so many requests measures."""
-        arrivals = accumulate(random.expovariate(rate_rps) for _ in range(requests))
+        return self.measure(rate_rps, requests, random)[0]
+
+    def measure(self, rate_rps: float, requests: int, random: Random) -> tuple[list[float], list[float]]:
+        """The same, and when each request arrived."""
+        arrivals = list(accumulate(random.expovariate(rate_rps) for _ in range(requests)))
         works = [Work(0.0, random.expovariate(1 / self.work_s)) for _ in range(requests)]
-        return [each.ttft_s for each in serve(Service(self.slots, self.slowdown), arrivals, works)]
+        return [each.ttft_s for each in serve(Service(self.slots, self.slowdown), arrivals, works)], arrivals
 
 
 Found = tuple[float, int]
@@ -61,10 +66,11 @@ def perfbench(model: Model, seed: int) -> tuple[Answer, int]:
     points: list[Point] = []
     used = 0
     while isinstance(following := propose(wanted, points, Budget(2_000_000 - used)), Next):
-        found = model.ttft_s(following.load, following.total, random)[following.settling :]
+        ttft_s, arrived_s = model.measure(following.load, following.total, random)
         used += following.total
-        share = share_of([(int(value <= model.bound_s), 1) for value in found])
-        points.append(Point(following.load, (share,), following.role))
+        counts = [(int(value <= model.bound_s), 1) for value in ttft_s[following.settling :]]
+        took_s = arrived_s[-1] - arrived_s[following.settling]
+        points.append(measured(following, [counts], (following.requests - 1) / took_s))
     return following, used
 
 
@@ -134,26 +140,29 @@ def told(name: str, model: Model, found: list[Found]) -> str:
     errors = [100 * (load / model.limit_rps - 1) for load, _ in found]
     return (
         f"{name:44} {hits(model, found):2} of {len(found)} within 5 %; error {median(errors):+5.1f} %"
-        f" ({min(errors):+.1f} to {max(errors):+.1f}); requests {median(used for _, used in found):9,.0f}"
+        f" ({min(errors):+.1f} to {max(errors):+.1f}, rms {sqrt(sum(e**2 for e in errors) / len(errors)):.1f});"
+        f" requests {median(used for _, used in found):9,.0f}"
     )
 
 
 MODELS = {
     "queue": lambda: Model(8, 0.0, 0.95, 61.7, 0.8),
     "batching": lambda: Model(16, 0.05, 0.9, 61.7, 0.85),
+    "tail": lambda: Model(8, 0.0, 0.99, 61.7, 0.75),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first of perfbench's searches")
     parser.add_argument("--model", choices=MODELS, default="queue")
     parser.add_argument("--only", choices=("perfbench", "evalscope", "sweep"))
     asked = parser.parse_args()
     model = MODELS[asked.model]()
     print(f"TTFT p{100 * model.share:g} <= {1e3 * model.bound_s:.0f} ms holds up to {model.limit_rps} requests/s")
     if asked.only in (None, "perfbench"):
-        answers = [perfbench(model, seed) for seed in range(asked.runs)]
+        answers = [perfbench(model, seed) for seed in range(asked.first, asked.first + asked.runs)]
         print(told("perfbench", model, [(answer.load or 0.0, used) for answer, used in answers]))
         covered = sum((answer.low or 0) <= model.limit_rps <= (answer.high or 0) for answer, _ in answers)
         below = sum((answer.low or 0) <= model.limit_rps for answer, _ in answers)

@@ -78,7 +78,7 @@ def test_a_budget_for_no_point_is_refused_before_anything_is_sent(mock: Any, per
     search = {"rate": {"from": 10, "to": 30}, "maxRequests": 500}
     run = perfbench(spec(server, search, [{**OBJECTIVE, "statistic": "p99"}]))
     assert run.wait() == 2
-    assert "one point takes 4,800 requests, 277 s (4,000 that count), and 500 requests" in run.stderr
+    assert "a point and one that confirms it take 6,000 requests, 346 s, and 500 requests" in run.stderr
     assert server.stats()["started"] == 0
 
 

@@ -13,9 +13,9 @@ from perfbench_api.outcome import FoundLoad
 from perfbench_api.resource import Spec
 from perfbench_api.sections import Objective, Stage
 from perfbench_runner.load.knee import Powered, propose_knee
-from perfbench_runner.load.limit import share_of
-from perfbench_runner.load.search import Answer, Budget, Next, Point, Range, propose
-from perfbench_runner.results.kept import kept, pace
+from perfbench_runner.load.points import Answer, Budget, Next, Point, Range, measured
+from perfbench_runner.load.search import first_cost, propose
+from perfbench_runner.results.kept import kept, offered_rps, pace
 from perfbench_runner.results.store import Store
 from perfbench_runner.results.writer import told_in_words
 
@@ -85,9 +85,10 @@ class Searching:
         told = {"stage": stage.title, "load": point.load, "role": point.role}
         if self._objectives:
             counts = [kept(db, number, objective, point.settling) for objective in self._objectives]
-            shares = tuple(map(share_of, counts))
-            self._points.append(Point(point.load, shares, point.role))
-            told |= {"requests": len(counts[0]), "shares": [round(share.value, 6) for share in shares]}
+            rate_rps = None if self._range.is_whole else offered_rps(db, number, point.settling)
+            self._points.append(measured(point, counts, rate_rps))
+            shares = [round(share.value, 6) for share in self._points[-1].shares]
+            told |= {"requests": len(counts[0]), "shares": shares}
         else:
             found = pace(db, number, point.settling)
             self._powers.append(Powered(point.load, found.throughput_rps, found.latency_s))
@@ -130,9 +131,11 @@ def too_small_a_budget(spec: Spec) -> str | None:
     first = ask(Budget())
     if not isinstance(first, Next) or isinstance(ask(Budget(search.max_requests, search.max_duration)), Next):
         return None
-    takes = f"{first.total:,} requests" + ("" if wanted.is_whole else f", {first.total / first.load:.0f} s")
+    total = first_cost(wanted) if spec.objectives else first.total
+    takes = f"{total:,} requests" + ("" if wanted.is_whole else f", {total / first.load:.0f} s")
+    what = "a point and one that confirms it take" if spec.objectives else "one point takes"
     return (
-        f"spec.load.search: one point takes {takes} ({first.requests:,} that count), and {search.max_requests:,} requests in"
+        f"spec.load.search: {what} {takes}, and {search.max_requests:,} requests in"
         f" {search.max_duration:g} s are allowed; raise maxRequests or maxDuration, or lower requests"
     )
 

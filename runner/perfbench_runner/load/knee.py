@@ -11,7 +11,7 @@ from math import exp, inf, log, sqrt
 from typing import NamedTuple
 
 from perfbench_runner.load.limit import t_quantile
-from perfbench_runner.load.search import Answer, Budget, Next, Range
+from perfbench_runner.load.points import Answer, Budget, Next, Range
 
 WINDOW = log(2)
 """Points so far from the top, in ln load, are fitted."""

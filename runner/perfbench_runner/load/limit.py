@@ -19,7 +19,7 @@ KERNEL = 0.15
 PRIOR, PRIOR_WEIGHT, LEAST_SLOPE = -1.6, 0.2, -1.5
 """A weak prior of slope -8 keeps the fit of few points finite; shares fall with load, by this slope at least."""
 WIDER = 1.25
-"""Intervals are widened by so much: without, 90 % intervals cover 84 %."""
+"""Intervals are widened by so much; bench/search.py measures what they cover."""
 FARTHEST = 8.0
 """Logits beyond this are shares of 0 and 1."""
 
@@ -47,6 +47,10 @@ class Limit:
     """Of its two-sided 90 % interval, in ln load; infinite where there are too few points."""
     points: float
     """How many points' worth of weight the fit rests on."""
+    requests: float = 0.0
+    """... and how many requests' worth."""
+    middle: float = 0.0
+    """Load in the middle of that weight."""
 
     @property
     def low(self) -> float:
@@ -89,7 +93,8 @@ def fit_limit(points: Sequence[tuple[float, Share]], bound: float, start: float)
             break
     line = _round(used, bound, root, slope)
     effective = _effective(line.kernel, used)
-    return Limit(exp(root), _half_width(line, used, root, effective), effective)
+    requests = sum(k * share.total for k, (_, share) in zip(line.kernel, used, strict=True))
+    return Limit(exp(root), _half_width(line, used, root, effective), effective, requests, exp(line.x_mean))
 
 
 def _round(used: Sequence[tuple[float, Share]], bound: float, root: float, slope: float) -> _Weighted:
@@ -125,7 +130,7 @@ def _half_width(line: _Weighted, used: Sequence[tuple[float, Share]], root: floa
         return inf
     total = sum(line.weights)
     scatter = worth = 0.0
-    deff = sum(w * share.deff for w, (_, share) in zip(line.weights, used, strict=True)) / total
+    deff = _pooled_deff(line.kernel, used)
     for x, mean, response, weight, (_, share) in zip(
         line.xs, line.means, line.responses, line.weights, used, strict=True
     ):
@@ -134,6 +139,13 @@ def _half_width(line: _Weighted, used: Sequence[tuple[float, Share]], root: floa
         worth += lever**2 * deff / (share.total * mean * (1 - mean))
     variance = max(scatter * effective / (effective - 2), worth) / line.slope**2
     return WIDER * t_quantile(0.95, effective - 2) * sqrt(variance)
+
+
+def _pooled_deff(kernel: Sequence[float], used: Sequence[tuple[float, Share]]) -> float:
+    """That of all points, each by how much it tells of it: one where all is kept tells nothing."""
+    weights = [k * s.total * s.value * (1 - s.value) for k, (_, s) in zip(kernel, used, strict=True)]
+    total = sum(weights)
+    return sum(w * share.deff for w, (_, share) in zip(weights, used, strict=True)) / total if total else 1.0
 
 
 def _logit(share: float) -> float:

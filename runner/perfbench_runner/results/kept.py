@@ -62,6 +62,17 @@ def _gaps(db: sqlite3.Connection, number: int | None, success: int, bound: float
     return sum(gap <= bound * 1e6 for gap in gaps), len(gaps)
 
 
+def offered_rps(db: sqlite3.Connection, stage: int, settling: int) -> float | None:
+    """Requests a second as a stage's schedule had them, without its first ones: random arrivals are not quite what was asked."""
+    due = db.execute(
+        "SELECT scheduled_time FROM requests WHERE stage = ?1 UNION ALL SELECT scheduled_time FROM unsent WHERE stage = ?1"
+        " ORDER BY scheduled_time",
+        (stage,),
+    ).fetchall()[settling:]
+    took_s = due[-1][0] - due[0][0] if due else 0.0
+    return (len(due) - 1) / took_s if took_s > 0 else None
+
+
 def pace(db: sqlite3.Connection, stage: int, settling: int) -> Pace:
     """Throughput and mean latency of a stage, without its first requests."""
     rows = db.execute(

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from perfbench_runner.load.knee import Powered, propose_knee
-from perfbench_runner.load.search import Answer, Budget, Next, Range
+from perfbench_runner.load.points import Answer, Budget, Next, Range
 
 RATES = Range(1, 64, 0.1, ())
 

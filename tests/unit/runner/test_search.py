@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from perfbench_runner.load.limit import Share, fit_limit, share_of, t_quantile
-from perfbench_runner.load.search import Answer, Budget, Next, Point, Range, propose
+from perfbench_runner.load.points import Answer, Budget, Next, Point, Range, measured
+from perfbench_runner.load.search import propose
 from perfbench_runner.mock.service import Service
 from perfbench_runner.mock.simulation import Work, serve
 
@@ -27,7 +28,8 @@ def _measured(random: Random, following: Next) -> Point:
     arrivals = accumulate(random.expovariate(following.load) for _ in range(following.total))
     works = [Work(0.0, random.expovariate(1 / WORK_S)) for _ in range(following.total)]
     settled = serve(Service(SLOTS), arrivals, works)[following.settling :]
-    return Point(following.load, (share_of([(int(each.ttft_s <= BOUND_S), 1) for each in settled]),), following.role)
+    rate_rps = (len(settled) - 1) / (settled[-1].arrived_s - settled[0].arrived_s)
+    return measured(following, [[(int(each.ttft_s <= BOUND_S), 1) for each in settled]], rate_rps)
 
 
 def searched(wanted: Range, measure: Measure, budget: int = 10**9) -> tuple[Answer, list[Point], int]:
@@ -151,3 +153,44 @@ def test_requests_that_come_in_runs_are_worth_less() -> None:
 @pytest.mark.parametrize(("freedom", "exact", "within"), [(2, 2.92, 0.03), (5, 2.015, 3e-3), (9, 1.8331, 1e-4)])
 def test_student_s_t_is_exact_enough(freedom: float, exact: float, within: float) -> None:
     assert t_quantile(0.95, freedom) == pytest.approx(exact, abs=within)
+
+
+def test_far_from_the_limit_few_requests_tell() -> None:
+    _, points, _ = searched(RATES, cliff(61.7))
+    bracketing = [point.shares[0].total for point in points if point.role == "bracket"]
+    assert 2 <= len(bracketing) <= 4
+    assert set(bracketing) == {200}, "a fifth of the 1,000 of a point around the limit, or less"
+    assert all(point.shares[0].total >= 800 for point in points if point.role != "bracket")
+
+
+@pytest.mark.parametrize(("limit", "end"), [(1000, 128), (5, 16)])
+def test_a_short_point_is_not_enough_for_an_answer_beyond_the_range(limit: float, end: float) -> None:
+    _, points, _ = searched(RATES, cliff(limit))
+    assert [point.shares[0].total for point in points if point.load == end] == [200, 800]
+
+
+def test_a_search_goes_on_when_its_confirmation_is_left_open() -> None:
+    points = [Point(load, (Share(950, 1000, 9.0),), "local") for load in (58, 60, 62, 64) * 2]
+    points.append(Point(58, (Share(940, 1000, 30.0),), "confirm"))
+    following = propose(RATES, points, Budget())
+    assert isinstance(following, Next)
+    assert following.load < 58 * 1.04, "below what was believed"
+
+
+def test_random_arrivals_count_as_they_came_out() -> None:
+    """By half of what they differ: a queue needs time to feel it."""
+    asked = Next(50, 4, "local")
+    point = measured(asked, [[(1, 1), (1, 1), (0, 1), (1, 1)]], 60.5)
+    assert point.felt == pytest.approx(55)
+    assert [half[0].value for half in point.halves] == [1.0, 0.5]
+    assert measured(Next(50, 4, "bracket"), [[(1, 1)]], 60.5).felt == 50
+    assert Point(50, ()).felt == 50
+
+
+@pytest.mark.parametrize("seconds", [60, 120, 300])
+def test_the_time_that_is_left_pays_for_a_confirmation(seconds: float) -> None:
+    """A point is asked for only where one that confirms it can be paid for, too."""
+    following = propose(RATES, [], Budget(seconds=seconds))
+    assert isinstance(following, Next)
+    assert following.total / following.load + 960 / following.load < seconds
+    assert isinstance(propose(RATES, [], Budget(seconds=20)), Answer)

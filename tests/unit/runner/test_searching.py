@@ -33,8 +33,9 @@ def measure(store: Store, made: Spec, number: int, limit: float) -> None:
     load = float(stage.rate or stage.concurrency or 0)
     for seq in range(stage.requests or 0):
         ttft_s = 2.0 if (load > limit and seq % 2) or seq % 10 == 3 - (load <= 0.97 * limit) * 20 else 0.5
-        data = BenchmarkData(success=True, start_time=float(seq), completed_time=seq + 3.0, first_chunk_latency=ttft_s)
-        store.add(Result(number, seq, 0, float(seq), data))
+        due_s = seq / load
+        data = BenchmarkData(success=True, start_time=due_s, completed_time=due_s + 3.0, first_chunk_latency=ttft_s)
+        store.add(Result(number, seq, 0, due_s, data))
     store.commit()
 
 
@@ -72,8 +73,11 @@ def test_the_time_that_is_left_bounds_each_stage(store: Store) -> None:
     ("search", "message"),
     [
         ({"rate": {"from": 1, "to": 4}}, None),
-        ({"rate": {"from": 1, "to": 4}, "maxRequests": 900}, "one point takes 480 requests, 240 s"),
-        ({"rate": {"from": 1, "to": 4}, "maxDuration": "5m"}, "480 requests, 240 s"),
+        (
+            {"rate": {"from": 1, "to": 4}, "maxRequests": 500},
+            "a point and one that confirms it take 600 requests, 300 s",
+        ),
+        ({"rate": {"from": 1, "to": 4}, "maxDuration": "5m"}, "600 requests, 300 s"),
         ({"concurrency": {"from": 1, "to": 4}, "maxDuration": "5m"}, None),
     ],
 )
