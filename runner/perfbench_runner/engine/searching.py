@@ -15,7 +15,7 @@ from perfbench_api.sections import Objective, Stage
 from perfbench_runner.load.knee import Powered, propose_knee
 from perfbench_runner.load.points import Answer, Budget, Next, Point, Range, measured
 from perfbench_runner.load.search import first_cost, propose
-from perfbench_runner.results.kept import kept, offered_rps, pace
+from perfbench_runner.results.kept import exclude_settling, kept, offered_rps, pace
 from perfbench_runner.results.store import Store
 from perfbench_runner.results.writer import told_in_words
 
@@ -93,6 +93,7 @@ class Searching:
             found = pace(db, number, point.settling)
             self._powers.append(Powered(point.load, found.throughput_rps, found.latency_s))
             told |= {"requests": point.requests, **asdict(found)}
+        exclude_settling(db, number, point.settling)
         self._told.append(told)
         self._used += int(db.execute("SELECT count(*) FROM requests WHERE stage = ?", (number,)).fetchone()[0])
 

@@ -75,6 +75,8 @@ class Stage:
     """Time spent on generating its requests, of its length."""
     unsent: Array
     """Times of requests that were never sent, shape (n, 2): when they were due, and until when they were held."""
+    settled_s: float | None = None
+    """Of a point of a search: when the last request was due that only let the queue settle."""
 
 
 def summarise(
@@ -106,31 +108,40 @@ def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Tell
     before = SentBefore.of_run(db, facts)
     asked, workers = asked_of(facts), int(facts["workers"]) if facts.get("workers", "").isdigit() else None
     why = json.loads(facts.get("stamps", "{}")).get("reason", "")
-    stages = _stages(db)
+    stages = _stages(db, "search" in facts)
     run = _Run(server_figures, before, asked, workers, why, judge, [stage.name for stage in stages])
     return [_stage_summary(db, stage, run, read) for stage in stages]
 
 
-def _stages(db: sqlite3.Connection) -> list[Stage]:
+def _stages(db: sqlite3.Connection, is_search: bool) -> list[Stage]:
     share = "CASE WHEN end_time > start_time THEN feed_time / (end_time - start_time) END"
     rows = db.execute(
         f"SELECT stage, name, plan, begin_time, deadline_time, stop_time, {share} FROM stage ORDER BY stage"  # noqa: S608
     ).fetchall()
-    return [
-        Stage(
-            number, name, plan := json.loads(text), tuple(times), feed_share, _unsent(db, Part(number), plan, times[0])
-        )
-        for number, name, text, *times, feed_share in rows
-    ]
+    found = []
+    for number, name, text, *times, feed_share in rows:
+        stage_plan, settled_s = json.loads(text), _settled(db, number) if is_search else None
+        unsent = _unsent(db, Part(number), stage_plan, times[0], settled_s)
+        found.append(Stage(number, name, stage_plan, tuple(times), feed_share, unsent, settled_s))
+    return found
 
 
-def _unsent(db: sqlite3.Connection, part: Part, plan: dict[str, Any], begin_s: float | None) -> Array:
-    """Those that figures are of: what was due while the load was ramped up or down is in none."""
+def _settled(db: sqlite3.Connection, number: int) -> float | None:
+    sql = "SELECT max(scheduled_time) FROM requests WHERE stage = ? AND excluded = 'settling'"
+    last_s: float | None = db.execute(sql, (number,)).fetchone()[0]
+    return last_s
+
+
+def _unsent(
+    db: sqlite3.Connection, part: Part, plan: dict[str, Any], begin_s: float | None, settled_s: float | None
+) -> Array:
+    """Those that figures are of: what was due while the load was ramped up or down, or settled, is in none."""
     ramps = Ramps.of_plan(plan)
     rows = [
         times
         for times in db.execute(f"SELECT scheduled_time, until_time FROM unsent r WHERE {part.condition}", part.values)  # noqa: S608  # ours
-        if ramps.are_none or ramps.excluded(times[0] - (begin_s or 0.0)) is None
+        if (ramps.are_none or ramps.excluded(times[0] - (begin_s or 0.0)) is None)
+        and (settled_s is None or times[0] > settled_s)
     ]
     return np.array(rows, dtype=np.float64).reshape(len(rows), 2)
 
@@ -228,20 +239,24 @@ def _span(stage: Stage, rows: Rows) -> Span:
     """The stage's window. Files of older versions do not say when its load began."""
     if not len(rows):
         return Span(0.0, 0.0, "overall", "there are no requests")
+    overall = Span(float(rows["start_time"].min()), float(rows["completed_time"].max()), "overall")
+    count = stage.plan.get("requests")
+    if stage.settled_s is not None and not rows["is_excluded"].all():
+        counted = rows.where(rows["is_excluded"] == 0)
+        count, rows = None if count is None else count - (len(rows) - len(counted)), counted
     scheduled = np.concatenate([rows["scheduled_time"], stage.unsent[:, 0]])
     begin_s, deadline_s, stop_s = stage.times
-    begin_s = float(scheduled.min()) if begin_s is None else begin_s
+    begin_s = float(scheduled.min()) if begin_s is None or stage.settled_s is not None else begin_s
     if deadline_s is None and "duration" in stage.plan:
         deadline_s = begin_s + parse_duration(stage.plan["duration"])
     lanes = None if _is_open_loop(stage.plan) else stage.plan.get("concurrency")
-    overall = Span(float(rows["start_time"].min()), float(rows["completed_time"].max()), "overall")
     if lanes is None and not _is_open_loop(stage.plan):
         return Span(overall.start_s, overall.end_s, "overall", "the file does not say what load was asked for")
     ramps = Ramps.of_plan(stage.plan)
     if deadline_s is not None:
         deadline_s -= ramps.down_s
     times = StageTimes(begin_s + ramps.up_s, deadline_s, stop_s)
-    return window(lanes, stage.plan.get("requests"), times, _units(rows), scheduled, overall)
+    return window(lanes, count, times, _units(rows), scheduled, overall)
 
 
 def _units(rows: Rows) -> Units:

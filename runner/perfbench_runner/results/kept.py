@@ -84,3 +84,13 @@ def pace(db: sqlite3.Connection, stage: int, settling: int) -> Pace:
         return Pace(0.0, 0.0)
     began_s, ended_s = min(row[1] for row in rows), max(end_s for _, end_s in done)
     return Pace(len(done) / max(ended_s - began_s, 1e-9), sum(end_s - start_s for start_s, end_s in done) / len(done))
+def exclude_settling(db: sqlite3.Connection, stage: int, settling: int) -> None:
+    """Mark the first requests of a search's stage, in order of their schedule, as being in no figure."""
+    db.execute(
+        "UPDATE requests SET excluded = 'settling' WHERE id IN (SELECT id FROM (SELECT id, scheduled_time, start_time FROM"
+        " requests WHERE stage = ?1 UNION ALL SELECT NULL, scheduled_time, NULL FROM unsent WHERE stage = ?1"
+        " ORDER BY scheduled_time, start_time LIMIT ?2))",
+        (stage, settling),
+    )
+
+

@@ -5,6 +5,7 @@ from typing import Any
 from perfbench_runner.results.answers import is_same_model
 from perfbench_runner.results.asked import Asked
 from perfbench_runner.results.client_health import Stamps
+from perfbench_runner.results.ramps import Ramps
 from perfbench_runner.results.summary import Figures, Prompts, StageSummary
 from perfbench_runner.results.throughput import Estimate
 from perfbench_runner.results.windows import Span
@@ -23,7 +24,7 @@ def notes(
         _recorded(plan),
         _stamps(stage.client.stamps, why_program),
         _window(span),
-        _excluded(stage),
+        _excluded(stage, plan),
         _unsteady(stage),
         _censored(stage),
         _retried(stage),
@@ -92,11 +93,13 @@ def _unsteady(stage: StageSummary) -> str:
     )
 
 
-def _excluded(stage: StageSummary) -> str:
+def _excluded(stage: StageSummary, plan: dict[str, Any]) -> str:
     count = stage.requests.excluded
     if not count:
         return ""
-    return f"{count} requests were sent while the load was ramped up or down: they are stored, and in no figure"
+    is_ramped = not Ramps.of_plan(plan).are_none
+    when = "while the load was ramped up or down" if is_ramped else "to let the queue settle at this load"
+    return f"{count} requests were sent {when}: they are stored, and in no figure"
 
 
 def _censored(stage: StageSummary) -> str:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from perfbench_api.values import parse_duration
 
-Excluded = Literal["ramp_up", "ramp_down"]
-"""Why a request is in no figure."""
+Excluded = Literal["ramp_up", "ramp_down", "settling"]
+"""Why a request is in no figure; settling: it was sent before what a point of a search counts."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Requests(_Model):
     retried: int = 0
     """Sent again, since the target refused them for now (`load.retry`)."""
     excluded: int = 0
-    """Sent while the load was ramped up or down: stored, and in no other count or latency."""
+    """Sent in a ramp, or before what a point of a search counts: stored, and in no other count or latency."""
 
     @property
     def failed_share(self) -> float | None:

@@ -64,6 +64,8 @@ def test_the_time_that_is_left_bounds_each_stage(store: Store) -> None:
     made = spec({"concurrency": {"from": 1, "to": 8}, "maxDuration": "100s", "requests": 20})
     searching = Searching(made, store, lambda: 60.0)
     searching.began(0, 0.0)
+    marks = "SELECT seq, excluded FROM requests WHERE stage = 0 ORDER BY seq"
+    assert store.db.execute(marks).fetchall() == [(n, "settling" if n < 20 else None) for n in range(120)]
     measure(store, made, 0, 100)
     searching.after(0)
     assert [stage.duration for stage in made.load.stages] == [100, 40]
