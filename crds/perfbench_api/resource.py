@@ -81,10 +81,10 @@ class Spec(Section):
                     f"objectives[{index}].promptTokens: a search counts all requests, and of failed ones the length is not"
                     " known; bound it in a run of its own"
                 )
-            if objective.max is None or not (objective.share or objective.metric == "failed_share"):
+            if not objective.can_steer_a_search:
                 raise ValueError(
                     f"objectives[{index}]: a search needs a share of requests to go by: a percentile of a latency (p50 to"
-                    " p99_9) with max, or failed_share with max; bound the others in a run of their own"
+                    " p99_9) or failed_share with max, or goodput_share with min; bound the others in a run of their own"
                 )
         return self
 

@@ -111,6 +111,13 @@ class Objective(Section):
             return None
         return float(self.statistic[1:].replace("_", ".")) / 100
 
+    @property
+    def can_steer_a_search(self) -> bool:
+        """Whether it is a share of requests that falls, or fails, as load grows."""
+        if self.metric == "goodput_share":
+            return self.min is not None and self.max is None
+        return self.max is not None and self.min is None and (self.share is not None or self.metric == "failed_share")
+
 
 def _wrong_unit(metric: str, bound: Any) -> str:
     """What a bound is, where it has another unit than the metric; else an empty text."""

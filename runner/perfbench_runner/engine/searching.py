@@ -29,7 +29,7 @@ class Searching:
         search = spec.load.search
         assert search is not None  # noqa: S101  # or there is nothing to do here
         self._search, self._load, self._store, self._clock = search, spec.load, store, clock
-        self._objectives = spec.objectives
+        self._objectives, self._limits = spec.objectives, spec.goodput.limits
         self._range = range_of(spec)
         self._points: list[Point] = []
         self._powers: list[Powered] = []
@@ -84,7 +84,7 @@ class Searching:
         stage = self._load.stages[number]
         told = {"stage": stage.title, "load": point.load, "role": point.role}
         if self._objectives:
-            counts = [kept(db, number, objective, point.settling) for objective in self._objectives]
+            counts = [kept(db, number, each, point.settling, self._limits) for each in self._objectives]
             rate_rps = None if self._range.is_whole else offered_rps(db, number, point.settling)
             self._points.append(measured(point, counts, rate_rps))
             shares = [round(share.value, 6) for share in self._points[-1].shares]
@@ -145,7 +145,8 @@ def bound_of(objective: Objective) -> float:
     """The share of requests that must keep an objective."""
     if objective.share is not None:
         return objective.share
-    return min(max(1 - (objective.max or 0.0), 1e-4), 1 - 1e-4)  # of failed_share: 0 and 1 have no logit
+    share = objective.min if objective.metric == "goodput_share" else 1 - (objective.max or 0.0)
+    return min(max(share or 0.0, 1e-4), 1 - 1e-4)  # 0 and 1 have no logit
 
 
 def confirms(stage_name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perfbench_api.sections import Objective
@@ -18,6 +19,9 @@ VALUES = {
     "itl": "NULL",
 }
 
+LIMITED = {"tpot": "CASE WHEN first_chunk_latency IS NOT NULL THEN coalesce(time_per_output_token, 0) END"}
+"""... as limits of goodput take them: of one token there is no time between any."""
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -28,8 +32,12 @@ class Pace:
     """Mean of the succeeded requests; 0.0 if there are none."""
 
 
-def kept(db: sqlite3.Connection, stage: int, objective: Objective, settling: int) -> Counts:
-    """What of each request kept the objective, without the first `settling` of the stage."""
+def kept(
+    db: sqlite3.Connection, stage: int, objective: Objective, settling: int, limits: Mapping[str, float] | None = None
+) -> Counts:
+    """What of each request kept the objective, without the first `settling` of the stage; `limits` are those of goodput."""
+    if objective.metric == "goodput_share":
+        return _good(db, stage, settling, limits or {})
     rows = db.execute(
         f"SELECT id, success, coalesce(failure, ''), {VALUES[objective.metric]}, scheduled_time, start_time"  # noqa: S608  # ours
         ", workload FROM requests WHERE stage = ?1 UNION ALL SELECT NULL, 0, 'unsent', NULL, scheduled_time, NULL, workload"
@@ -46,6 +54,26 @@ def kept(db: sqlite3.Connection, stage: int, objective: Objective, settling: int
     return [_one(failure in counted, success, value, bound) for _, success, failure, value, *_ in rows]
 
 
+def _good(db: sqlite3.Connection, stage: int, settling: int, limits: Mapping[str, float]) -> Counts:
+    """As `results.goodput` counts: who kept all limits, of all; of none where they need a first token and there is none."""
+    values = [VALUES["ttft"], *(LIMITED.get(name, VALUES[name]) for name in limits)]
+    rows = db.execute(
+        f"SELECT success, {', '.join(values)}, scheduled_time, start_time FROM requests WHERE stage = ?1"  # noqa: S608  # ours
+        f" UNION ALL SELECT 0, {'NULL, ' * len(values)} scheduled_time, NULL FROM unsent WHERE stage = ?1"
+        " ORDER BY scheduled_time, start_time",
+        (stage,),
+    ).fetchall()[settling:]
+    succeeded = [row for row in rows if row[0]]
+    if succeeded and {"ttft", "tpot"} & limits.keys() and all(row[1] is None for row in succeeded):
+        return [(0, 0)] * len(rows)
+    bounds = tuple(limits.values())
+    return [(int(bool(row[0]) and _keeps(row[2:-2], bounds)), 1) for row in rows]
+
+
+def _keeps(values: Sequence[float | None], bounds: Sequence[float]) -> bool:
+    return all(value is not None and value <= bound for value, bound in zip(values, bounds, strict=True))
+
+
 def _one(counts: bool, success: int, value: float | None, bound: float) -> tuple[int, int]:
     """A request that has no such latency, for it had no content or one token, is none of them."""
     if success and value is None:
@@ -60,6 +88,16 @@ def _gaps(db: sqlite3.Connection, number: int | None, success: int, bound: float
         return 0, 1
     gaps = json.loads(row[0]) if row else []
     return sum(gap <= bound * 1e6 for gap in gaps), len(gaps)
+
+
+def exclude_settling(db: sqlite3.Connection, stage: int, settling: int) -> None:
+    """Mark the first requests of a search's stage, in order of their schedule, as being in no figure."""
+    db.execute(
+        "UPDATE requests SET excluded = 'settling' WHERE id IN (SELECT id FROM (SELECT id, scheduled_time, start_time FROM"
+        " requests WHERE stage = ?1 UNION ALL SELECT NULL, scheduled_time, NULL FROM unsent WHERE stage = ?1"
+        " ORDER BY scheduled_time, start_time LIMIT ?2))",
+        (stage, settling),
+    )
 
 
 def offered_rps(db: sqlite3.Connection, stage: int, settling: int) -> float | None:
@@ -84,13 +122,3 @@ def pace(db: sqlite3.Connection, stage: int, settling: int) -> Pace:
         return Pace(0.0, 0.0)
     began_s, ended_s = min(row[1] for row in rows), max(end_s for _, end_s in done)
     return Pace(len(done) / max(ended_s - began_s, 1e-9), sum(end_s - start_s for start_s, end_s in done) / len(done))
-def exclude_settling(db: sqlite3.Connection, stage: int, settling: int) -> None:
-    """Mark the first requests of a search's stage, in order of their schedule, as being in no figure."""
-    db.execute(
-        "UPDATE requests SET excluded = 'settling' WHERE id IN (SELECT id FROM (SELECT id, scheduled_time, start_time FROM"
-        " requests WHERE stage = ?1 UNION ALL SELECT NULL, scheduled_time, NULL FROM unsent WHERE stage = ?1"
-        " ORDER BY scheduled_time, start_time LIMIT ?2))",
-        (stage, settling),
-    )
-
-

@@ -62,6 +62,8 @@ def test_mistakes_are_named(load: dict[str, Any], message: str) -> None:
         {"metric": "ttft", "statistic": "p99", "min": "1s"},
         {"metric": "request_throughput", "min": 5},
         {**TTFT, "stage": "search"},
+        {"metric": "goodput_share", "max": "95%"},
+        {"metric": "goodput_share", "min": "90%", "max": "95%"},
     ],
 )
 def test_objectives_that_cannot_steer_a_search_are_refused(objective: dict[str, Any]) -> None:

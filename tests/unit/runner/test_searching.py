@@ -9,6 +9,7 @@ import pytest
 from perfbench_api.resource import PerfBenchmark, Spec
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.engine.searching import Searching, bound_of, confirms, too_small_a_budget
+from perfbench_runner.results.kept import kept, offered_rps
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store
 
@@ -16,7 +17,12 @@ OBJECTIVE = {"metric": "ttft", "statistic": "p90", "max": "1s"}
 
 
 def spec(search: dict[str, Any], objectives: list[dict[str, Any]] | None = None) -> Spec:
-    data = {"target": {"mock": {}}, "load": {"search": search}, "objectives": objectives or [OBJECTIVE]}
+    data = {
+        "target": {"mock": {}},
+        "load": {"search": search},
+        "objectives": objectives or [OBJECTIVE],
+        "goodput": {"ttft": "1s", "tpot": "100ms"},
+    }
     return PerfBenchmark.read({"metadata": {"name": "a"}, "spec": data}).spec
 
 
@@ -58,14 +64,14 @@ def test_stages_are_added_until_the_limit_is_known(store: Store, search: dict[st
     assert searching.found.low == pytest.approx(20, rel=0.3)
     assert searching.found.points == number
     assert all(stage.requests == 120 for stage in made.load.stages), "a fifth settles"
+    marks = "SELECT seq, excluded FROM requests WHERE stage = 0 ORDER BY seq"
+    assert store.db.execute(marks).fetchall() == [(n, "settling" if n < 20 else None) for n in range(120)]
 
 
 def test_the_time_that_is_left_bounds_each_stage(store: Store) -> None:
     made = spec({"concurrency": {"from": 1, "to": 8}, "maxDuration": "100s", "requests": 20})
     searching = Searching(made, store, lambda: 60.0)
     searching.began(0, 0.0)
-    marks = "SELECT seq, excluded FROM requests WHERE stage = 0 ORDER BY seq"
-    assert store.db.execute(marks).fetchall() == [(n, "settling" if n < 20 else None) for n in range(120)]
     measure(store, made, 0, 100)
     searching.after(0)
     assert [stage.duration for stage in made.load.stages] == [100, 40]
@@ -96,8 +102,54 @@ def test_a_budget_must_pay_for_a_point(search: dict[str, Any], message: str | No
         ({"metric": "failed_share", "max": "1%"}, 0.99),
         ({"metric": "failed_share", "max": 0}, 0.9999),
         ({"metric": "failed_share", "max": 1}, 0.0001),
+        ({"metric": "goodput_share", "min": "95%"}, 0.95),
+        ({"metric": "goodput_share", "min": 1}, 0.9999),
     ],
 )
 def test_an_objective_is_a_share_to_be_kept(objective: dict[str, Any], bound: float) -> None:
     made = spec({"rate": {"from": 1, "to": 4}}, [objective])
     assert bound_of(made.objectives[0]) == pytest.approx(bound)
+
+
+GOOD = {"metric": "goodput_share", "min": "95%"}
+
+
+def answered(ttft_s: float | None, tpot_s: float | None, success: bool = True) -> BenchmarkData:
+    return BenchmarkData(
+        success=success, start_time=0.0, completed_time=3.0, first_chunk_latency=ttft_s, time_per_output_token=tpot_s
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "counts"),
+    [
+        (answered(0.9, 0.09), (1, 1)),
+        (answered(1.1, 0.09), (0, 1)),
+        (answered(0.9, 0.11), (0, 1)),
+        (answered(0.9, None), (1, 1)),  # one token: there is no time between any
+        (answered(0.9, 0.09, success=False), (0, 1)),
+        (answered(None, None), (0, 1)),
+    ],
+)
+def test_a_request_is_good_that_keeps_all_limits(store: Store, data: BenchmarkData, counts: tuple[int, int]) -> None:
+    made = spec({"rate": {"from": 1, "to": 4}}, [GOOD])
+    store.add(Result(0, 0, 0, 0.0, answered(0.1, 0.01)))
+    store.add(Result(0, 1, 0, 1.0, data))
+    store.commit()
+    assert kept(store.db, 0, made.objectives[0], 0, made.goodput.limits) == [(1, 1), counts]
+
+
+def test_nothing_is_known_of_goodput_where_answers_are_not_streamed(store: Store) -> None:
+    made = spec({"rate": {"from": 1, "to": 4}}, [GOOD])
+    store.add(Result(0, 0, 0, 0.0, answered(None, None)))
+    store.commit()
+    assert kept(store.db, 0, made.objectives[0], 0, made.goodput.limits) == [(0, 0)]
+
+
+def test_the_rate_of_a_point_is_that_of_its_schedule(store: Store) -> None:
+    for seq, due_s in enumerate((0.0, 5.0, 6.0, 8.0)):
+        store.add(Result(0, seq, 0, due_s, answered(0.1, None)))
+    store.commit()
+    assert offered_rps(store.db, 0, 1) == pytest.approx(2 / 3)
+    assert offered_rps(store.db, 0, 3) is None
+    assert offered_rps(store.db, 0, 4) is None
