@@ -153,3 +153,18 @@ def test_the_rate_of_a_point_is_that_of_its_schedule(store: Store) -> None:
     assert offered_rps(store.db, 0, 1) == pytest.approx(2 / 3)
     assert offered_rps(store.db, 0, 3) is None
     assert offered_rps(store.db, 0, 4) is None
+
+
+def test_a_search_may_have_more_points_than_a_manifest_has_stages(store: Store) -> None:
+    """Points of twenty requests do not tell a limit to a permille; what ends such a search is its budget."""
+    made = spec({"rate": {"from": 1, "to": 64}, "requests": 20, "precision": "0.1%", "maxRequests": 24 * 70})
+    searching = Searching(made, store, lambda: 0.0)
+    number = 0
+    while number < len(made.load.stages):
+        searching.began(number, 0.0)
+        measure(store, made, number, 20.0)
+        searching.after(number)
+        number += 1
+    assert number == 70 == len({stage.title for stage in made.load.stages})
+    assert searching.found is not None
+    assert "the budget was used up" in searching.found.reason
