@@ -5,12 +5,16 @@ it must fit into 4096 bytes. Keys of the summary are those of summary.json, fewe
 """
 
 import json
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from perfbench_api.values import Section
 
 TERMINATION_BYTES = 4096
 """Kubernetes truncates a termination message at this length."""
+MESSAGE_LENGTH = 2048
+"""Of a text in the status."""
 
 Verdict = Literal["Passed", "Failed", "Inconclusive"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -23,22 +27,28 @@ LATENCIES: tuple[Latency, ...] = get_args(Latency)
 """Latencies of a stage, as objectives and metrics name them; the summary adds the unit: `ttft_s`."""
 
 
-class FoundLoad(BaseModel):
-    """What a search has found: the highest load that the target carries."""
+class FoundLoad(Section):
+    """The highest load that the target carries, as far as the search knows it."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=True)  # whatever a runner of another version says is read
     kind: Literal["rate", "concurrency"]
+    """What is searched for: requests a second, or requests in flight."""
     goal: Literal["objectives", "knee"] = "objectives"
+    """The highest load at which the objectives hold, or the knee of throughput against latency."""
     load: float | None = None
-    """The estimate; None where no load of the range is carried."""
+    """The estimate; absent where no load of the range is carried."""
     low: float | None = None
     """Lower end of its 90 % interval: what is carried for sure."""
     high: float | None = None
+    """Upper end; absent where the search came to the end of its range."""
     confirmed: bool | None = None
-    """Whether the objectives held in a run at `low`."""
-    reason: str = ""
+    """Whether the objectives held in a run at low; absent where that is open."""
     points: int = 0
     """How many loads were tried."""
+    reason: Annotated[str, BeforeValidator(lambda text: str(text)[:MESSAGE_LENGTH])] = Field(
+        "", max_length=MESSAGE_LENGTH
+    )
+    """How it is known."""
 
 
 class Progress(BaseModel):

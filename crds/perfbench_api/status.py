@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from perfbench_api.outcome import ClientState, Verdict
+from perfbench_api.outcome import MESSAGE_LENGTH, ClientState, FoundLoad, Verdict
 from perfbench_api.stage_figures import StageFigures
 from perfbench_api.values import Schema, Section
 
@@ -31,7 +31,7 @@ ConditionType = Literal[
 CONDITIONS: tuple[ConditionType, ...] = get_args(ConditionType)
 """The operator's own conditions, in the order in which they are shown; others may add theirs."""
 REASON = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
-REASON_LENGTH, MESSAGE_LENGTH, MAX_CONDITIONS = 128, 2048, 32
+REASON_LENGTH, MAX_CONDITIONS = 128, 32
 Time = Annotated[str, Schema({"type": "string", "format": "date-time"})]
 
 
@@ -86,27 +86,6 @@ class LiveFigures(Section):
     """Median time to first token, such as 31.2ms."""
     ttft_p99: str | None = None
     """99th percentile of the time to first token."""
-
-
-class SearchStatus(Section):
-    """The highest load that the target carries, as far as the search knows it."""
-
-    kind: Literal["rate", "concurrency"]
-    """What is searched for: requests a second, or requests in flight."""
-    goal: Literal["objectives", "knee"] = "objectives"
-    """The highest load at which the objectives hold, or the knee of throughput against latency."""
-    load: float | None = None
-    """The estimate."""
-    low: float | None = None
-    """Lower end of its 90 % interval: what is carried for sure."""
-    high: float | None = None
-    """Upper end; absent where the search came to the end of its range."""
-    confirmed: bool | None = None
-    """Whether the objectives held in a run at low; absent where that is open."""
-    points: int = 0
-    """How many loads were tried."""
-    reason: str = Field("", max_length=MESSAGE_LENGTH)
-    """How it is known."""
 
 
 class ClientStatus(Section):
@@ -187,7 +166,7 @@ class Status(Section):
     """How far the run is."""
     live: LiveFigures | None = None
     """Figures of the run."""
-    search: SearchStatus | None = None
+    search: FoundLoad | None = None
     """Of a search: the load that it has found."""
     summary: StageFigures | None = None
     """Figures of each stage: name, requests, throughputs, {mean, p50, p99} of the latencies, in seconds."""

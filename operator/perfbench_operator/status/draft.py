@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from perfbench_api.outcome import MESSAGE_LENGTH
 from perfbench_api.status import (
     CONDITIONS,
     FINAL,
     MAX_CONDITIONS,
-    MESSAGE_LENGTH,
     REASON,
     REASON_LENGTH,
     BenchmarkPhase,

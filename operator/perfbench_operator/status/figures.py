@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perfbench_api.outcome import FoundLoad, Outcome, Progress
-from perfbench_api.status import MESSAGE_LENGTH, LiveFigures, RunProgress, SearchStatus
+from perfbench_api.status import LiveFigures, RunProgress
 from perfbench_api.values import format_duration
 from perfbench_operator.kube import Data
 
@@ -40,18 +40,10 @@ def live_figures(progress: Progress) -> LiveFigures:
     )
 
 
-def found_load(found: FoundLoad) -> SearchStatus:
-    """What a search knows."""
-    return SearchStatus(
-        kind=found.kind,
-        goal=found.goal,
-        load=_rounded(found.load),
-        low=_rounded(found.low),
-        high=_rounded(found.high),
-        confirmed=found.confirmed,
-        points=found.points,
-        reason=found.reason[:MESSAGE_LENGTH],
-    )
+def found_load(found: FoundLoad) -> FoundLoad:
+    """What a search knows, rounded."""
+    ends = {name: _rounded(getattr(found, name)) for name in ("load", "low", "high")}
+    return found.model_copy(update=ends)
 
 
 def final_figures(stage: Data, live: LiveFigures | None) -> LiveFigures:

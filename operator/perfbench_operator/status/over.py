@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from perfbench_api.outcome import Outcome, Verdict
-from perfbench_api.status import MESSAGE_LENGTH, ClientStatus, ResultsStatus, RunProgress, SearchStatus, Status
+from perfbench_api.outcome import MESSAGE_LENGTH, FoundLoad, Outcome, Verdict
+from perfbench_api.status import ClientStatus, ResultsStatus, RunProgress, Status
 from perfbench_operator.kube import Data
 from perfbench_operator.objects.layout import RESULTS
 from perfbench_operator.status import troubles
@@ -117,7 +117,7 @@ def _judge(draft: Draft, outcome: Outcome) -> None:
     draft.set_condition("ObjectivesMet", state, reason, status.verdict_reason or "")
 
 
-def _say_what_was_found(draft: Draft, found: SearchStatus) -> None:
+def _say_what_was_found(draft: Draft, found: FoundLoad) -> None:
     """True: a load that is known, and not contradicted by its confirmation; False: the target carries none of the range."""
     if found.low is None:
         is_none = found.load is None and found.high is not None
