@@ -35,10 +35,12 @@ def test_runners_search_together(mock: Any, perfbench: Any, replicas: int, searc
     assert found["low"] == high, found["reason"]
     assert found["points"][-1]["stage"] == stages[-1]["name"]
     assert [point["stage"] for point in found["points"]] == [stage["name"] for stage in stages]
-    assert found["requests"] == run.count() == sum(stage["requests"]["total"] for stage in stages)
+    counts = [stage["requests"] for stage in stages]
+    assert found["requests"] == run.count() == sum(each["total"] + each["excluded"] for each in counts)
+    assert [each["excluded"] for each in counts] == [point["settling"] for point in found["points"]]
     for point, stage in zip(found["points"], stages, strict=True):
         assert point["requests"] == 20
-        assert stage["requests"]["total"] == 24, "a fifth settles"
+        assert stage["requests"]["total"] == 20, "and a fifth as many settle"
         runners = [part["requests"] for part in stage["runners"]]
         assert sum(runners) == 24
         assert sum(count > 0 for count in runners) == min(replicas, int(point["load"]))

@@ -34,6 +34,9 @@ def test_a_rate_is_found_and_each_point_is_a_stage(mock: Any, perfbench: Any) ->
     assert [name for (name,) in run.query("SELECT name FROM stage ORDER BY stage")] == [
         point["stage"] for point in found["points"]
     ]
+    for point, stage in zip(found["points"], summary["stages"], strict=True):
+        assert point["settling"] == 12
+        assert stage["requests"]["excluded"] == 12, "they let the queue settle"
     assert found["points"][-1]["role"] == "confirm"
     assert found["points"][-1]["load"] == pytest.approx(found["low"])
     assert found["requests"] == run.count() <= 4000

@@ -15,7 +15,7 @@ from perfbench_api.sections import Objective, Stage
 from perfbench_runner.load.knee import Powered, propose_knee
 from perfbench_runner.load.points import Answer, Budget, Next, Point, Range, measured
 from perfbench_runner.load.search import first_cost, propose
-from perfbench_runner.results.kept import exclude_settling, kept, offered_rps, pace
+from perfbench_runner.results.kept import kept, offered_rps, pace
 from perfbench_runner.results.store import Store
 from perfbench_runner.results.writer import told_in_words
 
@@ -82,7 +82,7 @@ class Searching:
 
     def _note(self, number: int, point: Next, db: sqlite3.Connection) -> None:
         stage = self._load.stages[number]
-        told = {"stage": stage.title, "load": point.load, "role": point.role}
+        told = {"stage": stage.title, "load": point.load, "role": point.role, "settling": point.settling}
         if self._objectives:
             counts = [kept(db, number, each, point.settling, self._limits) for each in self._objectives]
             rate_rps = None if self._range.is_whole else offered_rps(db, number, point.settling)
@@ -93,7 +93,6 @@ class Searching:
             found = pace(db, number, point.settling)
             self._powers.append(Powered(point.load, found.throughput_rps, found.latency_s))
             told |= {"requests": point.requests, **asdict(found)}
-        exclude_settling(db, number, point.settling)
         self._told.append(told)
         self._used += int(db.execute("SELECT count(*) FROM requests WHERE stage = ?", (number,)).fetchone()[0])
 

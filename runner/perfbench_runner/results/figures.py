@@ -200,7 +200,7 @@ def _workload_summary(
     """The figures of one workload of a stage, and its verdict; `whole` has those of the stage, which had so many looks."""
     part = Part(stage.number, asked.workload)
     every = read_rows(db, part, nothing_more)
-    rows, unsent = _without_excluded(db, part, every), _unsent(db, part, stage.plan, stage.times[0])
+    rows, unsent = _without_excluded(db, part, every), _unsent(db, part, stage.plan, stage.times[0], stage.settled_s)
     found = part_figures(
         db, PartRows(part, asked.workload, every, rows, unsent, span), asked, run.judge, {}, nothing_more
     )

@@ -90,8 +90,17 @@ def _gaps(db: sqlite3.Connection, number: int | None, success: int, bound: float
     return sum(gap <= bound * 1e6 for gap in gaps), len(gaps)
 
 
-def exclude_settling(db: sqlite3.Connection, stage: int, settling: int) -> None:
-    """Mark the first requests of a search's stage, in order of their schedule, as being in no figure."""
+def exclude_settling(db: sqlite3.Connection) -> None:
+    """Mark the first requests of a search's stages, in order of their schedule, as being in no figure.
+
+    Only now, in the file that has the rows of all runners: which requests are the first ones nobody knows before.
+    """
+    found = db.execute("SELECT value FROM run WHERE key = 'search'").fetchone()
+    for stage, point in enumerate(json.loads(found[0])["points"] if found else ()):
+        _exclude(db, stage, point.get("settling", 0))
+
+
+def _exclude(db: sqlite3.Connection, stage: int, settling: int) -> None:
     db.execute(
         "UPDATE requests SET excluded = 'settling' WHERE id IN (SELECT id FROM (SELECT id, scheduled_time, start_time FROM"
         " requests WHERE stage = ?1 UNION ALL SELECT NULL, scheduled_time, NULL FROM unsent WHERE stage = ?1"

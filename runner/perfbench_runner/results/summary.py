@@ -398,7 +398,9 @@ class SearchPoint(_Model):
     role: Literal["bracket", "local", "confirm"]
     """What it was for: to find the neighbourhood, to find the load, to confirm it."""
     requests: int
-    """That count; a fifth as many before them let the queue settle."""
+    """That count."""
+    settling: int = 0
+    """Sent before those, to let the queue become what it is at this load: in no figure."""
     shares: list[float] = []
     """The share of requests that kept each objective, in their order."""
     throughput_rps: float | None = None

@@ -19,6 +19,7 @@ from perfbench_runner.engine.searching import confirms
 from perfbench_runner.engine.state import End
 from perfbench_runner.load.repeats import Repeats
 from perfbench_runner.results import reading, store
+from perfbench_runner.results.kept import exclude_settling
 from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.result import LATENCIES
 from perfbench_runner.results.store import Store, StoreError
@@ -151,6 +152,8 @@ def conclude(results: Store, benchmark: PerfBenchmark, end: End, tell: Tell = to
     """
     try:
         results.settle()
+        with told_in_words(results.path):
+            exclude_settling(results.db)
         summary = summarise_run(results.db, benchmark, end, tell)
         results.set_run(state=end.state, reason=end.reason, message=end.message)
         results.set_summaries([stage.model_dump(mode="json") for stage in summary.stages])

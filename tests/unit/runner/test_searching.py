@@ -9,7 +9,7 @@ import pytest
 from perfbench_api.resource import PerfBenchmark, Spec
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.engine.searching import Searching, bound_of, confirms, too_small_a_budget
-from perfbench_runner.results.kept import kept, offered_rps
+from perfbench_runner.results.kept import exclude_settling, kept, offered_rps
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store
 
@@ -64,6 +64,7 @@ def test_stages_are_added_until_the_limit_is_known(store: Store, search: dict[st
     assert searching.found.low == pytest.approx(20, rel=0.3)
     assert searching.found.points == number
     assert all(stage.requests == 120 for stage in made.load.stages), "a fifth settles"
+    exclude_settling(store.db)
     marks = "SELECT seq, excluded FROM requests WHERE stage = 0 ORDER BY seq"
     assert store.db.execute(marks).fetchall() == [(n, "settling" if n < 20 else None) for n in range(120)]
 
