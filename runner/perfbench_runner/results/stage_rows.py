@@ -44,7 +44,7 @@ def together(stage: int, parts: Iterable[StageRows]) -> sqlite3.Connection:
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     db.execute(f"CREATE TABLE requests (id INTEGER PRIMARY KEY, {_typed(NARROW)})")
     db.execute("CREATE TABLE gaps (id INTEGER PRIMARY KEY, gaps_us TEXT)")
-    db.execute("CREATE TABLE unsent (stage INTEGER, scheduled_time REAL)")
+    db.execute("CREATE TABLE unsent (stage INTEGER, scheduled_time REAL, workload TEXT)")
     insert = f"INSERT INTO requests (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
     number = 0
     db.execute("BEGIN")
@@ -54,7 +54,9 @@ def together(stage: int, parts: Iterable[StageRows]) -> sqlite3.Connection:
             db.execute(insert, (number, *row[:-1]))
             if row[-1] is not None:
                 db.execute("INSERT INTO gaps VALUES (?, ?)", (number, row[-1]))
-        db.executemany("INSERT INTO unsent VALUES (?, ?)", ((stage, time_s) for time_s in part.unsent))
+        db.executemany(
+            "INSERT INTO unsent (stage, scheduled_time) VALUES (?, ?)", ((stage, time_s) for time_s in part.unsent)
+        )
     db.execute("UPDATE requests SET stage = ?", (stage,))
     db.execute("COMMIT")
     return db
