@@ -97,9 +97,14 @@ def measured(asked: Next, counts: Sequence[Sequence[tuple[int, int]]], offered: 
     shares = tuple(map(share_of, counts))
     if asked.role == "bracket":
         return Point(asked.load, shares, asked.role)
-    middle = len(counts[0]) // 2 if counts else 0
     halves = tuple(
-        tuple(share_of(each[part])._replace(deff=share.deff) for each, share in zip(counts, shares, strict=True))
-        for part in (slice(middle), slice(middle, None))
+        tuple(share_of(half)._replace(deff=share.deff) for half, share in zip(each, shares, strict=True))
+        for each in zip(*map(_halves, counts), strict=True)
     )
     return Point(asked.load, shares, asked.role, offered, halves)
+
+
+def _halves(counts: Sequence[tuple[int, int]]) -> tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]]]:
+    """Of one objective; others may be of other requests."""
+    middle = len(counts) // 2
+    return counts[:middle], counts[middle:]

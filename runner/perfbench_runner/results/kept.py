@@ -37,7 +37,7 @@ def kept(
 ) -> Counts:
     """What of each request kept the objective, without the first `settling` of the stage; `limits` are those of goodput."""
     if objective.metric == "goodput_share":
-        return _good(db, stage, settling, limits or {})
+        return _good(db, stage, objective.workload, settling, limits or {})
     rows = db.execute(
         f"SELECT id, success, coalesce(failure, ''), {VALUES[objective.metric]}, scheduled_time, start_time"  # noqa: S608  # ours
         ", workload FROM requests WHERE stage = ?1 UNION ALL SELECT NULL, 0, 'unsent', NULL, scheduled_time, NULL, workload"
@@ -54,20 +54,23 @@ def kept(
     return [_one(failure in counted, success, value, bound) for _, success, failure, value, *_ in rows]
 
 
-def _good(db: sqlite3.Connection, stage: int, settling: int, limits: Mapping[str, float]) -> Counts:
+def _good(
+    db: sqlite3.Connection, stage: int, workload: str | None, settling: int, limits: Mapping[str, float]
+) -> Counts:
     """As `results.goodput` counts: who kept all limits, of all; of none where they need a first token and there is none."""
     values = [VALUES["ttft"], *(LIMITED.get(name, VALUES[name]) for name in limits)]
     rows = db.execute(
-        f"SELECT success, {', '.join(values)}, scheduled_time, start_time FROM requests WHERE stage = ?1"  # noqa: S608  # ours
-        f" UNION ALL SELECT 0, {'NULL, ' * len(values)} scheduled_time, NULL FROM unsent WHERE stage = ?1"
+        f"SELECT success, {', '.join(values)}, scheduled_time, start_time, workload FROM requests WHERE stage = ?1"  # noqa: S608
+        f" UNION ALL SELECT 0, {'NULL, ' * len(values)} scheduled_time, NULL, workload FROM unsent WHERE stage = ?1"
         " ORDER BY scheduled_time, start_time",
         (stage,),
     ).fetchall()[settling:]
+    rows = [row for row in rows if workload in (None, row[-1])]
     succeeded = [row for row in rows if row[0]]
     if succeeded and {"ttft", "tpot"} & limits.keys() and all(row[1] is None for row in succeeded):
         return [(0, 0)] * len(rows)
     bounds = tuple(limits.values())
-    return [(int(bool(row[0]) and _keeps(row[2:-2], bounds)), 1) for row in rows]
+    return [(int(bool(row[0]) and _keeps(row[2:-3], bounds)), 1) for row in rows]
 
 
 def _keeps(values: Sequence[float | None], bounds: Sequence[float]) -> bool:

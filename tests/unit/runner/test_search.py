@@ -183,6 +183,8 @@ def test_random_arrivals_count_as_they_came_out() -> None:
     point = measured(asked, [[(1, 1), (1, 1), (0, 1), (1, 1)]], 60.5)
     assert point.felt == pytest.approx(55)
     assert [half[0].value for half in point.halves] == [1.0, 0.5]
+    both = measured(asked, [[(1, 1)] * 4, [(1, 1), (0, 1)]])
+    assert [[share.total for share in half] for half in both.halves] == [[2, 1], [2, 1]], "of one workload are fewer"
     assert measured(Next(50, 4, "bracket"), [[(1, 1)]], 60.5).felt == 50
     assert Point(50, ()).felt == 50
 
