@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from perfbench_runner.results.schema import NARROW
 
-TEXTS = ("failure", "excluded")
+TEXTS = ("failure", "excluded", "workload")
 """Of the columns of texts only what figures go by."""
 COLUMNS = tuple(name for name, kind in NARROW.items() if kind != "TEXT" or name in TEXTS)
 TIMES = ("start_time", "completed_time", "scheduled_time")
@@ -23,8 +23,8 @@ class StageRows(NamedTuple):
 
     requests: list[list[Cell]]
     """Of each request its COLUMNS, and then its gaps as in table `gaps`, or None."""
-    unsent: list[float]
-    """When requests were due that were never sent."""
+    unsent: list[tuple[float, str | None]]
+    """When requests were due that were never sent, and of which workload they are."""
 
 
 def rows_of(db: sqlite3.Connection, stage: int, with_gaps: bool) -> StageRows:
@@ -35,8 +35,8 @@ def rows_of(db: sqlite3.Connection, stage: int, with_gaps: bool) -> StageRows:
     columns = ", ".join(f"r.{name} - {began_s!r}" if name in TIMES else f"r.{name}" for name in COLUMNS)
     gaps = "(SELECT g.gaps_us FROM gaps g WHERE g.id = r.id)" if with_gaps else "NULL"
     requests = db.execute(f"SELECT {columns}, {gaps} FROM requests r WHERE r.stage = ? ORDER BY r.id", (stage,))
-    unsent = db.execute("SELECT scheduled_time - ? FROM unsent WHERE stage = ?", (began_s, stage))
-    return StageRows([list(row) for row in requests], [time_s for (time_s,) in unsent])
+    unsent = db.execute("SELECT scheduled_time - ?, workload FROM unsent WHERE stage = ?", (began_s, stage))
+    return StageRows([list(row) for row in requests], unsent.fetchall())
 
 
 def together(stage: int, parts: Iterable[StageRows]) -> sqlite3.Connection:
@@ -54,9 +54,7 @@ def together(stage: int, parts: Iterable[StageRows]) -> sqlite3.Connection:
             db.execute(insert, (number, *row[:-1]))
             if row[-1] is not None:
                 db.execute("INSERT INTO gaps VALUES (?, ?)", (number, row[-1]))
-        db.executemany(
-            "INSERT INTO unsent (stage, scheduled_time) VALUES (?, ?)", ((stage, time_s) for time_s in part.unsent)
-        )
+        db.executemany("INSERT INTO unsent VALUES (?, ?, ?)", ((stage, *one) for one in part.unsent))
     db.execute("UPDATE requests SET stage = ?", (stage,))
     db.execute("COMMIT")
     return db

@@ -26,7 +26,7 @@ class Received:
 
     stage: int = -1
     requests: list[list[Cell]] = field(default_factory=list)
-    unsent: list[float] = field(default_factory=list)
+    unsent: list[tuple[float, str | None]] = field(default_factory=list)
     is_whole: bool = False
 
     def take(self, said: Rows) -> None:

@@ -156,7 +156,7 @@ class Rows(FromWorker):
     first: Count
     """So many were told before."""
     requests: list[list[int | Annotated[float, Field(allow_inf_nan=False)] | LongText | None]] = Field(max_length=5000)
-    unsent: list[Seconds] = Field(max_length=20_000)
+    unsent: list[tuple[Seconds, Name | None]] = Field(max_length=20_000)
     is_last: bool
 
 

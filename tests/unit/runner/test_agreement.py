@@ -296,7 +296,7 @@ def some_rows(number: int, count: int) -> StageRows:
     ]
     for row in cells:
         row[COLUMNS.index("failure")] = "timeout"
-    return StageRows(cells, [0.5 * row for row in range(count // 4)])
+    return StageRows(cells, [(0.5 * row, "chat" if row % 2 else None) for row in range(count // 4)])
 
 
 @pytest.mark.parametrize(("runners", "count"), [(2, 0), (3, 7), (5, 2500)])
@@ -351,7 +351,7 @@ async def test_nobody_waits_for_a_next_stage_when_the_run_is_over(start: Start) 
         ({"requests": [[1, 2]]}, 409),
         ({"requests": [["x"] * (len(COLUMNS) + 1)]}, 409),
         ({"requests": [[{}]]}, 400),
-        ({"unsent": [1e999]}, 400),
+        ({"unsent": [[1e999, None]]}, 400),
     ],
 )
 async def test_rows_that_are_none_are_refused(start: Start, change: dict[str, Any], status: int) -> None:

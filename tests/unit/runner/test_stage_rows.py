@@ -14,10 +14,15 @@ from perfbench_runner.results.stage_rows import COLUMNS, StageRows, is_of_its_ki
 from perfbench_runner.results.store import Store
 
 STAGE, REQUESTS = 3, 120
+WORKLOADS = ("chat", "chat", "search")
 OBJECTIVES = [
     Objective.model_validate({"metric": metric, "statistic": "p90", "max": bound})
     for metric, bound in (("ttft", "100ms"), ("e2e_latency", "1s"), ("itl", "20ms"), ("scheduled_latency", "1s"))
-] + [Objective.model_validate({"metric": "failed_share", "max": 0.1})]
+] + [
+    Objective.model_validate({"metric": "failed_share", "max": 0.1}),
+    Objective.model_validate({"metric": "scheduled_latency", "statistic": "p90", "max": "1s", "workload": "chat"}),
+    Objective.model_validate({"metric": "failed_share", "max": 0.1, "workload": "search"}),
+]
 
 
 def measured(seq: int, began_s: float, random: Random) -> Result:
@@ -33,7 +38,7 @@ def measured(seq: int, began_s: float, random: Random) -> Result:
         completion_tokens=len(gaps_s) + 1,
     )
     data.tidy()
-    return Result(STAGE, seq, 0, start_s - 0.01, data)
+    return Result(STAGE, seq, 0, start_s - 0.01, data, workload=WORKLOADS[seq % 3])
 
 
 def stored(folder: Path, began_s: float, results: list[Result], unsent: list[float]) -> Store:
@@ -44,7 +49,7 @@ def stored(folder: Path, began_s: float, results: list[Result], unsent: list[flo
     for one in results:
         store.add(one)
     for time_s in unsent:
-        store.add_unsent(STAGE, 0, began_s + time_s, began_s + 99)
+        store.add_unsent(STAGE, 0, began_s + time_s, began_s + 99, WORKLOADS[int(time_s) % 3])
     store.add(measured(5000, began_s, Random(1)).__class__(STAGE + 1, 0, 0, 0.0, BenchmarkData(success=True)))
     store.commit()
     return store
