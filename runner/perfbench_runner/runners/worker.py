@@ -240,8 +240,11 @@ def rows_in_parts(instance: str, stage: int, rows: StageRows) -> Iterator[Rows]:
             parts.append([])
             size = 16 * len(row) + len(str(row[-1]))
         parts[-1].append(row)
-    late = [rows.unsent[first : first + 10 * MOST_ROWS] for first in range(0, len(rows.unsent), 10 * MOST_ROWS)]
-    all_parts = [*((part, list[float]()) for part in parts), *((list[list[Cell]](), part) for part in late)]
+    late = [rows.unsent[first : first + 5 * MOST_ROWS] for first in range(0, len(rows.unsent), 5 * MOST_ROWS)]
+    all_parts = [
+        *((part, list[tuple[float, str | None]]()) for part in parts),
+        *((list[list[Cell]](), part) for part in late),
+    ]
     first = 0
     for number, (requests, unsent) in enumerate(all_parts, 1):
         is_last = number == len(all_parts)

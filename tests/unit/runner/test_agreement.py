@@ -25,10 +25,10 @@ from perfbench_runner.runners import service as service_module
 from perfbench_runner.runners.handover import Inbox
 from perfbench_runner.runners.leader import Leader
 from perfbench_runner.runners.link import LeaderError, Link, report_in
-from perfbench_runner.runners.messages import VERSION, Hello, Welcome
+from perfbench_runner.runners.messages import BODY_BYTES, VERSION, Hello, Welcome
 from perfbench_runner.runners.sending import hand_over
 from perfbench_runner.runners.service import Service
-from perfbench_runner.runners.worker import Worker
+from perfbench_runner.runners.worker import Worker, rows_in_parts
 
 TOKEN = "a-token-of-this-run"
 BEHIND_S = 1000.0
@@ -326,6 +326,19 @@ async def test_the_next_stage_of_a_search_is_chosen_by_the_rows_of_all(start: St
             run.leader.next_stage(2, StageRows([], []), lambda others: None),
         )
         assert last == [None] * runners, "the search is over"
+
+
+@pytest.mark.parametrize("count", [0, 1, 5000, 5001, 40_000])
+def test_no_message_is_longer_than_it_may_be(count: int) -> None:
+    row: list[Cell] = [*(-123456.123456789 for _ in COLUMNS), None]
+    for name in ("failure", "workload"):
+        row[COLUMNS.index(name)] = "w" * 40
+    rows = StageRows([row] * (count // 4), [(-123456.123456789, "w" * 40)] * count)
+    parts = list(rows_in_parts("a", 3, rows))
+    assert max(len(part.model_dump_json()) for part in parts) < BODY_BYTES
+    assert [one for part in parts for one in part.unsent] == rows.unsent
+    assert [one for part in parts for one in part.requests] == rows.requests
+    assert [part.is_last for part in parts] == [*(False for _ in parts[1:]), True]
 
 
 def no_choice(others: Sequence[StageRows]) -> None:
