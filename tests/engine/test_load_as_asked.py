@@ -38,6 +38,7 @@ def mean_in_flight(run: Any, begin_s: float, end_s: float) -> float:
     return area / (end_s - begin_s)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("workers", "stage"),
     [
@@ -79,6 +80,7 @@ def lengths_file(folder: Path, lengths: list[int]) -> str:
     return str(path)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("workers", [2, 3, 5])
 def test_the_last_requests_are_not_stuck_behind_a_busy_shard(
     mock: Any, perfbench: Any, spec_for: Any, tmp_path: Path, workers: int

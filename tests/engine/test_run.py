@@ -202,6 +202,7 @@ def test_counts_agree_when_everything_goes_wrong(mock: Start, perfbench: Start, 
     assert run.count("error IS NULL AND success = 0") == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("rate", "code"), [(0.2, 1), (0.01, 0)])
 def test_too_many_failures_fail_the_run(mock: Start, perfbench: Start, spec_for: Start, rate: float, code: int) -> None:
     server = mock(error_rate=rate, ttft_s=0.05, itl_s=0.02)  # beside which the lag of a busy client is small
