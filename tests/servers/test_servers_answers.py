@@ -82,7 +82,10 @@ def test_without_usage_tokens_are_counted_as_they_were_generated_and_marked(
     assert run.stage["token_sources"] == {source: 12}
     assert f"({source})" in run.stdout
     assert f"TPOT ({source})" in run.stdout
-    assert counted == pytest.approx(made, rel=0.05), "a broken character is one token, not three"
+    # In chunks there are fewer: the server keeps a token back until the character that it begins is whole.
+    few = 0.05 if has_tokenizer else 0.15
+    assert counted == pytest.approx(made, rel=few), "a broken character is one token, not three"
+    assert has_tokenizer or counted <= made
 
 
 def test_prompts_are_as_long_as_asked_by_the_model_s_own_tokenizer(
