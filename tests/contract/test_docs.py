@@ -13,6 +13,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "evalscope.md").read_text(encoding=
 OURS = (
     "api_args insecure ca_file arrival grace_period max_failed_share random_seed workers messages unique measure_cache"
     " keep_alive cert_file key_file wait_for proxy objectives search_rate search_concurrency search_precision"
+    " cv profile until goodput retry repeat"
 ).split()
 """Flags that EvalScope has not."""
 

@@ -4,7 +4,7 @@ import codecs
 import gc
 from array import array
 from random import Random
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import orjson
@@ -407,14 +407,14 @@ def test_a_long_answer_is_read_in_short_steps_to_the_same_result(tokens: int, en
     count, longest_s = 0, 0.0
     gc.disable()  # as calm as in a measuring process
     while True:
-        began_s = perf_counter()
+        began_s = thread_time()
         try:
             next(steps)
         except StopIteration as end:
             data = end.value
             break
         count += 1
-        longest_s = max(longest_s, perf_counter() - began_s)
+        longest_s = max(longest_s, thread_time() - began_s)
     gc.enable()
     assert data == read_exchange(exchange, "", delta)
     assert data.success
