@@ -64,6 +64,11 @@ def image(cluster: Cluster, name: str) -> dict[str, str]:
     return {"repository": repository, "tag": tag}
 
 
+def wait_established(cluster: Cluster, *what: str) -> None:
+    """Wait until a CRD is served. Just after it was made its conditions are null, at which kubectl wait gives up."""
+    wait_for(lambda: cluster.kubectl("wait", "--for=condition=Established", *what) or True, 60, "the CRD is served")
+
+
 def has_crd(cluster: Cluster) -> bool:
     """Whether the CRD is there; then it is not ours to take away."""
     try:

@@ -173,7 +173,8 @@ def test_operator_may_do_what_it_does_and_nothing_else(release: Release, cluster
     for verb, group, resource in (
         *((verb, "", "secrets") for verb in ("get", "list", "watch", "delete")),
         *((verb, "", "pods") for verb in ("create", "delete")),
-        *(("create", "", "pods/exec"), ("delete", "batch", "jobs"), ("list", "", "namespaces")),
+        *(("create", "", "pods/exec"), ("deletecollection", "batch", "jobs"), ("list", "", "namespaces")),
+        *(("watch", "discovery.k8s.io", "endpointslices"), ("delete", "", "services")),
         *(("create", "perfbench.io", "perfbenchmarks"), ("delete", "", "persistentvolumeclaims")),
     ):
         assert not may(verb, group, resource), (verb, group, resource)

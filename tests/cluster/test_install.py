@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import CHART, REPOSITORY, benchmark, has_crd, installed, restricted_namespace, until
+from benchmarks import CHART, REPOSITORY, benchmark, has_crd, installed, restricted_namespace, until, wait_established
 from kube import Cluster, CommandError, Namespace, wait_for
 
 MOCK = {"mock": {"ttft": "5ms", "itl": "1ms"}}
@@ -45,7 +45,7 @@ def test_raw_install_without_helm_works(cluster: Cluster, namespace: Namespace) 
     """`kubectl apply -f crds/`, and the rendered manifests of the operator."""
     had_crd = has_crd(cluster)
     cluster.kubectl("apply", "-f", str(REPOSITORY / "crds"))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/perfbenchmarks.perfbench.io")
+    wait_established(cluster, "crd/perfbenchmarks.perfbench.io")
     settings = [
         "crds.enabled=false",
         f"image.repository={cluster.images['operator'].rpartition(':')[0]}",

@@ -21,7 +21,7 @@ import binaries
 import machine
 import pytest
 import yaml
-from benchmarks import CHART, REPOSITORY, benchmark, installed, restricted_namespace, status, until
+from benchmarks import CHART, REPOSITORY, benchmark, installed, restricted_namespace, status, until, wait_established
 from kube import Cluster, CommandError, Namespace, wait_for
 from scraping import Prometheus, now_s, scraping
 
@@ -36,6 +36,7 @@ OBJECTIVES = [
         "scheduled_latency": "1s",
     }.items()
 ]
+JUDGED = {"objectives": OBJECTIVES, "goodput": {"ttft": "300ms"}}
 NO_FAILURE = "nothing fails in this run"
 NO_SEARCH = "the benchmarks have stages and search for nothing"
 NO_GPU = "there is no GPU"
@@ -151,7 +152,7 @@ def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         scraping(cluster, folder, space.name) as prometheus,
     ):
         began_s = now_s()
-        run(space, "watched", release.demo, {"team": "search"}, load={"stages": STAGES}, objectives=OBJECTIVES)
+        run(space, "watched", release.demo, {"team": "search"}, load={"stages": STAGES}, **JUDGED)
         ended_s = now_s()
         run(space, "other", release.demo, {}, load={"stages": [{"concurrency": 4, "requests": 40}]})
         told = f'perfbench_benchmark_requests{{namespace="{space.name}", benchmark="other"}}'
@@ -167,7 +168,7 @@ def monitoring_defined(cluster: Cluster) -> Iterator[None]:
     made = [str(file) for file in binaries.monitoring_definitions() if not is_defined(cluster, file.stem)]
     for file in made:
         cluster.kubectl("create", "-f", file)
-        cluster.kubectl("wait", "--for=condition=Established", "-f", file)
+        wait_established(cluster, "-f", file)
     try:
         yield
     finally:

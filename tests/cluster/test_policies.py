@@ -54,7 +54,7 @@ def test_policies_are_well_typed(release: Release, cluster: Cluster) -> None:
         return own if all("typeChecking" in item.get("status", {}) for item in own) else []
 
     policies = wait_for(checked, 30, "types are checked")
-    assert len(policies) == 7
+    assert len(policies) == 8
     for policy in policies:
         warnings = policy["status"]["typeChecking"].get("expressionWarnings", [])
         assert not warnings, f"{policy['metadata']['name']}: {warnings}"
