@@ -60,5 +60,6 @@ def test_drafts_that_were_accepted_are_told_and_gaps_are_of_tokens(
     assert run.stage["server"]["spec_decode_acceptance"]["value"] == pytest.approx(accepted)
     assert sum(count for (count,) in run.rows("completion_tokens")) == grown["tokens_predicted_total"]
     token_gaps, gaps = run.stage["token_gap_s"], run.stage["itl_s"]
-    assert token_gaps["count"] == grown["tokens_predicted_total"] - 6, "all but the first of each answer"
+    # The first chunk of an answer has more than one token where its first character takes more.
+    assert 0 <= grown["tokens_predicted_total"] - 6 - token_gaps["count"] <= 6, "all but those of each first chunk"
     assert token_gaps["mean"] * token_gaps["count"] == pytest.approx(gaps["mean"] * gaps["count"], rel=0.02)
