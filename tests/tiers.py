@@ -46,7 +46,7 @@ class Tier:
 
 def again(failed: Path) -> list[str]:
     """The pytest that runs once more, one after the other, what failed by that folder."""
-    return [*_pytest(failed), "--last-failed", "--last-failed-no-failures=none", *_failed(failed)]
+    return [*_pytest(failed), *_failed(failed)]
 
 
 def _pytest(failed: Path) -> list[str]:

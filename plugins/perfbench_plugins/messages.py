@@ -78,7 +78,6 @@ def look_at_all(messages: Messages, look: Callable[[Any], Piece]) -> list[Piece]
     """
     pieces: list[Piece] = []
     frame: _Frame | None = None
-    is_first = True
     while (index := len(pieces)) < len(messages):
         raw = messages.raw[index]
         if frame is not None and (text := frame.text(raw)) is not None:
@@ -89,9 +88,8 @@ def look_at_all(messages: Messages, look: Callable[[Any], Piece]) -> list[Piece]
         piece = look(messages[index])
         pieces.append(piece)
         if found := _frame(raw, piece):
-            frame = found
+            is_first, frame = frame is None, found
             if is_first:  # a stream whose frame changes would be looked at from here on again and again
-                is_first = False
                 pieces += _look_at_framed(messages, index + 1, frame, look)
     return pieces
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -183,6 +184,14 @@ def perfbench(tmp_path: Path) -> Iterator[Callable[..., Run]]:
                     os.kill(pid, signal.SIGKILL)
         if run.process.stdout and not run.process.stdout.closed:
             run.process.communicate()
+
+
+@pytest.fixture
+def listen() -> str:
+    """An address that is free, to listen at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from asking import get
 
 from perfbench_api.outcome import Outcome
 from perfbench_runner.observe.endpoint import Endpoint
@@ -20,22 +21,6 @@ from perfbench_runner.observe.endpoint import Endpoint
 Start = Callable[..., Any]
 SHORT = {"concurrency": 2, "requests": 6}
 LONG = {"concurrency": 2, "requests": 100_000}
-
-
-@pytest.fixture
-def listen() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-def get(listen: str, path: str) -> str:
-    """What the runner answers; nothing while it does not."""
-    try:
-        with urllib.request.urlopen(f"http://{listen}{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-    except OSError:
-        return ""
 
 
 def test_a_run_can_be_watched(mock: Start, perfbench: Start, spec_for: Start, listen: str) -> None:

@@ -2,31 +2,14 @@
 
 import json
 import signal
-import socket
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asking import get
 from prometheus_client.parser import text_string_to_metric_families
 
 Start = Callable[..., Any]
-
-
-@pytest.fixture
-def listen() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-def get(listen: str, path: str) -> str:
-    """What the leader answers; nothing while it does not."""
-    try:
-        with urllib.request.urlopen(f"http://{listen}{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-    except OSError:
-        return ""
 
 
 def samples(listen: str) -> dict[tuple[str, ...], float]:

@@ -64,7 +64,7 @@ class StageCounts:
         latencies["ttft"].add((data.first_chunk_latency,))
         latencies["tpot"].add((data.time_per_output_token,))
         latencies["itl"].add(data.inter_chunk_latency or ())
-        self.good += _is_good(result, self.limits)
+        self.good += not self.limits or _is_good(result, self.limits)
 
     @property
     def ended(self) -> int:

@@ -16,6 +16,8 @@ TEXTS = ("failure", "excluded", "workload")
 COLUMNS = tuple(name for name, kind in NARROW.items() if kind != "TEXT" or name in TEXTS)
 TIMES = ("start_time", "completed_time", "scheduled_time")
 Cell = int | float | str | None
+Held = tuple[float, str | None]
+"""When a request was due that was never sent, and its workload."""
 
 
 class StageRows(NamedTuple):
@@ -23,8 +25,7 @@ class StageRows(NamedTuple):
 
     requests: list[list[Cell]]
     """Of each request its COLUMNS, and then its gaps as in table `gaps`, or None."""
-    unsent: list[tuple[float, str | None]]
-    """When requests were due that were never sent, and of which workload they are."""
+    unsent: list[Held]
 
 
 def rows_of(db: sqlite3.Connection, stage: int, with_gaps: bool) -> StageRows:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from perfbench_runner.engine.settling import with_more
 from perfbench_runner.observe.told import RunnerFigures
-from perfbench_runner.results.stage_rows import Cell, is_of_its_kind
+from perfbench_runner.results.stage_rows import Cell, Held, is_of_its_kind
 from perfbench_runner.runners.messages import Beat, FileDone, Hello, Rows
 
 State = Literal["expected", "here", "leaving", "delivered", "lost"]
@@ -26,7 +26,7 @@ class Received:
 
     stage: int = -1
     requests: list[list[Cell]] = field(default_factory=list)
-    unsent: list[tuple[float, str | None]] = field(default_factory=list)
+    unsent: list[Held] = field(default_factory=list)
     is_whole: bool = False
 
     def take(self, said: Rows) -> None:

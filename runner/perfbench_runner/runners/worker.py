@@ -19,7 +19,7 @@ from perfbench_runner.event_loop import cancelled
 from perfbench_runner.load.leases import Lease
 from perfbench_runner.load.shares import Share
 from perfbench_runner.observe.told import RunnerFigures
-from perfbench_runner.results.stage_rows import Cell, StageRows
+from perfbench_runner.results.stage_rows import Cell, Held, StageRows
 from perfbench_runner.runners.link import RETRY_S, UNREACHABLE, Clocks, LeaderError, Link
 from perfbench_runner.runners.messages import (
     BODY_BYTES,
@@ -242,7 +242,7 @@ def rows_in_parts(instance: str, stage: int, rows: StageRows) -> Iterator[Rows]:
         parts[-1].append(row)
     late = [rows.unsent[first : first + 5 * MOST_ROWS] for first in range(0, len(rows.unsent), 5 * MOST_ROWS)]
     all_parts = [
-        *((part, list[tuple[float, str | None]]()) for part in parts),
+        *((part, list[Held]()) for part in parts),
         *((list[list[Cell]](), part) for part in late),
     ]
     first = 0

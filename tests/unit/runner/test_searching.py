@@ -45,18 +45,24 @@ def measure(store: Store, made: Spec, number: int, limit: float) -> None:
     store.commit()
 
 
-@pytest.mark.parametrize("search", [{"rate": {"from": 1, "to": 64}}, {"concurrency": {"from": 1, "to": 64}}])
-def test_stages_are_added_until_the_limit_is_known(store: Store, search: dict[str, Any]) -> None:
-    made = spec(search | {"requests": 100})
-    clock = iter(range(10_000))
-    searching = Searching(made, store, lambda: float(next(clock)))
+def try_all(searching: Searching, made: Spec, store: Store, fewer_than: int) -> int:
+    """Measure one point after the other, of a server that carries 20, until the search asks for none; how many there were."""
     number = 0
     while number < len(made.load.stages):
         searching.began(number, 0.0)
         measure(store, made, number, 20.0)
         searching.after(number)
         number += 1
-        assert number < 60
+        assert number < fewer_than
+    return number
+
+
+@pytest.mark.parametrize("search", [{"rate": {"from": 1, "to": 64}}, {"concurrency": {"from": 1, "to": 64}}])
+def test_stages_are_added_until_the_limit_is_known(store: Store, search: dict[str, Any]) -> None:
+    made = spec(search | {"requests": 100})
+    clock = iter(range(10_000))
+    searching = Searching(made, store, lambda: float(next(clock)))
+    number = try_all(searching, made, store, fewer_than=60)
     names = [stage.title for stage in made.load.stages]
     assert len(set(names)) == len(names)
     assert confirms(names[-1])
@@ -160,12 +166,7 @@ def test_a_search_may_have_more_points_than_a_manifest_has_stages(store: Store) 
     """Points of twenty requests do not tell a limit to a permille; what ends such a search is its budget."""
     made = spec({"rate": {"from": 1, "to": 64}, "requests": 20, "precision": "0.1%", "maxRequests": 24 * 70})
     searching = Searching(made, store, lambda: 0.0)
-    number = 0
-    while number < len(made.load.stages):
-        searching.began(number, 0.0)
-        measure(store, made, number, 20.0)
-        searching.after(number)
-        number += 1
+    number = try_all(searching, made, store, fewer_than=100)
     assert number == 70 == len({stage.title for stage in made.load.stages})
     assert searching.found is not None
     assert "the budget was used up" in searching.found.reason
