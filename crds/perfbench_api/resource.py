@@ -4,7 +4,7 @@ from datetime import date
 from difflib import get_close_matches
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from perfbench_api import GROUP, KIND, VERSION
 from perfbench_api.described import described
@@ -14,6 +14,7 @@ from perfbench_api.sections import (
     Goodput,
     Load,
     Objective,
+    OneTarget,
     PluginSource,
     Price,
     Request,
@@ -23,6 +24,7 @@ from perfbench_api.sections import (
     Workload,
 )
 from perfbench_api.sections.goodput import GOODPUT
+from perfbench_api.sections.target import check_address
 from perfbench_api.values import Section
 
 
@@ -37,8 +39,10 @@ class SpecError(ValueError):
 class Spec(Section):
     """What to measure, with what, how hard, and what is good enough."""
 
+    targets: list[OneTarget] = Field([], max_length=8)
+    """Several endpoints in one run, to be compared: all get the same prompts, in the same order and at the same times."""
     target: Target
-    """The model endpoint to measure."""
+    """The model endpoint to measure; of several, what they have in common."""
     dataset: Dataset = Dataset()
     """What to send."""
     request: Request = Request()
@@ -69,6 +73,33 @@ class Spec(Section):
     """End the run now; what was measured is kept."""
     ttl_seconds_after_finished: int | None = Field(None, ge=0, le=2**31 - 1)
     """Delete the PerfBenchmark this long after its end; its results stay."""
+
+    @field_validator("target", mode="after")
+    @classmethod
+    def _target_has_an_address(cls, target: Target, info: ValidationInfo) -> Target:
+        if info.data.get("targets") == []:  # where there are some, each is asked
+            check_address(target)
+        return target
+
+    @model_validator(mode="after")
+    def _targets_can_be_compared(self) -> Self:
+        names = [each.name for each in self.targets]
+        for index, each in enumerate(self.targets):
+            if names.index(each.name) != index:
+                raise ValueError(f"targets[{index}].name: two targets are named {each.name!r}; give each its own name")
+            try:
+                each.over(self.target)
+            except ValueError as error:
+                raise ValueError(f"targets[{index}]: {error}") from None
+        if not self.targets:
+            return self
+        if self.load.search is not None:
+            raise ValueError("load.search: finds how much one target carries; search for each in a run of its own")
+        if isinstance(self.target.metrics, list):
+            raise ValueError(
+                "target.metrics: figures of the servers of several targets would be taken for those of one; leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _objectives_can_steer_a_search(self) -> Self:
@@ -124,12 +155,28 @@ class Spec(Section):
         return self
 
     def parts(self) -> list[Self]:
-        """The spec of each workload as if it were the only one; the spec itself where there are none."""
-        return [self._of(workload) for workload in self.workloads] or [self]
+        """The spec of each kind of requests as if it were the only one: of each target each workload, in this order.
+
+        The spec itself where there is one kind.
+        """
+        return [part for _, each in self.of_targets() for _, part in each.of_workloads()]
+
+    def of_targets(self) -> list[tuple[str | None, Self]]:
+        """By name, the spec of each target as if it were the only one; without a name the spec itself where there are none."""
+        if not self.targets:
+            return [(None, self)]
+        return [
+            (each.name, self.model_copy(update={"target": each.over(self.target), "targets": []}))
+            for each in self.targets
+        ]
+
+    def of_workloads(self) -> list[tuple[str | None, Self]]:
+        """The same of each workload."""
+        return [(each.name, self._of(each)) for each in self.workloads] or [(None, self)]
 
     @property
     def models(self) -> str:
-        """The model that is measured; those of several workloads, each once."""
+        """The model that is measured; those of several targets and workloads, each once."""
         return ", ".join(dict.fromkeys(model for part in self.parts() if (model := part.target.model)))
 
     @property

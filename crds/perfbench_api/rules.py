@@ -65,9 +65,13 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
     "Spec": (
         *_unchanged(),
         Rule("!oldSelf.cancel || self.cancel", "cancel cannot be undone; run it again under a new name", ".cancel"),
+        Rule(
+            f"size(self.targets) > 0 || {_exactly_one('target.url', 'target.service', 'target.mock')}",
+            "give exactly one of url, service and mock",
+            ".target",
+        ),
     ),
     "Target": (
-        Rule(_exactly_one("url", "service", "mock"), "give exactly one of url, service and mock"),
         Rule(
             "!has(self.url) || self.url.startsWith('http://') || self.url.startsWith('https://')",
             "url must begin with http:// or https://",

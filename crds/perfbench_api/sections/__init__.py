@@ -19,6 +19,7 @@ from perfbench_api.sections.results import Results
 from perfbench_api.sections.runner import Runner
 from perfbench_api.sections.search import Search
 from perfbench_api.sections.target import ApiKey, Authority, Endpoint, Header, MetricsSource, MockTarget, Target, Tls
+from perfbench_api.sections.targets import OneTarget
 from perfbench_api.sections.until import Until
 from perfbench_api.sections.workloads import Workload
 
@@ -38,6 +39,7 @@ __all__ = [
     "MockTarget",
     "NameRef",
     "Objective",
+    "OneTarget",
     "PluginSource",
     "Point",
     "Price",

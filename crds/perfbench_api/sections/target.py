@@ -183,7 +183,7 @@ def _check_scheme(url: str) -> None:
 
 
 class Target(Endpoint):
-    """The model endpoint to measure: exactly one of url, service and mock."""
+    """The model endpoint to measure: exactly one of url, service and mock; of several targets, what they have in common."""
 
     service: ServiceRef | None = None
     """A Kubernetes Service instead of a URL."""
@@ -217,18 +217,31 @@ class Target(Endpoint):
         return {False: "off", True: "auto"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
-    def _one_address(self) -> Self:
-        given = [name for name in ("url", "service", "mock") if getattr(self, name) is not None]
-        if not given:
-            raise ValueError("nothing to measure; give url, service or mock")
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
-        if self.url is not None:
-            _check_scheme(self.url)
-        names = [header.name.lower() for header in self.headers]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"headers: {name} is given twice; each is sent once")
+    def _is_sound(self) -> Self:
+        """That it has an address at all, the spec asks for: of several targets, each may have its own."""
+        check_target(self)
         if self.mock is not None and self.model is None:
             self.model = "mock"
         return self
+
+
+ADDRESSES = ("url", "service", "mock")
+
+
+def check_target(target: Target) -> None:
+    """Raise ValueError where the fields of a target do not go together."""
+    given = [name for name in ADDRESSES if getattr(target, name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
+    if target.url is not None:
+        _check_scheme(target.url)
+    names = [header.name.lower() for header in target.headers]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"headers: {name} is given twice; each is sent once")
+
+
+def check_address(target: Target) -> None:
+    """Raise ValueError where nothing says what to send to."""
+    if all(getattr(target, name) is None for name in ADDRESSES):
+        raise ValueError("nothing to measure; give url, service or mock")

@@ -57,6 +57,10 @@ def build_config_map(benchmark: PerfBenchmark, identity: Identity, keys: ConfigM
 def _manifest(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
     resolved = benchmark.model_copy(deep=True)
     spec = resolved.spec
+    if spec.targets:
+        raise ObjectsError(
+            "targets: several in one run work outside a cluster only so far; measure each in a run of its own"
+        )
     spec.target = _target(spec.target, identity.namespace)
     spec.dataset = _dataset(spec.dataset, "dataset", DATA, keys)
     for number, workload in enumerate(spec.workloads):

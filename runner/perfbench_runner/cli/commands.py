@@ -200,7 +200,7 @@ def _show_dry_run(prepared: PreparedRun) -> None:
             click.echo(f"# results: about {disk.size(prepared.results_bytes)} at most", err=True)
         bodies = prepared.feed.first_bodies()
         for wiring, kind, body in zip(prepared.wiring.all, prepared.feed.kinds, bodies, strict=True):
-            whose = f" of workload {kind.workload}" if kind.workload else ""
+            whose = f" of {kind.whose}" if kind.whose else ""
             click.echo(KNOWN.text(f"# first request{whose}: POST {wiring.url}"), err=True)
             click.echo(KNOWN.text(json.dumps(json.loads(body), indent=2, ensure_ascii=False)), err=True)
 
@@ -221,8 +221,9 @@ def _monitors(prepared: PreparedRun, listen: str | None, termination_message: Pa
     """
     from perfbench_runner.server.collector import ServerMetrics, sources
 
-    target = prepared.benchmark.spec.target
-    server = ServerMetrics(sources(target.metrics, prepared.wiring), target.metrics == "auto")
+    spec = prepared.benchmark.spec
+    wanted = "off" if spec.targets else spec.target.metrics  # those of several servers would be taken for one's
+    server = ServerMetrics(sources(wanted, prepared.wiring), wanted == "auto")
     push = prepared.benchmark.spec.results.push
     first: list[Observer] = [
         *([termination.TerminationMessage(termination_message)] if termination_message else []),

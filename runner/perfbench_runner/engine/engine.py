@@ -64,19 +64,19 @@ class Engine:
         shards: Sequence[ShardProcess],
         places: Places,
         store: Store,
-        url: str,
+        urls: Sequence[str],
         observers: Sequence[Observer] = (),
         interrupts: Interrupts | None = None,
         clock: Callable[[], float] = perf_counter,
         agreement: Agreement | None = None,
     ) -> None:
-        """`agreement`: with the other runners of the run, if there are any."""
+        """`urls`: where requests go, by their kind. `agreement`: with the other runners of the run, if there are any."""
         self.clock = clock
         self._agreement = agreement or Alone(clock)
         self._interrupts = interrupts or Interrupts()
         self.observers = Observers(observers)
         self.state = RunState(clock)
-        self._spec, self._feed, self._store, self._url = spec, feed, store, url
+        self._spec, self._feed, self._store, self._urls = spec, feed, store, urls
         self._live = Live(clock)
         self._watch = Watch(spec.load.guards, self._agreement.leads)
         self._ramps = Ramps()
@@ -86,7 +86,7 @@ class Engine:
         self._dispatcher = Dispatcher(feed, self._supervisor, clock, self.refused, self._agreement.share)
         self._intake = Intake(feed, self._supervisor, self._dispatcher, self._take, self._on_unsent_turn, clock)
         self._view = View(self.state, spec.load, self._live, self._dispatcher, self._intake, store, self._agreement)
-        self._probe = Probe(self.state, feed, self._supervisor, self._dispatcher, self._intake, url)
+        self._probe = Probe(self.state, feed, self._supervisor, self._dispatcher, self._intake, urls)
         self._stages = Stages(
             spec.load, self.state, self._supervisor, feed, self._dispatcher, self._intake, places, self, self._agreement
         )
@@ -237,8 +237,8 @@ class Engine:
         """Keep an arrival that was due and never sent; one that was due after the stage was over is none."""
         until_s = self._dispatcher.ends_s(stopped_s)
         if stage >= 0 and scheduled_s < until_s:
-            workload = self._feed.kinds[kind].workload
-            self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s, workload)
+            names = self._feed.kinds[kind]
+            self._guarded(self._store.add_unsent, stage, seq, scheduled_s, until_s, names.workload, names.target)
 
     def _on_broken(self, process: ShardProcess, trace: str) -> None:
         trace = KNOWN.text(trace)
@@ -281,10 +281,15 @@ class Engine:
         if self.state.stage_index or kind not in advice.FATAL:
             return
         if live.total == live.failed == live.errors.get(kind, 0) == MOST_FAILURES:
-            text = advice.advice(self._url, kind, result.data.error)
+            text = advice.advice(self._url_of(result), kind, result.data.error)
             stage = self._spec.load.stages[0].title
             text = f"the first {MOST_FAILURES} requests of stage {stage} all failed: {text}"
             self.stop(End("failed", advice.reason(kind), text), grace_s=0)
+
+    def _url_of(self, result: Result) -> str:
+        """Where it was sent."""
+        names = [(kind.workload, kind.target) for kind in self._feed.kinds]
+        return self._urls[names.index((result.workload, result.target))]
 
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Do something that writes results; when it cannot, end the run and keep what is there."""

@@ -130,7 +130,7 @@ class Intake:
         if not body and prepared is not None and isinstance(prepared.body, bytes):
             body = prepared.body
         redactor = redactor_for(prepared.headers if prepared else None)
-        api, workload = self._kinds[prepared.kind if prepared else 0]
+        api, workload, target = self._kinds[prepared.kind if prepared else 0]
         if isinstance(what, BenchmarkData):
             data, wire = what, Exchange()
             data.tidy()
@@ -168,6 +168,7 @@ class Intake:
             retries=wire.retries,
             retry_s=wire.retry_s,
             workload=workload,
+            target=target,
         )
 
 

@@ -1,5 +1,7 @@
 """Does the target answer? One short request of each kind before the load: a wrong URL, key or model is told at once."""
 
+from collections.abc import Sequence
+
 from perfbench_api.sections import Load, Target
 from perfbench_plugins.exchange import FailureKind
 from perfbench_runner.engine import advice
@@ -27,9 +29,9 @@ class Probe:
         supervisor: Supervisor,
         dispatcher: Dispatcher,
         intake: Intake,
-        url: str,
+        urls: Sequence[str],
     ) -> None:
-        self._state, self._feed, self._url = state, feed, url
+        self._state, self._feed, self._urls = state, feed, urls
         self._supervisor, self._dispatcher, self._intake = supervisor, dispatcher, intake
         self._result: Result | None = None
 
@@ -49,14 +51,14 @@ class Probe:
     async def _until_answered(
         self, prepared: PreparedRequest, target: Target, load: Load, until_s: float
     ) -> End | None:
-        state, workload = self._state, self._feed.kinds[prepared.kind].workload
-        whose = f"workload {workload}: " if workload else ""
+        state, whose = self._state, self._feed.kinds[prepared.kind].whose
         while not state.is_stopping:
             result = await self._try(prepared, load)
             if result is None or result.data.success or result.data.failure == FailureKind.EMPTY:  # of one token
                 return None
             kind = result.data.failure
-            state.message = whose + advice.advice(self._url, kind, result.data.error)
+            text = advice.advice(self._urls[prepared.kind], kind, result.data.error)
+            state.message = f"{whose}: {text}" if whose else text
             if state.clock() >= until_s or kind in advice.NOT_WORTH_WAITING:
                 waited = f" (waited {target.wait_for:g} s)" if target.wait_for else ""
                 return End("failed", advice.reason(kind), state.message + waited)

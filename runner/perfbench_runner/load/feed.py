@@ -48,10 +48,11 @@ class Feed:
         make_dataset: Callable[[Arguments], DatasetPluginBase],
         api: ApiPluginBase,
         workload: str | None = None,
+        target: str | None = None,
     ) -> None:
-        """`workload`: its name, where the run has several."""
+        """`workload`, `target`: their names, where the run has several."""
         self.all_arguments, self.api = arguments, api
-        self.kinds: Sequence[Kind] = [Kind(api, workload)]
+        self.kinds: Sequence[Kind] = [Kind(api, workload, target)]
         self._is_ours = type(api).__module__.startswith(BUILTIN)
         self.arguments = arguments.for_stage(0)
         """What plugins see of the stage under way."""

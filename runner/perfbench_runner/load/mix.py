@@ -21,6 +21,11 @@ class Mix:
         self._block: tuple[int, list[int]] = (-1, [])
         """The one that was asked for last, and its number."""
 
+    @property
+    def kinds(self) -> int:
+        """How many there are."""
+        return len(self._weights)
+
     def at(self, position: int) -> int:
         """The kind of the request at a position."""
         number, place = divmod(position, self._length)
@@ -61,3 +66,26 @@ class Mix:
         """Of each request of each kind: the first place in a block that it may have, and the first that is too late."""
         length = self._length
         return [[(n * length // w, -(-(n + 1) * length // w)) for n in range(w)] for w in self._weights]
+
+
+class MixOfMixes:
+    """The order of kinds where each is a target and a workload: first the target's turn, then its own next workload.
+
+    The kinds of a target come one after the other. All targets have their workloads in the same order, so that the n-th
+    request of each is the same.
+    """
+
+    def __init__(self, targets: Mix, workloads: Sequence[Mix]) -> None:
+        """`workloads`: one mix for each target; they are alike, and each remembers where its own target is."""
+        self._targets, self._workloads = targets, workloads
+
+    def at(self, position: int) -> int:
+        """The kind of the request at a position."""
+        target = self._targets.at(position)
+        own, before = self._workloads[target], self._targets.before(position)[target]
+        return target * own.kinds + own.at(before)
+
+    def before(self, position: int) -> list[int]:
+        """How many requests of each kind come before a position."""
+        counts = self._targets.before(position)
+        return [count for own, before in zip(self._workloads, counts, strict=True) for count in own.before(before)]

@@ -1,7 +1,8 @@
-"""The feed of a run of several workloads: each request is the next one of the workload whose turn it is.
+"""The feed of a run of several workloads or targets: each request is the next one of the kind whose turn it is.
 
-Each workload has a feed of its own and goes through its own dataset; `Mix` says whose turn it is. A position in the run
-thus fixes the request, however many shards and runners there are, and wherever a stage begins.
+Each kind, a workload sent to a target, has a feed of its own and goes through its dataset by itself; `Mix` says whose turn
+it is. A position in the run thus fixes the request, however many shards and runners there are, and wherever a stage begins.
+The feeds of one workload for several targets have one seed, so that all targets get the same prompts in the same order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,32 +11,32 @@ from dataclasses import replace
 
 from perfbench_api.resource import SpecError
 from perfbench_runner.load.feed import REFUSALS, Feed
-from perfbench_runner.load.mix import Mix
+from perfbench_runner.load.mix import Mix, MixOfMixes
 from perfbench_runner.load.requests import Kind
 from perfbench_runner.shard.request import PreparedRequest
 
 
 class MixedFeed:
-    """What `Feed` is for one workload, for several: `load.requests.Requests`."""
+    """What `Feed` is for one kind, for several: `load.requests.Requests`."""
 
     has_schedule = False
     offset = 0
-    """Each workload leaves out its own."""
+    """Each kind leaves out its own."""
     dataset_entries: int | None = None
     """There is no one dataset."""
 
-    def __init__(self, feeds: Sequence[Feed], mix: Mix) -> None:
+    def __init__(self, feeds: Sequence[Feed], mix: Mix | MixOfMixes) -> None:
         """`feeds`: one for each kind of the mix."""
         self._feeds, self._mix, self._position = feeds, mix, 0
         self.kinds: Sequence[Kind] = [feed.kinds[0] for feed in feeds]
 
     def first(self) -> PreparedRequest:
-        """Look at the first request of each workload; the run's first one."""
+        """Look at the first request of each kind; the run's first one."""
         found = [self._first_of(feed) for feed in self._feeds]
         return found[self._mix.at(0)]
 
     def _first_of(self, feed: Feed) -> PreparedRequest:
-        with told_of(feed.kinds[0].workload):
+        with told_of(feed.kinds[0].whose):
             prepared = feed.first()
             if feed.has_schedule:
                 name = feed.arguments.dataset
@@ -48,31 +49,31 @@ class MixedFeed:
         return prepared
 
     def first_bodies(self) -> list[bytes]:
-        """The body of the first request of each workload."""
+        """The body of the first request of each kind."""
         return [body for feed in self._feeds for body in feed.first_bodies()]
 
     def test_requests(self) -> list[PreparedRequest]:
-        """One of each workload: a model that is not served is told before any load."""
+        """One of each kind: a model that is not served is told before any load."""
         return [replace(feed.test_requests()[0], kind=kind) for kind, feed in enumerate(self._feeds)]
 
     def start_at(self, number: int, stage: int | None = None) -> None:
         """Go on at this position, and with the arguments of this stage; raises REFUSALS."""
         self._position = number
         for feed, before in zip(self._feeds, self._mix.before(number), strict=True):
-            with told_of(feed.kinds[0].workload):
+            with told_of(feed.kinds[0].whose):
                 feed.start_at(feed.offset + before, stage)
 
     def __next__(self) -> PreparedRequest:
         """The next request; raises REFUSALS."""
         kind = self._turn()
-        with told_of(self.kinds[kind].workload):
+        with told_of(self.kinds[kind].whose):
             return replace(next(self._feeds[kind]), kind=kind)
 
     def skip(self, count: int) -> None:
         """Leave out so many requests, which other runners send; raises REFUSALS."""
         for _ in range(count):
             kind = self._turn()
-            with told_of(self.kinds[kind].workload):
+            with told_of(self.kinds[kind].whose):
                 self._feeds[kind].skip(1)
 
     def pass_over(self, skipped: int) -> int:
@@ -92,13 +93,13 @@ class MixedFeed:
 
 
 @contextmanager
-def told_of(workload: str | None) -> Iterator[None]:
-    """Let what datasets and plugins refuse say whose they are, where there are several workloads."""
+def told_of(whose: str) -> Iterator[None]:
+    """Let what datasets and plugins refuse say whose they are, where there are several kinds (`Kind.whose`)."""
     try:
         yield
     except REFUSALS as error:
-        if workload is None:
+        if not whose:
             raise
         if isinstance(error, SpecError):
-            raise SpecError([f"workload {workload}: {problem}" for problem in error.problems]) from error
-        raise type(error)(f"workload {workload}: {error}") from error
+            raise SpecError([f"{whose}: {problem}" for problem in error.problems]) from error
+        raise type(error)(f"{whose}: {error}") from error

@@ -8,18 +8,30 @@ from perfbench_runner.shard.request import PreparedRequest
 
 
 class Kind(NamedTuple):
-    """A kind of a run's requests: most runs have one, which has no name."""
+    """A kind of a run's requests, a workload sent to a target: most runs have one, which has no name."""
 
     api: ApiPluginBase
     """Reads their answers."""
     workload: str | None = None
+    target: str | None = None
+
+    @property
+    def whose(self) -> str:
+        """Its names, in words; empty where it is the only one."""
+        return whose(self.target, self.workload)
+
+
+def whose(target: str | None, workload: str | None) -> str:
+    """The names of a kind, in words; empty where it is the only one."""
+    names = (("target", target), ("workload", workload))
+    return ", ".join(f"{what} {name}" for what, name in names if name is not None)
 
 
 class Requests(Protocol):
-    """The sequence of a run's requests, as those see it who send them: `Feed`, or `MixedFeed` of several workloads."""
+    """The sequence of a run's requests, as those see it who send them: `Feed`, or `MixedFeed` of several kinds."""
 
     dataset_entries: int | None
-    """How many entries the dataset has; None as long as its end was not seen, and where there are several."""
+    """How many entries the dataset has; None as long as its end was not seen, and where there are several kinds."""
 
     @property
     def kinds(self) -> Sequence[Kind]:

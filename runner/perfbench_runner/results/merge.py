@@ -161,8 +161,8 @@ def _add_rows(db: sqlite3.Connection, runner: int, clock: Clock) -> None:
     )
     until = _shift(clock, "scheduled_time")
     db.execute(
-        "INSERT INTO main.unsent (stage, seq, scheduled_time, until_time, runner, workload)"
-        f" SELECT stage, seq, scheduled_time + {until}, until_time + {until}, {runner}, workload FROM other.unsent"
+        "INSERT INTO main.unsent (stage, seq, scheduled_time, until_time, runner, workload, target)"
+        f" SELECT stage, seq, scheduled_time + {until}, until_time + {until}, {runner}, workload, target FROM other.unsent"
     )
     sampled = {"at_s": f"at_s + {_shift(clock, 'at_s')}", "runner": str(runner)}
     samples = ", ".join(sampled.get(name, name) for name in health.COLUMNS)

@@ -48,6 +48,8 @@ class Result:
     """Why it is in no figure; None where it is."""
     workload: str | None = None
     """Name of its workload; None where the run has one."""
+    target: str | None = None
+    """Name of the target that it was sent to, likewise."""
 
     @property
     def dispatch_lag_s(self) -> float:

@@ -57,14 +57,17 @@ NARROW = {
     "retries": "INTEGER",
     "retry_time": "REAL",
     "workload": "TEXT",
+    "target": "TEXT",
 }
 """Columns of table `requests`, after its `id`."""
 NEW_IN_6 = ("stamps", "merged_segments", "model", "asked_tokens", "no_content", "send_time")
 NEW_IN_7 = ("excluded",)
 NEW_IN_10 = ("retries", "retry_time")
-NEW = (*NEW_IN_6, *NEW_IN_7, "runner", *NEW_IN_10, "workload")
+NEW = (*NEW_IN_6, *NEW_IN_7, "runner", *NEW_IN_10, "workload", "target")
 """Columns that files of older versions may lack."""
 
+OF_KINDS = ("workload", "target")
+"""Columns that table `unsent` of older versions may lack."""
 STAGE_TIMES = ("begin_time", "deadline_time", "stop_time")
 FEW = {
     "unsent": "stage INTEGER, seq INTEGER, scheduled_time REAL, until_time REAL",
@@ -232,6 +235,14 @@ def m011_workloads(db: sqlite3.Connection) -> None:
     _create_view(db)
 
 
+@migration
+def m012_targets(db: sqlite3.Connection) -> None:
+    _add_columns(db, ("target",))
+    db.execute("ALTER TABLE unsent ADD COLUMN target TEXT")
+    db.execute("DROP VIEW result")
+    _create_view(db)
+
+
 def _add_columns(db: sqlite3.Connection, names: Iterable[str]) -> None:
     had = _names(db, "main", "requests")
     for name in names:
@@ -291,9 +302,11 @@ def _show_what_is_rare_as_newest(db: sqlite3.Connection, tables: Container[str])
         db.execute(f"CREATE TEMP VIEW stage AS SELECT *, {times} FROM main.stage")
         for table, columns in FEW.items():
             db.execute(f"CREATE TEMP TABLE {table} ({columns})")
-        db.execute("ALTER TABLE temp.unsent ADD COLUMN workload TEXT")
-    elif "workload" not in _names(db, "main", "unsent"):
-        db.execute("CREATE TEMP VIEW unsent AS SELECT *, NULL AS workload FROM main.unsent")
+        for name in OF_KINDS:
+            db.execute(f"ALTER TABLE temp.unsent ADD COLUMN {name} TEXT")
+    elif missing := [name for name in OF_KINDS if name not in _names(db, "main", "unsent")]:
+        nulls = ", ".join(f"NULL AS {name}" for name in missing)
+        db.execute(f"CREATE TEMP VIEW unsent AS SELECT *, {nulls} FROM main.unsent")
 
 
 def _from_former(table: str, names: Container[str] = FORMER, has_tokens: bool = False) -> dict[str, str]:

@@ -64,11 +64,19 @@ class Store:
             self._execute("INSERT INTO bodies VALUES (?, ?, ?)", (self._last_id, request, messages))
         self.rows += 1
 
-    def add_unsent(self, stage: int, seq: int, scheduled_s: float, until_s: float, workload: str | None = None) -> None:
+    def add_unsent(
+        self,
+        stage: int,
+        seq: int,
+        scheduled_s: float,
+        until_s: float,
+        workload: str | None = None,
+        target: str | None = None,
+    ) -> None:
         """Insert a request that was due and never sent: a limit held it until the stage was over, or was stopped."""
         self._execute(
-            "INSERT INTO unsent (stage, seq, scheduled_time, until_time, workload) VALUES (?, ?, ?, ?, ?)",
-            (stage, seq, scheduled_s, until_s, workload),
+            "INSERT INTO unsent (stage, seq, scheduled_time, until_time, workload, target) VALUES (?, ?, ?, ?, ?, ?)",
+            (stage, seq, scheduled_s, until_s, workload, target),
         )
 
     def add_warmup_prompt(self, prompt_id: int) -> None:
@@ -239,6 +247,7 @@ def narrow_row(result: Result, gaps: int) -> tuple[Any, ...]:
         result.retries,
         result.retry_s if result.retries else None,
         result.workload,
+        result.target,
     )
 
 

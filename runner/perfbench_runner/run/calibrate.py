@@ -135,7 +135,7 @@ def _run(
 
 
 def _stats(prepared: PreparedRun) -> dict[str, Any]:
-    return prepared.mock.stats() if prepared.mock else {}
+    return prepared.mocks[0].stats() if prepared.mocks else {}
 
 
 def shaped(benchmark: PerfBenchmark, stage: Stage, mock: MockTarget, workers: int | None) -> PerfBenchmark:
@@ -143,6 +143,7 @@ def shaped(benchmark: PerfBenchmark, stage: Stage, mock: MockTarget, workers: in
     spec = benchmark.spec
     request = Request(max_tokens=mock.output_tokens, stream=True)
     changes = {
+        "targets": [],
         "target": Target(mock=mock, model="mock", connection_test=False),
         "request": request,
         "workloads": [

@@ -62,7 +62,8 @@ def _execute(
         async def go() -> Finished:
             agreement = leading.agreement if leading else None
             engine = Engine(
-                prepared.benchmark.spec, prepared.feed, shards, places, results, prepared.wiring.url, observers,
+                prepared.benchmark.spec, prepared.feed, shards, places, results,
+                [each.url for each in prepared.wiring.all], observers,
                 interrupts, agreement=agreement,
             )  # fmt: skip
             async with AsyncExitStack() as others:

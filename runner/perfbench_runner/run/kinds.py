@@ -1,21 +1,23 @@
-"""The kinds of requests that a run sends: one, or one of each workload, with what plugins see of it, and its feed."""
+"""The kinds of requests that a run sends: one, or of each target each workload, with what plugins see, and its feed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from random import Random
 from typing import Any
 
 from perfbench_api.resource import PerfBenchmark, Spec, SpecError
+from perfbench_api.sections import Target
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame, is_signal
 from perfbench_plugins.datasets.base import DatasetPluginBase
 from perfbench_plugins.registry import ApiRegistry, DatasetRegistry, PluginError, PluginRegistry
 from perfbench_runner.load.feed import REFUSALS, Feed
-from perfbench_runner.load.mix import Mix
+from perfbench_runner.load.mix import Mix, MixOfMixes
 from perfbench_runner.load.mixed_feed import MixedFeed, told_of
-from perfbench_runner.load.requests import Requests
+from perfbench_runner.load.requests import Kind, Requests, whose
 from perfbench_runner.shard.transport import destination
 
 SEEDS = 2**31
@@ -26,8 +28,6 @@ SEEDS = 2**31
 class PreparedKind:
     """One kind of requests, checked and built."""
 
-    workload: str | None
-    """The name of its workload; None where the run has one."""
     spec: Spec
     """As if it were the only one."""
     arguments: Arguments
@@ -40,27 +40,53 @@ class PreparedKind:
         """Its API plugin."""
         return self.feed.api
 
+    @property
+    def names(self) -> Kind:
+        """Its workload and its target."""
+        return self.feed.kinds[0]
+
     def feed_again(self) -> Feed:
         """Another feed of the same requests."""
-        return Feed(self.feed.all_arguments, partial(made, self.dataset_class), self.api, self.workload)
+        return Feed(self.feed.all_arguments, partial(made, self.dataset_class), *self.names)
 
     def send_to(self, url: str) -> None:
         """Send its requests to the endpoint that is found at a URL."""
         self.arguments.url = type(self.api).redirect(type(self.api).complete_url(url, self.arguments), self.arguments)
 
 
-def kinds_of(benchmark: PerfBenchmark, api_key: str | None, headers: Mapping[str, str]) -> list[PreparedKind]:
+Secrets = Callable[[Target], tuple[str | None, Mapping[str, str]]]
+"""A target's API key, and the headers that are sent to it."""
+
+
+def kinds_of(benchmark: PerfBenchmark, secrets_of: Secrets) -> list[PreparedKind]:
     """All kinds of a benchmark's requests, its plugins made, nothing drawn yet; raises REFUSALS."""
-    found, spec = list[PreparedKind](), benchmark.spec
-    for number, part in enumerate(spec.parts()):
-        workload = spec.workloads[number].name if spec.workloads else None
-        own = benchmark.model_copy(update={"spec": part})
-        with told_of(workload):
-            arguments = Arguments.from_benchmark(own, api_key=api_key, headers=dict(headers))
-            if workload is not None:
-                arguments.random_seed = seed_of(spec.load.random_seed, workload)
-            found.append(_kind(part, arguments, workload))
+    found, seed = list[PreparedKind](), benchmark.spec.load.random_seed
+    for target, of_target in benchmark.spec.of_targets():
+        for workload, part in of_target.of_workloads():
+            own = benchmark.model_copy(update={"spec": part})
+            with told_of(whose(target, workload)):
+                api_key, headers = secrets_of(part.target)
+                arguments = Arguments.from_benchmark(own, api_key=api_key, headers=dict(headers))
+                if workload is not None:
+                    arguments.random_seed = seed_of(seed, workload)
+                found.append(_kind(part, arguments, workload, target))
     return found
+
+
+def by_target(kinds: Sequence[PreparedKind]) -> list[list[PreparedKind]]:
+    """Those of each target."""
+    return [list(part) for _, part in groupby(kinds, lambda kind: kind.names.target)]
+
+
+def of_own_rows(kinds: Sequence[PreparedKind]) -> list[PreparedKind]:
+    """Without those that send another one's rows by the same API plugin, to another target."""
+    return list({(kind.names.workload, type(kind.api)): kind for kind in reversed(kinds)}.values())
+
+
+def longest(kinds: Sequence[PreparedKind]) -> float | None:
+    """The longest that a request may take, seconds; None where there is no limit."""
+    found = [kind.spec.target.total_timeout for kind in kinds]
+    return None if None in found else max(filter(None, found))
 
 
 def seed_of(seed: int | None, workload: str) -> int:
@@ -70,13 +96,17 @@ def seed_of(seed: int | None, workload: str) -> int:
 
 def feed_of(benchmark: PerfBenchmark, kinds: Sequence[PreparedKind]) -> Requests:
     """The requests of all kinds in their order."""
-    if not benchmark.spec.workloads:
+    spec, seed = benchmark.spec, benchmark.spec.load.random_seed
+    if len(kinds) == 1:
         return kinds[0].feed
-    weights = [workload.weight for workload in benchmark.spec.workloads]
-    return MixedFeed([kind.feed for kind in kinds], Mix(weights, f"{benchmark.spec.load.random_seed}/mix"))
+    feeds = [kind.feed for kind in kinds]
+    workloads = [Mix([each.weight for each in spec.workloads] or [1], f"{seed}/mix") for _ in spec.of_targets()]
+    if not spec.targets:
+        return MixedFeed(feeds, workloads[0])
+    return MixedFeed(feeds, MixOfMixes(Mix([each.weight for each in spec.targets], f"{seed}/targets"), workloads))
 
 
-def _kind(spec: Spec, arguments: Arguments, workload: str | None) -> PreparedKind:
+def _kind(spec: Spec, arguments: Arguments, workload: str | None, target: str | None) -> PreparedKind:
     api_class = _registered(ApiRegistry, arguments.api, "spec.target.api")
     dataset_class = _registered(DatasetRegistry, arguments.dataset, "spec.dataset.name")
     if arguments.url:
@@ -85,12 +115,12 @@ def _kind(spec: Spec, arguments: Arguments, workload: str | None) -> PreparedKin
     if arguments.apply_chat_template is None:
         arguments.apply_chat_template = api_class.takes_chat(arguments.url)
     arguments.url = api_class.redirect(arguments.url, arguments)
-    feed = Feed(arguments, partial(made, dataset_class), made(api_class, arguments), workload)
+    feed = Feed(arguments, partial(made, dataset_class), made(api_class, arguments), workload, target)
     if arguments.model is None and getattr(feed.dataset, "requires_model", True):
         raise SpecError(
             ["spec.target.model: missing; name the model as the endpoint serves it (GET /v1/models lists them)"]
         )
-    return PreparedKind(workload, spec, arguments, dataset_class, feed)
+    return PreparedKind(spec, arguments, dataset_class, feed)
 
 
 def _registered(registry: PluginRegistry, name: str, field_name: str) -> type[Any]:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from perfbench_api.resource import PerfBenchmark, Spec, SpecError
-from perfbench_api.sections import Load, MockTarget, Stage, Tls
+from perfbench_api.sections import Load, MockTarget, Stage, Target, Tls
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.default_api import DefaultApiPlugin
 from perfbench_plugins.arguments import Arguments
@@ -22,12 +22,22 @@ from perfbench_runner.engine.searching import too_small_a_budget
 from perfbench_runner.load.check import LIMIT_S, check, reachable
 from perfbench_runner.load.mixed_feed import told_of
 from perfbench_runner.load.repeats import Repeats, refuse_repeated_schedule, repeats_of, with_repeats
-from perfbench_runner.load.requests import Requests
+from perfbench_runner.load.requests import Requests, whose
 from perfbench_runner.load.shares import refuse_idle_runners, refuse_what_needs_one
 from perfbench_runner.load.timestamps import read_timestamps
 from perfbench_runner.run import disk, open_files, proxies, secrets
 from perfbench_runner.run.cpus import available_cpus, default_workers
-from perfbench_runner.run.kinds import SEEDS, PreparedKind, check_url, feed_of, kinds_of
+from perfbench_runner.run.kinds import (
+    SEEDS,
+    PreparedKind,
+    Secrets,
+    by_target,
+    check_url,
+    feed_of,
+    kinds_of,
+    longest,
+    of_own_rows,
+)
 from perfbench_runner.shard.messages import Wiring
 from perfbench_runner.shard.transport import Limits, tls_context
 
@@ -51,8 +61,8 @@ class PreparedRun:
     workers: int
     cleanup: ExitStack = field(default_factory=ExitStack)
     calibration: dict[str, Any] | None = None
-    mock: "MockProcess | None" = None
-    """The mock endpoint, if the run has one of its own."""
+    mocks: "Sequence[MockProcess]" = ()
+    """The mock endpoints that the run has of its own."""
     repeats: Repeats | None = None
     """What of its stages are repeats."""
     results_bytes: int | None = None
@@ -60,8 +70,9 @@ class PreparedRun:
 
     @property
     def models(self) -> str:
-        """The model that is measured; those of several workloads, each once."""
-        return self.benchmark.spec.models if self.benchmark.spec.workloads else self.arguments.model or ""
+        """The model that is measured; those of several targets and workloads, each once."""
+        spec = self.benchmark.spec
+        return spec.models if spec.workloads or spec.targets else self.arguments.model or ""
 
 
 def prepare(
@@ -81,11 +92,14 @@ def prepare(
     load_plugins(source for plugin in benchmark.spec.plugins if (source := plugin.file or plugin.module))
     repeats = repeats_of(benchmark)
     benchmark = with_repeats(with_seed(secrets.resolved(benchmark, env), draw), repeats)
-    target, cleanup = benchmark.spec.target, ExitStack()
-    key = api_key or secrets.api_key(target, env)
-    all_headers = {**secrets.headers(target, env), **(headers or {})}
-    secrets.manifest(benchmark, bool(key))  # from here on all secrets are known, whatever goes wrong
-    kinds = kinds_of(benchmark, key, all_headers)
+    cleanup = ExitStack()
+
+    def secrets_of(target: Target) -> tuple[str | None, dict[str, str]]:
+        return api_key or secrets.api_key(target, env), {**secrets.headers(target, env), **(headers or {})}
+
+    has_key = _needs_usual_key(benchmark.spec, secrets_of)
+    secrets.manifest(benchmark, has_key)  # from here on all secrets are known, whatever goes wrong
+    kinds = kinds_of(benchmark, secrets_of)
     feed = feed_of(benchmark, kinds)
     feed.first()
     refuse_repeated_schedule(benchmark.spec.load, repeats, feed.has_schedule)
@@ -97,33 +111,53 @@ def prepare(
     runner = benchmark.spec.runner
     refuse_what_needs_one(benchmark.spec.load, feed.has_schedule, runner.replicas, runner.on_loss == "continue")
     refuse_idle_runners(benchmark.spec.load, runner.replicas)
-    for kind in kinds:
-        with told_of(kind.workload):
+    for kind in of_own_rows(kinds):
+        with told_of(kind.names.whose):
             _check_rows(kind, benchmark.spec.load)
-    tls = _tls(target.tls)
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())
-    if text := open_files.provide(_hardest(benchmark.spec.load), target.total_timeout, workers):
+    if text := open_files.provide(_hardest(benchmark.spec.load), longest(kinds), workers):
         LOG.warning("%s", text)
-    mock = None
     try:
-        if target.mock is not None:
-            mock = start_mock(target.mock, cleanup)
-            for kind in kinds:
-                kind.send_to(mock.base_url)
-        if target.mock is None and (text := proxies.ignored(target.proxy, kinds[0].arguments.url or "", env)):
-            LOG.warning("%s", text)
-        first, *others = [_wiring(kind.arguments, kind.api, tls, target.keep_alive, env) for kind in kinds]
-        wiring = replace(first, others=tuple(others)) if others else first
+        wiring, mocks = _wired(kinds, env, cleanup)
         _check_retry(benchmark.spec, wiring)
     except BaseException:
         cleanup.close()
         raise
-    kept = secrets.manifest(benchmark, bool(key))
+    kept = secrets.manifest(benchmark, has_key)
     size = _results_bytes(benchmark.spec, kinds)
     arguments = kinds[0].arguments
     return PreparedRun(
-        benchmark, kept, arguments, feed, wiring, workers, cleanup, mock=mock, repeats=repeats, results_bytes=size
+        benchmark, kept, arguments, feed, wiring, workers, cleanup, mocks=mocks, repeats=repeats, results_bytes=size
     )
+
+
+def _wired(
+    kinds: Sequence[PreparedKind], env: Mapping[str, str], cleanup: ExitStack
+) -> tuple[Wiring, "list[MockProcess]"]:
+    """How the requests of each kind are sent; the mock endpoints are started that they are sent to."""
+    wirings, mocks = list[Wiring](), list["MockProcess"]()
+    for part in by_target(kinds):
+        target = part[0].spec.target
+        with told_of(whose(part[0].names.target, None)):
+            tls = _tls(target.tls)
+            if target.mock is not None:
+                mocks.append(start_mock(target.mock, cleanup))
+                for kind in part:
+                    kind.send_to(mocks[-1].base_url)
+            elif text := proxies.ignored(target.proxy, part[0].arguments.url or "", env):
+                LOG.warning("%s", text)
+            wirings += [_wiring(kind.arguments, kind.api, tls, target.keep_alive, env) for kind in part]
+    first, *others = wirings
+    return replace(first, others=tuple(others)), mocks
+
+
+def _needs_usual_key(spec: Spec, secrets_of: Secrets) -> bool:
+    """Whether a target that names no API key has one all the same."""
+    found = False
+    for target, part in spec.of_targets():
+        with told_of(whose(target, None)):
+            found |= bool(secrets_of(part.target)[0]) and part.target.api_key is None
+    return found
 
 
 def _results_bytes(spec: Spec, kinds: Sequence[PreparedKind]) -> int | None:
@@ -178,11 +212,17 @@ def _refuse_what_needs_a_cluster(spec: Spec) -> None:
     for index, plugin in enumerate(spec.plugins):
         if plugin.config_map is not None:
             raise SpecError([f"spec.plugins[{index}].configMap: works in a cluster only; give file or module here"])
-    if spec.target.service is not None:
-        raise SpecError(["spec.target.service: works in a cluster only; give spec.target.url here"])
     if spec.cancel:
         raise SpecError(["spec.cancel: ends a run in a cluster, and this one has not begun; leave it out"])
-    if spec.target.tls.ca is not None and spec.target.tls.ca.file is None:
+    for name, part in spec.of_targets():
+        with told_of(whose(name, None)):
+            _refuse_target_in_a_cluster(part.target)
+
+
+def _refuse_target_in_a_cluster(target: Target) -> None:
+    if target.service is not None:
+        raise SpecError(["spec.target.service: works in a cluster only; give spec.target.url here"])
+    if target.tls.ca is not None and target.tls.ca.file is None:
         raise SpecError(["spec.target.tls.ca: a Secret or ConfigMap works in a cluster only; give file here"])
 
 
@@ -196,7 +236,9 @@ def benchmark_of(arguments: Arguments) -> dict[str, Any]:
 
 
 def _whose(spec: Spec) -> str:
-    return "a run of several workloads" if spec.workloads else f"dataset {spec.dataset.name!r}"
+    return (
+        "a run of several workloads or targets" if spec.workloads or spec.targets else f"dataset {spec.dataset.name!r}"
+    )
 
 
 def with_recorded_times(benchmark: PerfBenchmark, has_schedule: bool) -> PerfBenchmark:

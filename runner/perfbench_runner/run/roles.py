@@ -80,4 +80,5 @@ def load_digest(spec: Spec) -> str:
     """What all runners of a run must have alike: load and weights, but for the seed, which the leader draws."""
     load = spec.load.model_dump(mode="json", exclude={"random_seed"})
     load |= {"workloads": [(each.name, each.weight) for each in spec.workloads]} if spec.workloads else {}
+    load |= {"targets": [(each.name, each.weight) for each in spec.targets]} if spec.targets else {}
     return sha256(json.dumps(load, sort_keys=True).encode()).hexdigest()

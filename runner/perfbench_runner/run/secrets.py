@@ -108,6 +108,7 @@ def resolved(benchmark: PerfBenchmark, env: Mapping[str, str]) -> PerfBenchmark:
     spec = benchmark.spec
     changed = {
         "target": _changed(spec.target, "spec.target", look_up),
+        "targets": [_changed(target, f"spec.targets[{index}]", look_up) for index, target in enumerate(spec.targets)],
         "request": _changed(spec.request, "spec.request", look_up),
         "dataset": _changed(spec.dataset, "spec.dataset", look_up, but=("prompt",)),
         "workloads": [
@@ -167,13 +168,16 @@ def _referring(value: Any, path: tuple[str, ...]) -> Any:
     if isinstance(value, str):
         return _text(value, path)
     if isinstance(value, list):
-        is_named = path == ("spec", "workloads")  # two of them may have different values of one field
+        is_named = path in (
+            ("spec", "workloads"),
+            ("spec", "targets"),
+        )  # two of them may have different values of one field
         return [_referring(inner, (*path, f"{inner['name']}.") if is_named else path) for inner in value]
     if not isinstance(value, dict) or (path and path[-1].endswith("Ref")):
         return value
     name = value.get("name")
     if isinstance(name, str) and isinstance(value.get("value"), str):  # a header, or a variable of the pod
-        variable = f"PERFBENCH_HEADER_{name}" if "headers" in path else name
+        variable = f"PERFBENCH_HEADER_{_of_target(path)}{name}" if "headers" in path else name
         return {**value, "value": _text(value["value"], (*path, name), _variable(variable))}
     return {key: _referring(inner, (*path, str(key))) for key, inner in value.items()}
 
@@ -183,7 +187,9 @@ def _text(text: str, path: tuple[str, ...], variable: str | None = None) -> str:
     if REFERENCE.fullmatch(text) or path[-2:] == ("apiKey", "env"):
         return text
     if path[-2:] == ("target", "proxy"):
-        return _proxy(text)
+        return _proxy(text, PROXY_PASSWORD)
+    if path[:2] == ("spec", "targets") and path[-1] == "proxy":
+        return _proxy(text, _variable(f"{PROXY_PASSWORD}_{_of_target(path)}").rstrip("_"))
     if text.startswith(("http://", "https://", "unix:")):
         return _url(text)
     is_free = variable is None
@@ -205,14 +211,19 @@ def _url(url: str) -> str:
     return url
 
 
-def _proxy(url: str) -> str:
+def _of_target(path: tuple[str, ...]) -> str:
+    """What a variable has in its name for one of several targets: each may have a value of its own."""
+    return f"{path[2].rstrip('.')}_" if path[:2] == ("spec", "targets") and len(path) > 2 else ""
+
+
+def _proxy(url: str, variable: str) -> str:
     """A proxy's URL, its password replaced by a reference."""
     before, _, host = url.rpartition("@")
     name, _, password = before.removeprefix("http://").partition(":")
     if not password or REFERENCE.fullmatch(password):
         return url
-    KNOWN.add(unquote(password), PROXY_PASSWORD)
-    return f"http://{name}:{_reference(password, PROXY_PASSWORD)}@{host}"
+    KNOWN.add(unquote(password), variable)
+    return f"http://{name}:{_reference(password, variable)}@{host}"
 
 
 def _reference(value: str, variable: str) -> str:

@@ -9,8 +9,9 @@ import asyncio
 import gc
 import resource
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from traceback import format_exception
 from typing import Any
@@ -39,10 +40,7 @@ class Shard:
 
     def __init__(self, number: int, wiring: Wiring, places: Places, clock: Callable[[], float] = perf_counter) -> None:
         self.number, self.wirings, self.places, self.clock = number, wiring.all, places, clock
-        # All kinds of requests go to one target, and so over the same connections.
-        self.transport = HttpTransport(
-            wiring.limits, lambda: tls_context(**wiring.tls), first_address=number, proxy=wiring.proxy
-        )
+        self.transports = transports(self.wirings, number)
         self.destinations = [destination(each.url, each.headers, each.proxy) for each in self.wirings]
         self.plugin_senders = [PluginSender(each, clock) if each.plugin is not None else None for each in self.wirings]
         self.in_flight = 0
@@ -59,7 +57,8 @@ class Shard:
         await self._quit.wait()
         if self.stage:
             self.stage.abandon()
-        await self.transport.close()
+        for transport in set(self.transports):
+            await transport.close()
         for sender in self.plugin_senders:
             if sender is not None:
                 await sender.close()
@@ -77,7 +76,8 @@ class Shard:
             self.stage.receive(kind, *rest)
 
     def _state(self) -> tuple[int, int, int]:
-        return self.in_flight, self.transport.open_connections, self.outbox.backlog_bytes
+        open_connections = sum(transport.open_connections for transport in set(self.transports))
+        return self.in_flight, open_connections, self.outbox.backlog_bytes
 
     def _emit_sample(self, sample: Sample) -> None:
         self.channel.send(("sample", sample))
@@ -90,10 +90,21 @@ class Shard:
                 return await sender.send(body, headers)
             if headers:
                 wiring = self.wirings[kind]
-                return await self.transport.post(wiring.url, {**headers, **wiring.headers}, body)
-            return await self.transport.exchange(self.destinations[kind], body)
+                return await self.transports[kind].post(wiring.url, {**headers, **wiring.headers}, body)
+            return await self.transports[kind].exchange(self.destinations[kind], body)
         finally:
             self.in_flight -= 1
+
+
+def transports(wirings: Sequence[Wiring], first_address: int) -> list[HttpTransport]:
+    """For each wiring what sends its requests: those of one target go over the same connections."""
+    made: dict[Any, HttpTransport] = {}
+    for wiring in wirings:
+        key = wiring.limits, wiring.proxy, tuple(sorted(wiring.tls.items()))
+        if key not in made:
+            tls = partial(tls_context, **wiring.tls)
+            made[key] = HttpTransport(wiring.limits, tls, first_address=first_address, proxy=wiring.proxy)
+    return [made[wiring.limits, wiring.proxy, tuple(sorted(wiring.tls.items()))] for wiring in wirings]
 
 
 class _Stage:

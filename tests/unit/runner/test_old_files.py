@@ -178,7 +178,8 @@ def test_a_file_from_before_there_were_workloads_is_read_and_finished(tmp_path: 
     results.db.execute("DROP VIEW result")
     for table in ("requests", "unsent"):
         results.db.execute(f"ALTER TABLE {table} DROP COLUMN workload")
-    results.db.execute("DELETE FROM migration WHERE name = 'm011_workloads'")
+        results.db.execute(f"ALTER TABLE {table} DROP COLUMN target")
+    results.db.execute("DELETE FROM migration WHERE name IN ('m011_workloads', 'm012_targets')")
     results.db.execute("CREATE VIEW result AS SELECT * FROM requests")
     results.set_stage(0, "r1", {"rate": 1, "requests": 1})
     results.db.execute("INSERT INTO requests (success, start_time, completed_time, stage) VALUES (1, 1.0, 2.0, 0)")
@@ -192,7 +193,7 @@ def test_a_file_from_before_there_were_workloads_is_read_and_finished(tmp_path: 
     assert [row[1] for row in again.db.execute("PRAGMA table_info(result)")] == COLUMNS
     again.add_unsent(0, 3, 1.0, 2.0, "chat")
     again.commit()
-    assert again.db.execute("SELECT workload FROM unsent").fetchall() == [(None,), ("chat",)]
+    assert again.db.execute("SELECT workload, target FROM unsent").fetchall() == [(None, None), ("chat", None)]
     again.db.close()
 
 

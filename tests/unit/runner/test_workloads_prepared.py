@@ -30,8 +30,8 @@ def test_plugins_see_each_workload_as_if_it_were_the_only_one() -> None:
         "request": {"maxTokens": 7},
         "dataset": {"offset": 2},
     }
-    one, other, third = kinds_of(benchmark(CHAT, BATCH, own | {"apiArgs": {}}), "key", {})
-    assert [kind.workload for kind in (one, other, third)] == ["chat", "batch", "own"]
+    one, other, third = kinds_of(benchmark(CHAT, BATCH, own | {"apiArgs": {}}), lambda _: ("key", {}))
+    assert [kind.names.workload for kind in (one, other, third)] == ["chat", "batch", "own"]
     assert [kind.arguments.model for kind in (one, other, third)] == ["m", "lora", "m"]
     assert [kind.arguments.max_tokens for kind in (one, other, third)] == [2048, 2048, 7]
     assert [kind.arguments.dataset_offset for kind in (one, other, third)] == [0, 0, 2]
@@ -40,16 +40,22 @@ def test_plugins_see_each_workload_as_if_it_were_the_only_one() -> None:
 
 
 def test_each_workload_has_a_seed_of_its_own_by_its_name() -> None:
-    first = {kind.workload: kind.arguments.random_seed for kind in kinds_of(benchmark(CHAT, BATCH), None, {})}
-    again = {kind.workload: kind.arguments.random_seed for kind in kinds_of(benchmark(BATCH, CHAT), None, {})}
+    first = {
+        kind.names.workload: kind.arguments.random_seed
+        for kind in kinds_of(benchmark(CHAT, BATCH), lambda _: (None, {}))
+    }
+    again = {
+        kind.names.workload: kind.arguments.random_seed
+        for kind in kinds_of(benchmark(BATCH, CHAT), lambda _: (None, {}))
+    }
     other = benchmark(CHAT, BATCH, load={"randomSeed": 6})
     assert first == again
-    assert len({*first.values(), *(kind.arguments.random_seed for kind in kinds_of(other, None, {}))}) == 4
+    assert len({*first.values(), *(kind.arguments.random_seed for kind in kinds_of(other, lambda _: (None, {})))}) == 4
 
 
 def test_one_workload_alone_is_what_it_was() -> None:
-    (kind,) = kinds_of(benchmark(), None, {})
-    assert (kind.workload, kind.arguments.random_seed) == (None, 5)
+    (kind,) = kinds_of(benchmark(), lambda _: (None, {}))
+    assert (kind.names.workload, kind.arguments.random_seed) == (None, 5)
 
 
 def test_secrets_of_workloads_are_kept_as_the_variables_they_come_from() -> None:

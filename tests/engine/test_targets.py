@@ -1,0 +1,33 @@
+"""Several targets in one run: each gets its own requests in its share, the same prompts in the same order."""
+
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_each_target_gets_the_same_prompts_in_its_share(mock: Any, perfbench: Any, spec_for: Any, workers: int) -> None:
+    fast, slow = mock(output_tokens=4, ttft_s=0.005), mock(output_tokens=4, ttft_s=0.06)
+    targets = [{"name": "fast", "url": fast.base_url}, {"name": "slow", "url": slow.base_url, "keepAlive": False}]
+    stages = [{"rate": 100, "requests": 60}, {"concurrency": 6, "requests": 40}]
+    spec = spec_for(fast, *stages, targets=targets, runner={"workers": workers})
+    run = perfbench(spec)
+    assert run.wait() == 0, run.stderr
+    rows = run.query(
+        "SELECT stage, target, count(*), sum(success), min(first_chunk_latency) > 0.05 FROM requests GROUP BY 1, 2"
+    )
+    assert rows == [(0, "fast", 30, 30, 0), (0, "slow", 30, 30, 1), (1, "fast", 20, 20, 0), (1, "slow", 20, 20, 1)]
+    sent = {
+        name: run.query(f"SELECT stage, entry, prompt_id FROM requests WHERE target = '{name}' ORDER BY stage, entry")
+        for name in ("fast", "slow")
+    }
+    assert sent["fast"] == sent["slow"]
+
+
+def test_a_target_that_does_not_answer_is_named(mock: Any, perfbench: Any, spec_for: Any) -> None:
+    targets = [{"name": "up"}, {"name": "down", "url": "http://127.0.0.1:9"}]
+    run = perfbench(spec_for(mock(), targets=targets))
+    assert run.wait() == 1
+    assert "target down: " in run.stderr
+    assert "127.0.0.1:9" in run.stderr
+    assert run.count() == 0
