@@ -70,6 +70,16 @@ PROPERTIES = {
         "description": "Of each workload, where there are several.",
         "additionalProperties": _open("Figures of a workload.", _WORKLOAD),
     },
+    "targets": {
+        "type": "object",
+        "description": "Of each target, where there are several.",
+        "additionalProperties": _open("Figures of a target.", _WORKLOAD),
+    },
+    "differences": {
+        "type": "array",
+        "description": "By how much targets differ, where that is beyond doubt.",
+        "items": {"type": "string"},
+    },
 }
 StageFigures = Annotated[
     list[dict[str, Any]],

@@ -1,5 +1,6 @@
 """Several targets in one run: each gets its own requests in its share, the same prompts in the same order."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,3 +32,20 @@ def test_a_target_that_does_not_answer_is_named(mock: Any, perfbench: Any, spec_
     assert "target down: " in run.stderr
     assert "127.0.0.1:9" in run.stderr
     assert run.count() == 0
+
+
+def test_the_example_says_which_of_two_engines_is_faster(perfbench: Any) -> None:
+    run = perfbench(None, str(Path(__file__).parents[2] / "examples" / "which-of-two-engines.yaml"))
+    assert run.wait(90) == 0, run.stderr
+    (stage,) = run.summary["stages"]
+    assert [each["name"] for each in stage["targets"]] == ["old", "new"]
+    assert stage["prompts"]["repeated"] == 0
+    (comparison,) = stage["comparisons"]
+    found = {(each["metric"], each["statistic"]): each for each in comparison["differences"]}
+    assert (found["ttft", "p99"]["is_seen"], found["ttft", "p99"]["difference"]) == (None, None)  # too few for that
+    assert "TTFT p99 of new and old cannot be compared: too few requests" in run.stdout
+    ttft = found["ttft", "p50"]
+    if run.summary["client"]["state"] != "invalid":  # as on a busy machine
+        assert ttft["is_seen"], ttft
+        assert ttft["low"] < -0.02 < ttft["high"], ttft
+        assert "lower than that of old" in run.stdout

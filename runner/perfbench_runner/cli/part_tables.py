@@ -1,10 +1,13 @@
-"""Tables of what a stage is made of: its workloads, and its prompts by their length."""
+"""Tables of what a stage is made of: its workloads, its targets and how they differ, and its prompts by their length."""
+
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from perfbench_runner.cli.grid import Column, show_grid
+from perfbench_runner.results import differing
 from perfbench_runner.results.objectives import MINIMUM_SAMPLES, prompts_in_words
-from perfbench_runner.results.summary import Distribution, StageSummary, TtftOfPrompts
+from perfbench_runner.results.summary import Distribution, StageSummary, TargetSummary, TtftOfPrompts, WorkloadSummary
 from perfbench_runner.results.written import number, share, time_in, unit_of
 
 LATENCIES = {"TTFT": "ttft_s", "ITL": "itl_s", "E2E": "e2e_latency_s"}
@@ -23,14 +26,25 @@ def is_rare(figures: Distribution, statistic: str) -> bool:
 
 def rare_in_parts(stage: StageSummary) -> set[str]:
     """Statistics of which that is so in these tables."""
-    shown = [(getattr(each, field), STATISTICS) for each in stage.workloads for field in LATENCIES.values()]
+    shown = [
+        (getattr(each, field), STATISTICS)
+        for each in (*stage.workloads, *stage.targets)
+        for field in LATENCIES.values()
+    ]
     shown += [(each.ttft_s, BY_PROMPT) for each in _ranges(stage)]
     return {name for figures, names in shown for name in names if figures.count and is_rare(figures, name)}
 
 
-def show_workloads(console: Console, stage: StageSummary) -> None:
-    """Print it, if there are several."""
-    found = stage.workloads
+def show_parts(console: Console, stage: StageSummary) -> None:
+    """Print those of its workloads and of its targets, if there are several, and how its targets differ."""
+    _show(console, stage, "workload", stage.workloads)
+    _show(console, stage, "target", stage.targets)
+    for comparison in stage.comparisons:
+        for line in differing.in_words(comparison):
+            console.print(f"{stage.name}: {line}", soft_wrap=True)
+
+
+def _show(console: Console, stage: StageSummary, what: str, found: Sequence[WorkloadSummary | TargetSummary]) -> None:
     if not found:
         return
     columns = [
@@ -52,7 +66,7 @@ def show_workloads(console: Console, stage: StageSummary) -> None:
         Column("output\ntok/req", [number(each.output_tokens.mean) for each in found]),
         Column("input\ntok/req", [number(each.prompt_tokens.mean) for each in found]),
     ]
-    show_grid(console, f"stage {stage.name} by workload", Column("workload", [each.name for each in found]), columns)
+    show_grid(console, f"stage {stage.name} by {what}", Column(what, [each.name for each in found]), columns)
 
 
 def show_by_prompt(console: Console, stage: StageSummary) -> None:

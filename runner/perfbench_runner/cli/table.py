@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from perfbench_runner.cli.grid import Column, show_grid
-from perfbench_runner.cli.part_tables import is_rare, rare_in_parts, show_by_prompt, show_workloads
+from perfbench_runner.cli.part_tables import is_rare, rare_in_parts, show_by_prompt, show_parts
 from perfbench_runner.cli.repeats_table import show_repeated
 from perfbench_runner.cli.runners_table import show_runners
 from perfbench_runner.cli.search_table import show_search
@@ -38,7 +38,7 @@ def show_summary(console: Console, summary: Summary) -> None:
     for stage in summary.stages:
         _show_latencies(console, stage)
         show_by_prompt(console, stage)
-        show_workloads(console, stage)
+        show_parts(console, stage)
     _say_which_are_rare(console, summary.stages)
     if any(stage.server for stage in summary.stages):
         show_grid(console, "what the server says", stages, _server_columns(summary.stages))
@@ -211,14 +211,14 @@ def _failures(stages: list[StageSummary]) -> list[str]:
 
 
 def _notes(stages: list[StageSummary]) -> list[str]:
-    """Notes, each once with the stages, and workloads of them, that it is about."""
+    """Notes, each once with the stages, and workloads and targets of them, that it is about."""
     about: dict[str, list[str]] = {}
     for stage in stages:
         for note in stage.notes:
             about.setdefault(note, []).append(stage.name)
-        for workload in stage.workloads:
-            for note in workload.notes:
-                about.setdefault(note, []).append(f"{stage.name} {workload.name}")
+        for part in (*stage.workloads, *stage.targets):
+            for note in part.notes:
+                about.setdefault(note, []).append(f"{stage.name} {part.name}")
     return [f"{', '.join(names)}: {note}" for note, names in about.items()]
 
 

@@ -24,21 +24,41 @@ class Asked(NamedTuple):
     """Whether requests that the target refuses for now are sent again."""
     goodput: Mapping[str, float] = {}
     """Limits of a single request in seconds, by the metric that they are of."""
-    workload: str = ""
-    """Name of the workload that asked for it; empty for the run."""
+    name: str = ""
+    """Of the workload, or the target, that this is of; empty for the run."""
     weight: int = 1
     workloads: tuple["Asked", ...] = ()
     """What each workload asked for, where there are several; what they differ in is left open above."""
+    targets: tuple["Asked", ...] = ()
+    """What was asked of each target, likewise."""
+    confidence: float = 0.95
+    """How sure what is said must be."""
 
 
 def asked_of(facts: Mapping[str, str]) -> Asked:
     """As the manifest in a results file has it; files of old versions may have none."""
     spec = (yaml.safe_load(facts.get("manifest", "")) or {}).get("spec", {})
+    targets = tuple(_of_target(spec, target) for target in spec.get("targets") or ())
+    if not targets:
+        return _of_all_workloads(spec)
+    # A workload has another model at each target, perhaps: there is no one to compare its answers with.
+    workloads = tuple(each._replace(model="") for each in targets[0].workloads)
+    return targets[0]._replace(name="", weight=1, model="", workloads=workloads, targets=targets)
+
+
+def _of_target(spec: Mapping[str, Any], target: Mapping[str, Any]) -> Asked:
+    """As if it were the only one."""
+    model = {"model": target["model"]} if target.get("model") else {"model": "mock"} if target.get("mock") else {}
+    asked = _of_all_workloads({**spec, "target": {**(spec.get("target") or {}), **model}})
+    return asked._replace(name=target["name"], weight=int(target.get("weight") or 1))
+
+
+def _of_all_workloads(spec: Mapping[str, Any]) -> Asked:
     workloads = tuple(_of_workload(spec, workload) for workload in spec.get("workloads") or ())
     if not workloads:
         return _asked(spec)
     return workloads[0]._replace(
-        workload="",
+        name="",
         weight=1,
         min_tokens=0,
         model="",
@@ -53,7 +73,7 @@ def _of_workload(spec: Mapping[str, Any], workload: Mapping[str, Any]) -> Asked:
     model = {"model": workload["model"]} if workload.get("model") else {}
     own = {name: workload[name] for name in ("dataset", "request") if workload.get(name)}
     asked = _asked({**spec, **own, "target": {**(spec.get("target") or {}), **model}})
-    return asked._replace(workload=workload["name"], weight=int(workload.get("weight") or 1))
+    return asked._replace(name=workload["name"], weight=int(workload.get("weight") or 1))
 
 
 def _asked(spec: Mapping[str, Any]) -> Asked:
@@ -66,4 +86,5 @@ def _asked(spec: Mapping[str, Any]) -> Asked:
         measures_cache=bool(dataset.get("measureCache")),
         retries=bool(load.get("retry")),
         goodput=Goodput.model_validate(spec.get("goodput") or {}).limits,
+        confidence=float(spec.get("confidence") or 0.95),
     )

@@ -8,29 +8,31 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from perfbench_api.values import parse_duration
 from perfbench_runner.results import client_health as health
-from perfbench_runner.results.answers import together
+from perfbench_runner.results.answers import answers, together
 from perfbench_runner.results.asked import Asked, asked_of
 from perfbench_runner.results.client_figures import clients
 from perfbench_runner.results.client_summary import ClientHealth
+from perfbench_runner.results.comparison import comparisons
 from perfbench_runner.results.evidence import Judge, Nobody
 from perfbench_runner.results.load_in_words import load_in_words
 from perfbench_runner.results.looks import doublings
 from perfbench_runner.results.notes import notes, notes_of_part
-from perfbench_runner.results.parts import PartRows, part_figures
+from perfbench_runner.results.parts import PartFigures, PartRows, part_figures
 from perfbench_runner.results.quantiles import Array, distribution
 from perfbench_runner.results.ramps import Ramps
 from perfbench_runner.results.reading import Tell, told_nobody
-from perfbench_runner.results.repeats import SentBefore
+from perfbench_runner.results.repeats import SentBefore, SentToEach
 from perfbench_runner.results.rows import Mask, Part, Rows, gaps_of, read_rows
 from perfbench_runner.results.steady_figures import steady_figures
 from perfbench_runner.results.store import StoreError
-from perfbench_runner.results.summary import ServerFigure, StageSummary, Window, WorkloadSummary
+from perfbench_runner.results.summary import Answers, ServerFigure, StageSummary, TargetSummary, Window, WorkloadSummary
 from perfbench_runner.results.throughput import overall_throughput, per_second
 from perfbench_runner.results.windows import Span, StageTimes, Units, window
 
@@ -53,7 +55,7 @@ class _Run:
     """What all stages of a run share."""
 
     server_figures: ServerFigures
-    before: SentBefore
+    before: SentToEach
     asked: Asked
     workers: int | None
     why_program: str
@@ -105,8 +107,9 @@ def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Tell
         tell(done, rows + gaps)
 
     facts = dict(db.execute("SELECT key, value FROM run"))
-    before = SentBefore.of_run(db, facts)
-    asked, workers = asked_of(facts), int(facts["workers"]) if facts.get("workers", "").isdigit() else None
+    asked = asked_of(facts)
+    before = SentToEach(SentBefore.of_run(db, facts), [each.name for each in asked.targets])
+    workers = int(facts["workers"]) if facts.get("workers", "").isdigit() else None
     why = json.loads(facts.get("stamps", "{}")).get("reason", "")
     stages = _stages(db, "search" in facts)
     run = _Run(server_figures, before, asked, workers, why, judge, [stage.name for stage in stages])
@@ -161,7 +164,9 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
     found = part_figures(
         db, PartRows(whole, stage.name, every, rows, stage.unsent, span), run.asked, run.judge, server, read
     )
-    run.before.note(every)
+    targets = [
+        _part(db, stage, Part(stage.number, target=each.name), each, Nobody(), span) for each in run.asked.targets
+    ]
     is_limited = "maxConcurrency" in stage.plan
     judged = clients(db, stage.number, rows, _is_open_loop(stage.plan), is_limited, stage.feed_share, run.workers)
     summary = StageSummary(
@@ -177,7 +182,9 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
         ),
         offered_rate_rps=_offered_rate(stage, scheduled),
         sent_rate_rps=_rate(sent[_begins(rows)]) if _is_open_loop(stage.plan) else None,
-        prompts=run.before.add(rows),
+        prompts=run.before.add(
+            {each.of.name: (each.of.every, each.of.rows) for each in targets} or {"": (every, rows)}
+        ),
         server=server,
         client=judged.health,
         runners=judged.runners,
@@ -189,8 +196,10 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
     looks = doublings(stage.plan, summary.requests.succeeded)
     run.judge.see(found.evidence(summary, stage.name, run.stages, looks, summary.steady))
     summary.workloads = [_workload_summary(db, stage, each, run, span, summary, looks) for each in run.asked.workloads]
-    if summary.workloads:
-        summary.answers = together([each.answers for each in summary.workloads if each.answers])
+    summary.targets = [_of_target(*each, summary) for each in zip(targets, run.asked.targets, strict=True)]
+    summary.comparisons = comparisons([each.compared() for each in targets], run.asked.confidence)
+    if parts := _answers(db, stage.number, run.asked, summary):
+        summary.answers = together(parts)
     return summary
 
 
@@ -198,17 +207,33 @@ def _workload_summary(
     db: sqlite3.Connection, stage: Stage, asked: Asked, run: _Run, span: Span, whole: StageSummary, looks: int
 ) -> WorkloadSummary:
     """The figures of one workload of a stage, and its verdict; `whole` has those of the stage, which had so many looks."""
-    part = Part(stage.number, asked.workload)
-    every = read_rows(db, part, nothing_more)
-    rows, unsent = _without_excluded(db, part, every), _unsent(db, part, stage.plan, stage.times[0], stage.settled_s)
-    found = part_figures(
-        db, PartRows(part, asked.workload, every, rows, unsent, span), asked, run.judge, {}, nothing_more
-    )
-    share = len(rows) / whole.requests.total if whole.requests.total else None
-    summary = WorkloadSummary(**found.values, weight=asked.weight, share=share)
+    found = _part(db, stage, Part(stage.number, asked.name), asked, run.judge, span)
+    summary = WorkloadSummary(**found.values, weight=asked.weight, share=found.share_of(whole.requests.total))
     summary.notes = notes_of_part(summary, found.estimate, asked)
     run.judge.see(found.evidence(summary, stage.name, run.stages, looks, whole.steady))
     return summary
+
+
+def _of_target(found: PartFigures, asked: Asked, whole: StageSummary) -> TargetSummary:
+    summary = TargetSummary(**found.values, weight=asked.weight, share=found.share_of(whole.requests.total))
+    summary.notes = notes_of_part(summary, found.estimate, asked)
+    return summary
+
+
+def _part(db: sqlite3.Connection, stage: Stage, part: Part, asked: Asked, judge: Judge, span: Span) -> PartFigures:
+    """The figures of what was sent of one workload, or to one target."""
+    every = read_rows(db, part, nothing_more)
+    rows, unsent = _without_excluded(db, part, every), _unsent(db, part, stage.plan, stage.times[0], stage.settled_s)
+    return part_figures(db, PartRows(part, asked.name, every, rows, unsent, span), asked, judge, {}, nothing_more)
+
+
+def _answers(db: sqlite3.Connection, stage: int, asked: Asked, summary: StageSummary) -> list[Answers]:
+    """Those of the smallest parts, each of which was asked for one thing; none where the stage is its only part."""
+    if not (asked.targets and asked.workloads):
+        return [each.answers for each in (*summary.workloads, *summary.targets) if each.answers]
+    parts = [(target.name, each) for target in asked.targets for each in target.workloads]
+    read = partial(read_rows, db, tell=nothing_more, with_excluded=False)
+    return [answers(read(Part(stage, each.name, target)), each) for target, each in parts]
 
 
 def _without_excluded(db: sqlite3.Connection, part: Part, every: Rows) -> Rows:

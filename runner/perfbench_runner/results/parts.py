@@ -1,4 +1,4 @@
-"""Figures that a stage has of all its requests together and of those of each workload."""
+"""Figures that a stage has of all its requests together, and of those of each workload and target."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 from perfbench_runner.results.answers import answers
 from perfbench_runner.results.asked import Asked
+from perfbench_runner.results.comparison import Compared, compared
 from perfbench_runner.results.conversations import conversations
 from perfbench_runner.results.evidence import Evidence, Judge
 from perfbench_runner.results.goodput import goodput
@@ -49,6 +50,14 @@ class PartFigures:
     tpot: Array
     """Seconds per output token of every one of its requests; NaN where it is not defined."""
     gaps: dict[str, SlicedGaps]
+
+    def share_of(self, total: int) -> float | None:
+        """Its requests, of so many."""
+        return len(self.of.rows) / total if total else None
+
+    def compared(self) -> Compared:
+        """The same of a target, to be compared with others."""
+        return compared(self.of.name, self.of.rows, self.tpot[self.of.every["is_excluded"] == 0])
 
     def evidence(
         self, figures: Figures, stage: str, stages: Sequence[str], looks: int, steady: Steady | None

@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 
 import numpy as np
 
@@ -42,3 +44,32 @@ class SentBefore:
     def _passes(self, rows: Rows) -> float | None:
         used = len(np.unique(rows["entry"][~np.isnan(rows["entry"])]))
         return used / self._entries if self._entries and used else None
+
+
+class SentToEach:
+    """The prompts that a run has sent to each of its targets: each has a cache of its own."""
+
+    def __init__(self, before: SentBefore, targets: Sequence[str]) -> None:
+        """`before`: by the warm-up, which all targets had a part of. `targets`: their names; none for one without a name."""
+        self._of = {name: copy(before) for name in targets or ("",)}
+
+    def add(self, requests: Mapping[str, tuple[Rows, Rows]]) -> Prompts | None:
+        """What a stage repeats, by target: all that it sent, and those that figures are of; None where it is not known."""
+        found = list[Prompts]()
+        for name, (every, rows) in requests.items():
+            self._of[name].note(every)
+            prompts = self._of[name].add(rows)
+            found += [prompts] if prompts is not None else []
+        return _together(found)
+
+
+def _together(found: Sequence[Prompts]) -> Prompts | None:
+    """Those of all targets: they get the same prompts, so that the most are all."""
+    if not found:
+        return None
+    passes = [each.dataset_passes for each in found if each.dataset_passes is not None]
+    return Prompts(
+        distinct=max(each.distinct for each in found),
+        repeated=sum(each.repeated for each in found),
+        dataset_passes=max(passes, default=None),
+    )

@@ -38,20 +38,22 @@ GAPS_AT_ONCE = 2_000
 
 
 class Part(NamedTuple):
-    """Which requests of a stage: all of them, or those of one workload."""
+    """Which requests of a stage: all of them, or those of one workload, or to one target."""
 
     stage: int
     workload: str | None = None
+    target: str | None = None
 
     @property
     def condition(self) -> str:
         """As SQL, of a table `r`."""
-        return "r.stage = ?1" if self.workload is None else "r.stage = ?1 AND r.workload = ?2"
+        own = [name for name, value in zip(self._fields[1:], self[1:], strict=True) if value is not None]
+        return " AND ".join(["r.stage = ?1", *(f"r.{name} = ?{number}" for number, name in enumerate(own, 2))])
 
     @property
     def values(self) -> tuple[int | str, ...]:
         """What the condition's question marks stand for."""
-        return (self.stage,) if self.workload is None else (self.stage, self.workload)
+        return (self.stage, *(value for value in self[1:] if value is not None))
 
 
 @dataclass

@@ -249,7 +249,7 @@ class Figures(_Model):
     """Figures of some requests. Latencies are of succeeded ones, and of unfinished and unsent ones by lower bounds."""
 
     name: str
-    """Of the stage, or of its workload."""
+    """Of the stage, or of its workload or target."""
     requests: Requests
     notes: list[str] = []
     """What one must know to read the figures right, in words."""
@@ -304,6 +304,47 @@ class WorkloadSummary(Figures):
     """Its share of the stage's requests, as they were sent."""
 
 
+class TargetSummary(Figures):
+    """Figures of the requests of a stage that went to one target. Its throughputs are over the stage's window."""
+
+    weight: int
+    """As asked for."""
+    share: float | None
+    """Its share of the stage's requests, as they were sent."""
+
+
+class Difference(_Model):
+    """By how much a figure of one target is above another's: docs/load.md."""
+
+    metric: str
+    statistic: str | None
+    """Null for a share."""
+    baseline: float | None
+    """That of the earlier target; in seconds, or share of 1."""
+    value: float | None
+    """That of the later one."""
+    difference: float | None = None
+    """`value` - `baseline`."""
+    low: float | None = None
+    """The true difference is at least this; null where `reason` says why."""
+    high: float | None = None
+    """And at most this."""
+    is_seen: bool | None = None
+    """Whether it is beyond doubt that there is any; null where nothing can be said."""
+    reason: str = ""
+
+
+class Comparison(_Model):
+    """By how much one target differs from another, over the same prompts and the same time."""
+
+    baseline: str
+    target: str
+    confidence: float
+    """With which all intervals of the stage hold together."""
+    differences: list[Difference]
+    """Of figures that both targets have; that of failed requests only where any failed."""
+
+
 class StageSummary(Figures):
     """Figures of one stage."""
 
@@ -335,6 +376,10 @@ class StageSummary(Figures):
     """What each of several runners made of it; empty in a run of one."""
     workloads: list[WorkloadSummary] = []
     """The same by workload, where there are several; all other figures are of all together."""
+    targets: list[TargetSummary] = []
+    """The same by target, likewise."""
+    comparisons: list[Comparison] = []
+    """Of each two targets, in their order."""
 
 
 class ObjectiveResult(_Model):

@@ -116,12 +116,22 @@ def compact(stage: Any) -> dict[str, Any]:
         **({"errors": stage.errors} if stage.errors else {}),
         **({"goodput": _goodput(stage.goodput)} if stage.goodput else {}),
         **_cache(stage),
-        **({"workloads": {each.name: _of_workload(each) for each in stage.workloads}} if stage.workloads else {}),
+        **({"workloads": {each.name: _of_part(each) for each in stage.workloads}} if stage.workloads else {}),
+        **({"targets": {each.name: _of_part(each) for each in stage.targets}} if stage.targets else {}),
+        **({"differences": _differences(stage)} if stage.comparisons else {}),
     }
 
 
-def _of_workload(found: Any) -> dict[str, Any]:
-    """Few figures of each workload of a stage: a status has many stages."""
+def _differences(stage: Any) -> list[str]:
+    """In words, those that are beyond doubt."""
+    from perfbench_runner.results import differing
+
+    words = ((each, differing.in_words(each)) for each in stage.comparisons)
+    return [line for found, lines in words for each, line in zip(found.differences, lines, strict=True) if each.is_seen]
+
+
+def _of_part(found: Any) -> dict[str, Any]:
+    """Few figures of each workload or target of a stage: a status has many stages."""
     return {
         "requests": found.requests.total,
         "failed": found.requests.failed,

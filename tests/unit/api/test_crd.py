@@ -171,7 +171,7 @@ def test_spec_cannot_change_but_for_what_says_when_it_runs_and_ends() -> None:
 
 def test_rules_belong_to_sections_that_exist() -> None:
     written = [node["x-kubernetes-validations"] for _, node in nodes(SPEC) if "x-kubernetes-validations" in node]
-    assert len(written) == len(SECTIONS)
+    assert len({str(rules) for rules in written}) == len(SECTIONS)  # one section may be in several places
 
 
 @pytest.mark.parametrize(

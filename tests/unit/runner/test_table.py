@@ -19,9 +19,12 @@ from perfbench_runner.cli.table import show_calibration, show_summary
 from perfbench_runner.results import written
 from perfbench_runner.results.quantiles import distribution
 from perfbench_runner.results.summary import (
+    Comparison,
+    Difference,
     Figures,
     StageSummary,
     Summary,
+    TargetSummary,
     TtftByPrompt,
     TtftOfPrompts,
     WorkloadSummary,
@@ -390,6 +393,21 @@ def test_each_workload_has_a_row_of_its_own(shown: Callable[..., str]) -> None:
     assert [row[:5] for row in rows[3:5]] == [["a", "70 %", "7", "0", "1.000"], ["b", "30 %", "3", "0", "1.000"]]
     assert rows[3][-2:] == ["100.0", "100.0*"]
     assert rows[4][-2:] == ["300.0*", "300.0*"]
+
+
+def test_each_target_has_a_row_and_their_differences_a_line(shown: Callable[..., str]) -> None:
+    compared = stage("c8")
+    compared.targets = [
+        TargetSummary.model_validate(workload(*each)) for each in (("old", 5, [0.1] * 5), ("new", 5, [0.3] * 5))
+    ]
+    seen = Difference(
+        metric="ttft", statistic="p50", baseline=0.1, value=0.3, difference=0.2, low=0.1, high=0.3, is_seen=True
+    )
+    compared.comparisons = [Comparison(baseline="old", target="new", confidence=0.95, differences=[seen])]
+    text = shown(compared, stage("c9"))
+    rows = rows_below(text, "stage c8 by target")
+    assert [row[:3] for row in rows[3:5]] == [["old", "50 %", "5"], ["new", "50 %", "5"]]
+    assert "c8: TTFT p50 of new is 200.0 ms (100.0 ms to 300.0 ms) higher than that of old" in text
 
 
 @pytest.mark.parametrize(("longest", "is_shown"), [(64, False), (512, True)])
