@@ -94,7 +94,7 @@ FIGURES = (
     "requests.total", "requests.succeeded", "requests.failed", "request_throughput_rps", "ttft_s.p99",
     "goodput.share", "goodput.rate_rps",
     "cached_prompt_share", "output_token_throughput_tps", "e2e_latency_s.p99", "requests.unfinished",
-    "requests.unsent", "itl_s.p99", "ttft_s.p50", "scheduled_latency_s.p99", "tpot_s.p50", "e2e_latency_s.p50",
+    "requests.unsent", "differences", "itl_s.p99", "ttft_s.p50", "scheduled_latency_s.p99", "tpot_s.p50", "e2e_latency_s.p50",
     "itl_s.p50", "duration_s", "total_token_throughput_tps", "errors", "requests.resent", "requests.retried",
     "scheduled_latency_s.p50", "tpot_s.p99", "ttft_s.mean", "itl_s.mean", "tpot_s.mean", "e2e_latency_s.mean",
     "scheduled_latency_s.mean",

@@ -19,10 +19,10 @@ class Candidate:
     """Its creation timestamp: the oldest first."""
     priority: int = 0
     """The highest first."""
-    target: str | None = None
-    """What it loads, as `targets.address` names it; None for a mock of its own, which nobody shares."""
+    targets: frozenset[str] = frozenset()
+    """What it loads, as `objects.address` names it; none for mocks of its own, which nobody shares."""
     is_exclusive: bool = True
-    """It needs its target to itself."""
+    """It needs its targets to itself."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def places(
 
 def _conflict(one: Candidate, other: Candidate) -> bool:
     """Whether two benchmarks must not run at the same time."""
-    return one.target is not None and one.target == other.target and (one.is_exclusive or other.is_exclusive)
+    return not one.targets.isdisjoint(other.targets) and (one.is_exclusive or other.is_exclusive)
 
 
 def _reached(one: Candidate, running: Sequence[Candidate], limits: Limits) -> str:

@@ -2,11 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from pydantic import ValidationError
-
-from perfbench_api.sections import Target
+from perfbench_api.sections import OneTarget, Target
 from perfbench_operator.admission import Candidate, Limits, Place, places
 from perfbench_operator.cache import Cache, uid
 from perfbench_operator.kube import Data, namespaced_name
@@ -23,8 +20,8 @@ class Admitter:
     limits: Limits
     admitted: set[str] = field(default_factory=set)
     """Uids of those that were admitted and whose mark or Job may not be in the cache yet."""
-    _targets: dict[str, str | None] = field(default_factory=dict)
-    """Addresses of targets by uid: a target cannot change."""
+    _targets: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Addresses of targets by uid: they cannot change."""
 
     def place(self, body: Data) -> Place | None:
         """A benchmark's place in the queue; None, and it is admitted."""
@@ -69,18 +66,27 @@ class Admitter:
             name=namespaced_name(body),
             created=str(body["metadata"].get("creationTimestamp", "")),
             priority=spec.get("priority") or 0,
-            target=self._target(body, target),
+            targets=self._addresses(body),
             is_exclusive=target.get("exclusive", True),
         )
 
-    def _target(self, body: Data, target: Any) -> str | None:
+    def _addresses(self, body: Data) -> frozenset[str]:
         if uid(body) not in self._targets:
             try:
-                found = address(Target.model_validate(target), body["metadata"]["namespace"])
-            except ValidationError:
-                found = None  # it fails before it loads anything
-            self._targets[uid(body)] = found
+                found = [address(target, body["metadata"]["namespace"]) for target in _targets(body["spec"])]
+            except ValueError:
+                found = []  # it fails before it loads anything
+            self._targets[uid(body)] = frozenset(filter(None, found))
         return self._targets[uid(body)]
+
+
+def _targets(spec: Data) -> list[Target]:
+    """All that it loads; raises ValueError where that cannot be read."""
+    common = Target.model_validate(spec.get("target"))
+    several = spec.get("targets")
+    if not several:
+        return [common]
+    return [OneTarget.model_validate(one).over(common) for one in (several if isinstance(several, list) else [several])]
 
 
 def _may_start(body: Data) -> bool:

@@ -160,9 +160,11 @@ def _spec(body: Data, section: str) -> Data:
 
 
 def _model(body: Data) -> str:
-    """The model that is measured; those of several workloads, each once."""
-    own = str(_spec(body, "target").get("model") or "")
-    models = [str(each.get("model") or own) for each in _workloads(body)] or [own]
+    """The model that is measured; those of several targets and workloads, each once."""
+    common = str(_spec(body, "target").get("model") or "")
+    targets = [_mapping(each) for each in _list(_mapping(body.get("spec")).get("targets"))] or [{}]
+    workloads = _workloads(body) or [{}]
+    models = [str(each.get("model") or own.get("model") or common) for own in targets for each in workloads]
     return ", ".join(dict.fromkeys(filter(None, models)))
 
 

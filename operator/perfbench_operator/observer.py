@@ -5,6 +5,7 @@ Requests that repeat, such as for events, are made the more rarely the longer a 
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -179,14 +180,15 @@ class Observer:
 
     async def _shared_nodes(self, benchmark: PerfBenchmark, known: Observed, identity: Identity) -> list[str]:
         """Nodes on which runners and the target's pods run, as they were when the first runner ran."""
-        service = service_of(benchmark.spec.target, identity.namespace)
-        if service is None or known.pod is None or not is_running(known.pod):
+        parts = [part for _, part in benchmark.spec.of_targets()]
+        services = {found for part in parts if (found := service_of(part.target, identity.namespace))}
+        if not services or known.pod is None or not is_running(known.pod):
             return []
         if identity.uid not in self._target_nodes:
-            try:
-                self._target_nodes[identity.uid] = await self.cluster.nodes_of_service(*service)
-            except (RefusedError, ApiError, NotFoundError):  # a namespace that is none of ours
-                self._target_nodes[identity.uid] = set()
+            self._target_nodes[identity.uid] = found_nodes = set[str]()
+            for service in services:
+                with suppress(RefusedError, ApiError, NotFoundError):  # a namespace that is none of ours
+                    found_nodes |= await self.cluster.nodes_of_service(*service)
         nodes = {pod["spec"].get("nodeName") for pod in self.cache.pods(known.body)}
         return sorted(nodes & self._target_nodes[identity.uid])
 

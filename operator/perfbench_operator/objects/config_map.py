@@ -8,6 +8,7 @@ import yaml
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Authority, Dataset, MetricsSource, PluginSource, Runner, ServiceRef, Target
 from perfbench_operator.kube import Resource
+from perfbench_operator.objects import one_target
 from perfbench_operator.objects.identity import Identity
 from perfbench_operator.objects.layout import CONFIG, DATA
 from perfbench_operator.settings import Settings
@@ -57,11 +58,11 @@ def build_config_map(benchmark: PerfBenchmark, identity: Identity, keys: ConfigM
 def _manifest(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMapKeys, settings: Settings) -> Resource:
     resolved = benchmark.model_copy(deep=True)
     spec = resolved.spec
-    if spec.targets:
-        raise ObjectsError(
-            "targets: several in one run work outside a cluster only so far; measure each in a run of its own"
-        )
     spec.target = _target(spec.target, identity.namespace)
+    for number, one in enumerate(spec.targets):
+        spec.targets[number] = found = one_target.resolved(one, number)
+        if found.service:
+            found.url, found.service = _service_url(found.service, identity.namespace), None
     spec.dataset = _dataset(spec.dataset, "dataset", DATA, keys)
     for number, workload in enumerate(spec.workloads):
         if workload.dataset is not None:

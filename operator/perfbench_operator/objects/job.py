@@ -1,10 +1,13 @@
 """The Job of a runner, and its pod."""
 
 import math
+from collections.abc import Mapping
 
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Target
+from perfbench_api.sections.references import KeyRef
 from perfbench_operator.kube import Resource
+from perfbench_operator.objects import one_target
 from perfbench_operator.objects.claim import claim_name
 from perfbench_operator.objects.config_map import ConfigMapKeys, mounted_datasets
 from perfbench_operator.objects.identity import UID_LABEL, Identity
@@ -185,6 +188,11 @@ def _container(benchmark: PerfBenchmark, identity: Identity, settings: Settings)
             _POD_NAME,
             *_leader_env(runner.replicas, identity),
             *_secret_env(benchmark.spec.target),
+            *(
+                each
+                for number, one in enumerate(benchmark.spec.targets)
+                for each in _env_of(one_target.secrets(one, number))
+            ),
             *(runner.env or []),
         ],
         "envFrom": runner.env_from,
@@ -208,10 +216,13 @@ def _secret_env(target: Target) -> list[Resource]:
     key = target.api_key
     if key and key.secret_key_ref:
         found = {key.env or "PERFBENCH_API_KEY": key.secret_key_ref, **found}
+    return _env_of({name: ref for name, ref in found.items() if ref})
+
+
+def _env_of(secrets: Mapping[str, KeyRef]) -> list[Resource]:
     return [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.name, "key": ref.key}}}
-        for name, ref in found.items()
-        if ref
+        for name, ref in secrets.items()
     ]
 
 
@@ -249,9 +260,13 @@ def _config_sources(benchmark: PerfBenchmark, identity: Identity, keys: ConfigMa
             name = plugin.config_map.name
             items = [{"key": key, "path": f"plugins/{index}/{key}"} for key in keys[name]]
             found.append({"configMap": {"name": name, "items": items}})
-    authority = benchmark.spec.target.tls.ca
-    if authority:
+    authorities = {"ca/ca.crt": benchmark.spec.target.tls.ca}
+    for number, one in enumerate(benchmark.spec.targets):
+        authorities[one_target.authority(number)] = one.tls.ca if one.tls else None
+    for path, authority in authorities.items():
+        if authority is None:
+            continue
         for kind, ref in (("secret", authority.secret_key_ref), ("configMap", authority.config_map_key_ref)):
             if ref:
-                found.append({kind: {"name": ref.name, "items": [{"key": ref.key, "path": "ca/ca.crt"}]}})
+                found.append({kind: {"name": ref.name, "items": [{"key": ref.key, "path": path}]}})
     return found

@@ -57,10 +57,13 @@ def _warn(draft: Draft, observed: Observed) -> None:
 
 
 def _model(body: Data) -> str | None:
-    """The model that is measured, as a column shows it; those of several workloads, each once."""
+    """The model that is measured, as a column shows it; those of several targets and workloads, each once."""
     target, workloads = body["spec"].get("target") or {}, body["spec"].get("workloads") or [{}]
-    model = target.get("model") or ("mock" if target.get("mock") is not None else None)
-    models = dict.fromkeys(str(each.get("model") or model) for each in workloads if each.get("model") or model)
+    models = dict[str, None]()
+    for own in body["spec"].get("targets") or [{}]:
+        has_mock = any(each.get("mock") is not None for each in (own, target))
+        model = own.get("model") or target.get("model") or ("mock" if has_mock else None)
+        models |= dict.fromkeys(str(each.get("model") or model) for each in workloads if each.get("model") or model)
     return ", ".join(models)[:256] if models else None
 
 

@@ -100,6 +100,10 @@ def _found(search: Any) -> FoundLoad | None:
 THROUGHPUTS = ("request_throughput_rps", "output_token_throughput_tps", "total_token_throughput_tps")
 
 
+MOST_DIFFERENCES = 6
+"""As many as two targets have."""
+
+
 def compact(stage: Any) -> dict[str, Any]:
     """A stage's summary for status and termination message: the figures people look at, rounded."""
     latencies = {f"{name}_s": getattr(stage, f"{name}_s") for name in LATENCIES}
@@ -123,11 +127,12 @@ def compact(stage: Any) -> dict[str, Any]:
 
 
 def _differences(stage: Any) -> list[str]:
-    """In words, those that are beyond doubt."""
+    """In words, a few of those that are beyond doubt: a status has many stages."""
     from perfbench_runner.results import differing
 
     words = ((each, differing.in_words(each)) for each in stage.comparisons)
-    return [line for found, lines in words for each, line in zip(found.differences, lines, strict=True) if each.is_seen]
+    seen = [line for found, lines in words for each, line in zip(found.differences, lines, strict=True) if each.is_seen]
+    return seen[:MOST_DIFFERENCES]
 
 
 def _of_part(found: Any) -> dict[str, Any]:

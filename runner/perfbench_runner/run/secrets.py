@@ -49,7 +49,7 @@ def environment(folder: Path | None = None) -> dict[str, str]:
 def learn_environment(env: Mapping[str, str]) -> None:
     """Know the secrets that the environment holds for perfbench, so that no error shows them, however early it comes."""
     for name, value in env.items():
-        if name == API_KEY or name.startswith("PERFBENCH_HEADER_"):
+        if name == API_KEY or name.startswith(("PERFBENCH_HEADER_", "PERFBENCH_TARGET_")):
             KNOWN.add(value, name)
 
 

@@ -10,23 +10,35 @@ from perfbench_operator.cache import Cache
 from perfbench_operator.objects.identity import STARTED
 
 
-def one(
-    name: str, target: str | None = "t", *, shared: bool = False, priority: int = 0, namespace: str = "n"
-) -> Candidate:
+def one(name: str, targets: str = "t", *, shared: bool = False, priority: int = 0, namespace: str = "n") -> Candidate:
     """A benchmark; the first letter of its name says how old it is."""
-    return Candidate(name, (namespace, name), name[0], priority, target, is_exclusive=not shared)
+    return Candidate(name, (namespace, name), name[0], priority, frozenset(targets), is_exclusive=not shared)
 
 
 TABLE: list[tuple[str, list[Candidate], list[Candidate], Limits, str]] = [
     ("nothing runs", [], [one("a")], Limits(), "a"),
     ("the same target", [], [one("b"), one("a")], Limits(), "a"),
     ("its target is taken", [one("x")], [one("a"), one("b", "u")], Limits(), "b"),
-    ("mocks of their own", [one("x", None)], [one("a", None), one("b", None)], Limits(), "ab"),
+    ("mocks of their own", [one("x", "")], [one("a", ""), one("b", "")], Limits(), "ab"),
     ("priority before age", [], [one("a"), one("b", priority=1)], Limits(), "b"),
     ("both share", [one("x", shared=True)], [one("a", shared=True), one("b", shared=True)], Limits(), "ab"),
     ("who shares does not spoil one who does not", [one("x")], [one("a", shared=True)], Limits(), ""),
     ("who does not share waits for those who do", [one("x", shared=True)], [one("a")], Limits(), ""),
     ("nobody overtakes at the same target", [one("x", shared=True)], [one("a"), one("b", shared=True)], Limits(), ""),
+    (
+        "one of several targets is taken",
+        [one("x", "tu")],
+        [one("a", "uv"), one("b", "vw"), one("c", "w")],
+        Limits(),
+        "",
+    ),
+    (
+        "targets that nobody else loads",
+        [one("x", "tu")],
+        [one("a", "vw"), one("b", "wz"), one("c", "z")],
+        Limits(),
+        "a",
+    ),
     ("so many at most", [one("x", "u")], [one("a"), one("b", "v"), one("c", "w")], Limits(2), "a"),
     ("the limit is reached", [one("x", "u")], [one("a")], Limits(1), ""),
     ("who has to wait anyway takes no place", [one("x")], [one("a"), one("b", "u")], Limits(2), "b"),
@@ -91,3 +103,18 @@ def test_what_a_new_process_knows_is_in_the_cluster(other: dict[str, object], bl
     cache = Cache()
     fill(cache, "PerfBenchmark", [body(), other])
     assert bool(Admitter(cache, Limits()).place(body())) == blocks
+
+
+@pytest.mark.parametrize(
+    ("url", "blocks"), [("http://a:80", True), ("http://b.models", True), ("http://base", False), ("http://c", False)]
+)
+def test_all_targets_of_a_benchmark_are_its_own(url: str, blocks: bool) -> None:
+    targets = [{"name": "a", "url": "http://a"}, {"name": "b", "url": "http://b"}]
+    several = {"target": {"url": "http://base", "model": "m"}, "targets": targets}
+    cache = Cache()
+    fill(
+        cache,
+        "PerfBenchmark",
+        [body(several, uid="o", name="o", annotations={STARTED: "o"}), body({"target": {"url": url}})],
+    )
+    assert bool(Admitter(cache, Limits()).place(body({"target": {"url": url}}))) == blocks

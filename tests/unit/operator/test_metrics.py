@@ -139,6 +139,12 @@ def test_a_spec_that_cannot_be_read_has_no_model_and_no_workload(spec: dict[str,
     assert 'perfbench_benchmark_info{benchmark="chat",model="",namespace="models",workload=""} 1.0' in text
 
 
+def test_the_models_of_several_targets_are_named_each_once() -> None:
+    targets = [{"name": "a", "url": "http://a"}, {"name": "b", "url": "http://b", "model": "n"}]
+    text = page(body({"target": {"model": "m"}, "targets": targets, "dataset": {"name": "random"}}))
+    assert 'perfbench_benchmark_info{benchmark="chat",model="m, n",namespace="models",workload="random"} 1.0' in text
+
+
 def page(benchmark: dict[str, Any]) -> str:
     """The metrics of a benchmark, beside an ordinary one."""
     metrics = OperatorMetrics()

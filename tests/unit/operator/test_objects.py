@@ -179,6 +179,50 @@ def test_authority_becomes_a_file(field: str, kind: str) -> None:
     assert source[kind] == {"name": "ca", "items": [{"key": "root.pem", "path": "ca/ca.crt"}]}
 
 
+TARGETS: dict[str, Any] = {
+    "target": {"model": "m", "apiKey": {"secretKeyRef": {"name": "common", "key": "k"}}},
+    "targets": [
+        {"name": "a", "service": {"name": "one", "port": 8000}},
+        {
+            "name": "b",
+            "url": "https://b",
+            "apiKey": {"secretKeyRef": {"name": "own", "key": "k"}},
+            "headers": [
+                {"name": "X-Auth", "secretKeyRef": {"name": "own", "key": "h"}},
+                {"name": "X-Plain", "value": "p"},
+            ],
+            "tls": {"ca": {"secretKeyRef": {"name": "ca", "key": "root.pem"}}},
+        },
+        {"name": "c", "mock": {}},
+    ],
+}
+
+
+def test_each_of_several_targets_has_its_own_address_secrets_and_authority() -> None:
+    a, b, c = manifest(TARGETS)["targets"]
+    assert a["url"] == "http://one.models.svc:8000"
+    assert "service" not in a
+    assert b["apiKey"] == {"env": "PERFBENCH_TARGET_1_API_KEY"}
+    assert [header.get("env") for header in b["headers"]] == ["PERFBENCH_TARGET_1_HEADER_X_AUTH", None]
+    assert b["tls"]["ca"] == {"file": "/etc/perfbench/ca-1/ca.crt"}
+    assert "url" not in c
+    assert container(TARGETS)["env"][1:] == [
+        {"name": "PERFBENCH_API_KEY", "valueFrom": {"secretKeyRef": {"name": "common", "key": "k"}}},
+        {"name": "PERFBENCH_TARGET_1_API_KEY", "valueFrom": {"secretKeyRef": {"name": "own", "key": "k"}}},
+        {"name": "PERFBENCH_TARGET_1_HEADER_X_AUTH", "valueFrom": {"secretKeyRef": {"name": "own", "key": "h"}}},
+    ]
+    source = pod(TARGETS)["volumes"][0]["projected"]["sources"][-1]
+    assert source["secret"] == {"name": "ca", "items": [{"key": "root.pem", "path": "ca-1/ca.crt"}]}
+
+
+def test_the_runner_reads_the_manifest_of_several_targets() -> None:
+    text = build_config_map(*read(TARGETS), KEYS, SETTINGS)["data"]["manifest.yaml"]
+    a, b, c = (part.target for part in PerfBenchmark.read(yaml.safe_load(text)).spec.parts())
+    assert (a.url, b.url, c.url) == ("http://one.models.svc:8000", "https://b", None)
+    assert [each.api_key.env if each.api_key else None for each in (a, b)] == [None, "PERFBENCH_TARGET_1_API_KEY"]
+    assert [each.wait_for for each in (a, b, c)] == [300.0] * 3
+
+
 def test_manifest_says_nothing_of_pods() -> None:
     runner = {"workers": 2, "linger": "5s", "env": [{"name": "TOKEN", "value": "t"}], "image": "i"}
     assert "TOKEN" not in str(manifest({"runner": runner}))

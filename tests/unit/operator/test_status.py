@@ -325,6 +325,15 @@ def test_the_model_is_shown(target: dict[str, Any], model: str | None) -> None:
     assert compute(observed(body=body({"target": target}))).model == model
 
 
+def test_the_models_of_several_targets_are_shown_each_once() -> None:
+    targets = [
+        {"name": "a", "url": "http://a"},
+        {"name": "b", "mock": {}, "model": "n"},
+        {"name": "c", "url": "http://c"},
+    ]
+    assert compute(observed(body=body({"target": {"model": "m"}, "targets": targets}))).model == "m, n"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "patch"),
     [

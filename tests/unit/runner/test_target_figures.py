@@ -8,8 +8,10 @@ import pytest
 import yaml
 from test_load_as_asked import add, answer, stage
 
+from perfbench_api.outcome import Outcome
 from perfbench_runner.results.figures import summarise
 from perfbench_runner.results.store import Store
+from perfbench_runner.run.conclude import compact
 
 TARGETS: list[dict[str, Any]] = [{"name": "old"}, {"name": "new", "model": "m2"}]
 SPEC: dict[str, Any] = {"target": {"model": "m"}, "targets": TARGETS, "confidence": 0.9}
@@ -84,3 +86,18 @@ def test_a_run_of_one_target_has_no_such_figures(tmp_path: Path) -> None:
     (found,) = summarise(made.db)
     assert (found.targets, found.comparisons) == ([], [])
     made.db.close()
+
+
+def test_a_status_has_few_figures_of_each_target_and_what_is_beyond_doubt(store: Store) -> None:
+    (found,) = summarise(store.db)
+    told = compact(found)
+    assert told["targets"]["new"] == {
+        "requests": 400,
+        "failed": 0,
+        "request_throughput_rps": pytest.approx(0.5, rel=0.01),
+        "ttft_p99_s": 1.2,
+        "e2e_latency_p99_s": 4.2,
+    }
+    assert told["differences"][0].startswith("TTFT p50 of new is 200.0 ms (")
+    outcome = Outcome(outcome="succeeded", stages=[{**told, "name": f"s{number}"} for number in range(9)])
+    assert b"lower than that of old" in outcome.message_bytes() or b"higher than that of old" in outcome.message_bytes()
