@@ -25,6 +25,7 @@ from perfbench_api.sections import (
 )
 from perfbench_api.sections.goodput import GOODPUT
 from perfbench_api.sections.target import check_address
+from perfbench_api.sections.targets import check_targets
 from perfbench_api.values import Section
 
 
@@ -83,22 +84,7 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _targets_can_be_compared(self) -> Self:
-        names = [each.name for each in self.targets]
-        for index, each in enumerate(self.targets):
-            if names.index(each.name) != index:
-                raise ValueError(f"targets[{index}].name: two targets are named {each.name!r}; give each its own name")
-            try:
-                each.over(self.target)
-            except ValueError as error:
-                raise ValueError(f"targets[{index}]: {error}") from None
-        if not self.targets:
-            return self
-        if self.load.search is not None:
-            raise ValueError("load.search: finds how much one target carries; search for each in a run of its own")
-        if isinstance(self.target.metrics, list):
-            raise ValueError(
-                "target.metrics: figures of the servers of several targets would be taken for those of one; leave it out"
-            )
+        check_targets(self.targets, self.target, self.load)
         return self
 
     @model_validator(mode="after")

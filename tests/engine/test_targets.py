@@ -25,6 +25,28 @@ def test_each_target_gets_the_same_prompts_in_its_share(mock: Any, perfbench: An
     assert sent["fast"] == sent["slow"]
 
 
+@pytest.mark.parametrize("runner", [{"workers": 1}, {"workers": 2}, {"workers": 1, "replicas": 2}])
+def test_side_by_side_both_get_one_prompt_at_one_time(
+    mock: Any, perfbench: Any, spec_for: Any, runner: dict[str, int]
+) -> None:
+    targets = [{"name": name, "url": mock(output_tokens=2).base_url} for name in ("one", "other")]
+    stages = [{"rate": 60, "requests": 31}, {"rate": 80, "arrival": "constant", "duration": "500ms"}]
+    spec = spec_for("http://127.0.0.1:9", *stages, targets=targets, runner=runner, load={"split": "sideBySide"})
+    run = perfbench(spec)
+    assert run.wait(60) == 0, run.stderr
+    rounds = run.query(
+        "SELECT stage, count(*), count(DISTINCT target), count(DISTINCT prompt_id), max(scheduled_time) - min(scheduled_time)"
+        " FROM requests GROUP BY stage, entry ORDER BY stage, min(scheduled_time)"
+    )
+    single = [each for each in rounds if each[1:4] == (1, 1, 1)]
+    assert [each[0] for each in single] == [0]  # of an odd number of requests the last one
+    pairs = [each for each in rounds if each not in single]
+    assert [each[:4] for each in pairs] == [(0, 2, 2, 1)] * 15 + [(1, 2, 2, 1)] * 20
+    assert max(each[4] for each in pairs) < (0.01 if "replicas" in runner else 1e-6)  # clocks of two runners
+    assert "Poisson arrivals of 2 requests together, 60 requests/s" in run.summary["stages"][0]["load"]
+    assert run.summary["stages"][0]["offered_rate_rps"] == 60
+
+
 def test_a_target_that_does_not_answer_is_named(mock: Any, perfbench: Any, spec_for: Any) -> None:
     targets = [{"name": "up"}, {"name": "down", "url": "http://127.0.0.1:9"}]
     run = perfbench(spec_for(mock(), targets=targets))

@@ -164,6 +164,8 @@ class Load(Section):
     """In place of stages: find the highest load at which the objectives hold."""
     repeat: int = Field(1, ge=1, le=64)
     """Run the whole list of stages so many times, one after the other; figures of the same stage are compared."""
+    split: Literal["byWeight", "sideBySide"] = "byWeight"
+    """How several targets share the load: one request to one of them, by weight; or side by side, one to each at a time."""
     pause: Duration = 0.0
     """Rest between stages."""
     grace_period: Duration = 30.0

@@ -1,7 +1,10 @@
 """`spec.targets`: several endpoints in one run, to be compared under one load."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
+from perfbench_api.sections.load import Load
 from perfbench_api.sections.references import ServiceRef
 from perfbench_api.sections.target import (
     ADDRESSES,
@@ -67,3 +70,44 @@ class OneTarget(Section):
 
 OWN = OneTarget.model_fields.keys() & Target.model_fields.keys()
 """Fields that each target may have for itself; the others are the run's."""
+
+
+def check_targets(targets: Sequence[OneTarget], common: Target, load: Load) -> None:
+    """Raise ValueError where targets cannot be compared under a load."""
+    names = [each.name for each in targets]
+    for index, each in enumerate(targets):
+        if names.index(each.name) != index:
+            raise ValueError(f"targets[{index}].name: two targets are named {each.name!r}; give each its own name")
+        try:
+            each.over(common)
+        except ValueError as error:
+            raise ValueError(f"targets[{index}]: {error}") from None
+    if load.split == "sideBySide":
+        _check_side_by_side(targets, load)
+    if targets and load.search is not None:
+        raise ValueError("load.search: finds how much one target carries; search for each in a run of its own")
+    if targets and isinstance(common.metrics, list):
+        raise ValueError(
+            "target.metrics: figures of the servers of several targets would be taken for those of one; leave it out"
+        )
+
+
+def _check_side_by_side(targets: Sequence[OneTarget], load: Load) -> None:
+    """Each moment must be one at which all of them can be sent to."""
+    if not targets:
+        raise ValueError("load.split: sideBySide is of several targets, and there are none; give targets")
+    if len({each.weight for each in targets}) > 1:
+        raise ValueError("load.split: sideBySide sends to each target equally often; leave out the weights")
+    for index, stage in enumerate(load.stages):
+        where = f"load.stages[{index}]"
+        if not stage.is_open_loop:
+            raise ValueError(
+                f"{where}: a closed loop sends when an answer has come, and no two targets answer at the same time; give"
+                " rate or profile to send side by side"
+            )
+        if stage.timestamps is not None or stage.arrival == "recorded":
+            raise ValueError(f"{where}: times that are given one by one are of one target each; leave out split")
+        if stage.max_concurrency is not None:
+            raise ValueError(
+                f"{where}.maxConcurrency: one limit for all targets would be filled by the slowest; leave it out, or split"
+            )

@@ -146,7 +146,7 @@ class Engine:
         self._view.begin_stage()
         if number >= 0:
             self._note_unmeasured()
-            stage_plan = plan(self._spec.load, number, self._feed.has_schedule)
+            stage_plan = plan(self._spec.load, number, self._feed.has_schedule, self._feed.together)
             self._ramps = Ramps.of_plan(stage_plan)
             self._guarded(self._store.set_stage, number, stage.title, stage_plan)
             self.observers.stage(self._view)

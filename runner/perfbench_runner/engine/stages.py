@@ -186,7 +186,7 @@ class Stages:
         rate = rate_of(stage)
         if rate is None or stage.arrival == "recorded":
             return repeat(0.0)
-        return arrivals(rate, stage.arrival, Random(seed_of(self._load, number)), stage.cv)
+        return arrivals(rate, stage.arrival, Random(seed_of(self._load, number)), stage.cv, self._feed.together)
 
     def _announce(self, number: int, stage: Stage) -> list[ShardProcess]:
         """Tell shards of their part; in a closed loop of fewer lanes than shards some have none and stay out."""

@@ -41,7 +41,17 @@ PROCESSES: dict[str, Callable[[Random, float], Iterator[float]]] = {
 """By the name of `arrival`: masses of its arrivals, whose gaps have mean 1; of a random generator and a cv."""
 
 
-def arrivals(rate: float | Iterable[Segment], arrival: str, random: Random, cv: float | None = None) -> Iterator[float]:
-    """The offsets of an open loop at a rate, requests a second, or at one that changes; without end as long as that has none."""
-    masses = PROCESSES[arrival](random, 1.0 if cv is None else cv)
+def in_rounds(masses: Iterable[float], together: int) -> Iterator[float]:
+    """So many requests at each arrival, which are so much rarer; the rate stays what it is."""
+    return (together * mass for mass in masses for _ in range(together))
+
+
+def arrivals(
+    rate: float | Iterable[Segment], arrival: str, random: Random, cv: float | None = None, together: int = 1
+) -> Iterator[float]:
+    """The offsets of an open loop at a rate, requests a second, or at one that changes; without end as long as that has none.
+
+    `together`: so many requests come at a time.
+    """
+    masses = in_rounds(PROCESSES[arrival](random, 1.0 if cv is None else cv), together)
     return (mass / rate for mass in masses) if isinstance(rate, (int, float)) else inverted(masses, rate)

@@ -58,6 +58,7 @@ class Feed:
         """What plugins see of the stage under way."""
         self._as_given = self.arguments.model_copy()
         """The same, before the dataset's own changes."""
+        self.together = 1
         self._told: set[str] = set()
         """What was warned of."""
         self._make_dataset = make_dataset

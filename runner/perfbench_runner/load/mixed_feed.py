@@ -25,8 +25,9 @@ class MixedFeed:
     dataset_entries: int | None = None
     """There is no one dataset."""
 
-    def __init__(self, feeds: Sequence[Feed], mix: Mix | MixOfMixes) -> None:
-        """`feeds`: one for each kind of the mix."""
+    def __init__(self, feeds: Sequence[Feed], mix: Mix | MixOfMixes, together: int = 1) -> None:
+        """`feeds`: one for each kind of the mix. `together`: so many come in a round, one to each target."""
+        self.together = together
         self._feeds, self._mix, self._position = feeds, mix, 0
         self.kinds: Sequence[Kind] = [feed.kinds[0] for feed in feeds]
 
@@ -58,8 +59,8 @@ class MixedFeed:
 
     def start_at(self, number: int, stage: int | None = None) -> None:
         """Go on at this position, and with the arguments of this stage; raises REFUSALS."""
-        self._position = number
-        for feed, before in zip(self._feeds, self._mix.before(number), strict=True):
+        self._position = -(-number // self.together) * self.together  # a stage begins with a whole round
+        for feed, before in zip(self._feeds, self._mix.before(self._position), strict=True):
             with told_of(feed.kinds[0].whose):
                 feed.start_at(feed.offset + before, stage)
 

@@ -11,14 +11,17 @@ def seed_of(load: Load, number: int) -> str:
     return f"{load.random_seed}/arrivals/{number}"
 
 
-def plan(load: Load, number: int, has_schedule: bool) -> dict[str, Any]:
-    """A stage as it is run; `has_schedule`: its dataset brings recorded times, of which it is said what becomes of them."""
+def plan(load: Load, number: int, has_schedule: bool, together: int = 1) -> dict[str, Any]:
+    """A stage as it is run; `has_schedule`: its dataset brings recorded times, of which it is said what becomes of them.
+
+    `together`: so many requests of an open loop come at a time.
+    """
     stage = load.stages[number]
     found = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
     if has_schedule:
         found["recordedTimes"] = "played" if stage.is_open_loop else "unused"
     if stage.is_open_loop and found.get("recordedTimes") != "played" and stage.arrival != "recorded":
-        found["schedule"] = _schedule(load, number, stage)
+        found["schedule"] = _schedule(load, number, stage) | ({"together": together} if together > 1 else {})
     return found
 
 

@@ -30,6 +30,8 @@ def whose(target: str | None, workload: str | None) -> str:
 class Requests(Protocol):
     """The sequence of a run's requests, as those see it who send them: `Feed`, or `MixedFeed` of several kinds."""
 
+    together: int
+    """So many requests in a row are due at the same time: one to each target, where these are side by side."""
     dataset_entries: int | None
     """How many entries the dataset has; None as long as its end was not seen, and where there are several kinds."""
 

@@ -23,12 +23,17 @@ def _load(plan: Plan) -> str:
         faster = f", {given['speed']:g} times as fast" if given.get("speed", 1) != 1 else ""
         return f"open loop, times from {given['path']}{faster}"
     rate = f"{plan['rate']:g} requests/s" if "rate" in plan else _profile(plan.get("profile", {}))
-    return f"open loop, {_process(plan)} arrivals, {rate}" if rate else ""
+    return f"open loop, {_process(plan)} arrivals{_together(plan)}, {rate}" if rate else ""
 
 
 def _process(plan: Plan) -> str:
     name = plan.get("arrival", "poisson")
     return f"gamma (cv {plan['cv']:g})" if name == "gamma" else "Poisson" if name == "poisson" else str(name)
+
+
+def _together(plan: Plan) -> str:
+    number = plan.get("schedule", {}).get("together", 1)
+    return f" of {number} requests together" if number > 1 else ""
 
 
 def _profile(profile: Plan) -> str:

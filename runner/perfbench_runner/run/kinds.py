@@ -103,7 +103,9 @@ def feed_of(benchmark: PerfBenchmark, kinds: Sequence[PreparedKind]) -> Requests
     workloads = [Mix([each.weight for each in spec.workloads] or [1], f"{seed}/mix") for _ in spec.of_targets()]
     if not spec.targets:
         return MixedFeed(feeds, workloads[0])
-    return MixedFeed(feeds, MixOfMixes(Mix([each.weight for each in spec.targets], f"{seed}/targets"), workloads))
+    targets = Mix([each.weight for each in spec.targets], f"{seed}/targets")
+    together = len(spec.targets) if spec.load.split == "sideBySide" else 1
+    return MixedFeed(feeds, MixOfMixes(targets, workloads), together)
 
 
 def _kind(spec: Spec, arguments: Arguments, workload: str | None, target: str | None) -> PreparedKind:

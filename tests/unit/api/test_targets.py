@@ -79,3 +79,34 @@ def test_what_cannot_be_meant_is_refused(targets: list[Any], spec: dict[str, Any
     with pytest.raises(SpecError) as refused:
         read(*targets, **spec)
     assert any(problem in line for line in refused.value.problems), refused.value.problems
+
+
+OPEN: dict[str, Any] = {"rate": 4, "duration": "9s"}
+
+
+@pytest.mark.parametrize(
+    ("targets", "load", "problem"),
+    [
+        ([], {"stages": [OPEN]}, "load.split: sideBySide is of several targets, and there are none; give targets"),
+        ([A, B | {"weight": 2}], {"stages": [OPEN]}, "load.split: sideBySide sends to each target equally often"),
+        ([A, B], {"stages": [OPEN, {"concurrency": 2, "requests": 9}]}, "load.stages[1]: a closed loop sends when"),
+        ([A, B], {"stages": [{"arrival": "recorded"}]}, "load.stages[0]: times that are given one by one"),
+        ([A, B], {"stages": [{"timestamps": {"path": "x.csv"}}]}, "load.stages[0]: times that are given one by one"),
+        (
+            [A, B],
+            {"stages": [OPEN | {"maxConcurrency": 3}]},
+            "load.stages[0].maxConcurrency: one limit for all targets",
+        ),
+        ([A, B], {}, "load.stages[0]: a closed loop sends when"),
+    ],
+)
+def test_what_cannot_be_sent_side_by_side_is_refused(targets: list[Any], load: dict[str, Any], problem: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        read(*targets, target={"url": "http://x", "model": "m"}, load=load | {"split": "sideBySide"})
+    assert any(problem in line for line in refused.value.problems), refused.value.problems
+
+
+def test_targets_of_equal_weight_are_sent_to_side_by_side_at_any_rate() -> None:
+    ramp = {"profile": {"ramp": {"from": 1, "to": 9}}, "duration": "9s"}
+    stages = [OPEN, ramp, {"rate": 3, "arrival": "constant", "requests": 7}]
+    assert read(A, B, load={"split": "sideBySide", "stages": stages}).spec.load.split == "sideBySide"

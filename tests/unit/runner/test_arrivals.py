@@ -107,3 +107,18 @@ def test_a_seed_gives_the_same_arrivals_again_and_another_others(arrival: str) -
     assert first == times(arrival, 5.0, 100, 7, 2.0) == sorted(first)
     if arrival != "constant":
         assert first != times(arrival, 5.0, 100, 8, 2.0)
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 5])
+@pytest.mark.parametrize("arrival", ["constant", "poisson", "gamma"])
+def test_requests_that_come_together_keep_the_rate(together: int, arrival: str) -> None:
+    times = list(islice(arrivals(10.0, arrival, Random(3), 1.5, together), 30_000))
+    rounds = [times[first : first + together] for first in range(0, len(times), together)]
+    assert all(len(set(each)) == 1 for each in rounds)
+    assert [each[0] for each in rounds] == sorted({*times})
+    assert len(times) / times[-1] == pytest.approx(10.0, rel=0.06)
+
+
+def test_rounds_follow_a_rate_that_changes() -> None:
+    shape = [Segment(0.0, 10.0, 0.0, 20.0), Segment(10.0, 20.0, 0.0, 0.0)]
+    assert len(list(arrivals(shape, "constant", Random(3), None, 4))) == 100

@@ -109,3 +109,23 @@ def test_recorded_times_cannot_be_shared_out() -> None:
 
 def test_runners_that_share_out_differently_are_not_of_one_run() -> None:
     assert load_digest(benchmark(A, B).spec) != load_digest(benchmark(A, B | {"weight": 2}).spec)
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 5, 31])
+@pytest.mark.parametrize("workloads", [[], ["chat", "batch"]])
+def test_side_by_side_each_round_has_one_request_to_each_target_with_one_prompt(
+    start: int, workloads: list[str]
+) -> None:
+    targets = [A, B, {"name": "c", "url": "http://127.0.0.1:3"}]
+    kinds = [{"name": name, "weight": 1 + number} for number, name in enumerate(workloads)]
+    load = {"randomSeed": 5, "split": "sideBySide", "stages": [{"rate": 9, "requests": 90}]}
+    feed = prepare(benchmark(*targets, workloads=kinds, dataset={"name": "random"}, load=load), {}).feed
+    assert feed.together == 3
+    feed.start_at(start)
+    orders = set()
+    for _ in range(12):
+        found = [next(feed) for _ in range(3)]
+        orders.add(tuple(feed.kinds[each.kind].target for each in found))
+        assert {each.prompt_id for each in found} == {found[0].prompt_id}
+    assert all(set(order) == {"a", "b", "c"} for order in orders)
+    assert len(orders) > 2  # none is always first
