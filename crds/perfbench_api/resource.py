@@ -120,10 +120,17 @@ class Spec(Section):
         for index, name in enumerate(names):
             if names.index(name) != index:
                 raise ValueError(f"workloads[{index}].name: two workloads are named {name!r}; give each its own name")
-        for index, objective in enumerate(self.objectives):
-            if objective.workload is not None and objective.workload not in names:
-                there = f"there are {', '.join(names)}" if names else "there are no workloads"
-                raise ValueError(f"objectives[{index}].workload: no workload is named {objective.workload!r}; {there}")
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_are_of_what_there_is(self) -> Self:
+        for what, parts in (("workload", self.workloads), ("target", self.targets)):
+            names = [part.name for part in parts]
+            for index, objective in enumerate(self.objectives):
+                name = getattr(objective, what)
+                if name is not None and name not in names:
+                    there = f"there are {', '.join(names)}" if names else f"there are no {what}s"
+                    raise ValueError(f"objectives[{index}].{what}: no {what} is named {name!r}; {there}")
         return self
 
     @model_validator(mode="after")

@@ -61,6 +61,8 @@ class Objective(Section):
     """Name of the stage it applies to; all if not given."""
     workload: str | None = None
     """Name of the workload whose requests it is of; those of all workloads together if not given."""
+    target: str | None = None
+    """Name of the target whose requests it is of, of several; those to all targets together if not given."""
     prompt_tokens: PromptTokens | None = None
     """Only requests whose prompts have so many tokens: a long prompt may take longer to its first token."""
 
@@ -88,6 +90,14 @@ class Objective(Section):
                 raise ValueError(f"{name}: {bound:g} is negative, which no {self.metric} is")
             if bound is not None and bound > 1 and self.metric in SHARES:
                 raise ValueError(f"{name}: a share is from 0 to 1, or from 0% to 100%; {bound:g} is more")
+        return self
+
+    @model_validator(mode="after")
+    def _is_of_one_part(self) -> Self:
+        if self.workload is not None and self.target is not None:
+            raise ValueError(
+                "workload and target exclude each other: figures are of one or of the other; give one of them"
+            )
         return self
 
     @model_validator(mode="after")

@@ -242,7 +242,11 @@ def _show_objectives(console: Console, results: Iterable[ObjectiveResult]) -> No
         Column(f"with {_confidence(shown)}", [_between(result) for result in shown]),
         Column("", [words[result.kept] for result in shown], is_text=True),
         Column("stage", [result.stage for result in shown], is_text=True),
-        Column("workload", [result.workload or "-" for result in shown], is_text=True),
+        *(
+            Column(what, [getattr(result, what) or "-" for result in shown], is_text=True)
+            for what in ("workload", "target")
+            if what == "workload" or any(result.target for result in shown)
+        ),
     ]
     show_grid(console, "objectives", Column("objective", names), columns)
     if len(ordered) > len(shown):

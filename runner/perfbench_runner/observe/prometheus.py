@@ -138,10 +138,13 @@ def _loop(stage: Stage) -> tuple[str, str]:
 def _objectives(spec: Spec) -> dict[tuple[str, ...], float]:
     """Bounds by stage, metric, statistic and kind; of several the strictest.
 
-    Those on the requests of one workload, or with prompts of some lengths, are no bounds of the figures, which are of all.
+    Those on the requests of one workload or target, or with prompts of some lengths, are no bounds of the figures, which are
+    of all.
     """
     found: dict[tuple[str, ...], float] = {}
-    of_all = (each for each in spec.objectives if each.workload is None and each.prompt_tokens is None)
+    of_all = (
+        each for each in spec.objectives if (each.workload, each.target, each.prompt_tokens) == (None, None, None)
+    )
     for objective in of_all:
         statistic = objective.statistic if objective.metric in LATENCIES else ""
         for stage in spec.load.stages:

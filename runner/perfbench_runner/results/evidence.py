@@ -11,7 +11,7 @@ from perfbench_api.sections.objectives import COUNTS
 from perfbench_runner.results.goodput import good
 from perfbench_runner.results.intervals import Measured, Sample, Share, design_effect
 from perfbench_runner.results.quantiles import Array
-from perfbench_runner.results.rows import Ints, Mask, Rows
+from perfbench_runner.results.rows import Ints, Mask, Part, Rows
 from perfbench_runner.results.sliced_gaps import SlicedGaps
 from perfbench_runner.results.summary import Figures, Steady
 from perfbench_runner.results.windows import Span
@@ -24,16 +24,16 @@ PARTS = 10
 class Judge(Protocol):
     """Who judges stages while their rows are there."""
 
-    def gaps(self, workload: str | None) -> Collection[str]:
-        """Metrics of gaps that are judged of a workload, or of a whole stage: only those are counted by time."""
+    def gaps(self, part: Part) -> Collection[str]:
+        """Metrics of gaps that are judged of a part of a stage, or of all of it: only those are counted by time."""
 
     def see(self, evidence: "Evidence") -> None:
-        """Judge a stage, or the part of it that is of one workload."""
+        """Judge a stage, or the part of it that is of one workload or target."""
 
 
 @dataclass
 class Evidence:
-    """The figures and requests of a stage, or of one of its workloads."""
+    """The figures and requests of a stage, or of one of its workloads or targets."""
 
     stage: Figures
     stages: Sequence[str]
@@ -56,6 +56,7 @@ class Evidence:
     """As how many looks at growing data its end counts (`results.looks`)."""
     steady: Steady | None = None
     """Of the stage: whether it had become so."""
+    target: str | None = None
 
     @cached_property
     def _order(self) -> Ints:
@@ -200,9 +201,9 @@ class Judges:
     def __init__(self, *judges: Judge) -> None:
         self._judges = judges
 
-    def gaps(self, workload: str | None) -> Collection[str]:
+    def gaps(self, part: Part) -> Collection[str]:
         """What any of them judges."""
-        return {name for judge in self._judges for name in judge.gaps(workload)}
+        return {name for judge in self._judges for name in judge.gaps(part)}
 
     def see(self, evidence: Evidence) -> None:
         """Show it to all."""
@@ -213,7 +214,7 @@ class Judges:
 class Nobody:
     """A judge of nothing."""
 
-    def gaps(self, workload: str | None) -> Collection[str]:
+    def gaps(self, part: Part) -> Collection[str]:
         """None."""
         return ()
 

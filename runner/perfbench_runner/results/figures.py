@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -41,6 +41,7 @@ OPEN_LOOPS = {"rate", "profile", "timestamps"}
 RATE_KEPT = 0.98
 """An open loop that sends less than this share of its rate has not kept it."""
 
+Of = TypeVar("Of", WorkloadSummary, TargetSummary)
 ServerFigures = Callable[[sqlite3.Connection, float, float], dict[str, ServerFigure]]
 """What the server said of itself from one time of the run's clock to another, by neutral name."""
 
@@ -165,7 +166,7 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
         db, PartRows(whole, stage.name, every, rows, stage.unsent, span), run.asked, run.judge, server, read
     )
     targets = [
-        _part(db, stage, Part(stage.number, target=each.name), each, Nobody(), span) for each in run.asked.targets
+        _part(db, stage, Part(stage.number, target=each.name), each, run.judge, span) for each in run.asked.targets
     ]
     is_limited = "maxConcurrency" in stage.plan
     judged = clients(db, stage.number, rows, _is_open_loop(stage.plan), is_limited, stage.feed_share, run.workers)
@@ -195,28 +196,25 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
     summary.notes = notes(summary, span, found.estimate, run.asked, stage.plan, run.why_program)
     looks = doublings(stage.plan, summary.requests.succeeded)
     run.judge.see(found.evidence(summary, stage.name, run.stages, looks, summary.steady))
-    summary.workloads = [_workload_summary(db, stage, each, run, span, summary, looks) for each in run.asked.workloads]
-    summary.targets = [_of_target(*each, summary) for each in zip(targets, run.asked.targets, strict=True)]
+    # One after the other: the rows of each are read when it is its turn.
+    workloads = (_part(db, stage, Part(stage.number, each.name), each, run.judge, span) for each in run.asked.workloads)
+    of_workloads, of_targets = (
+        zip(workloads, run.asked.workloads, strict=True),
+        zip(targets, run.asked.targets, strict=True),
+    )
+    summary.workloads = [_judged(WorkloadSummary, *each, run, summary, looks) for each in of_workloads]
+    summary.targets = [_judged(TargetSummary, *each, run, summary, looks) for each in of_targets]
     summary.comparisons = comparisons([each.compared() for each in targets], run.asked.confidence)
     if parts := _answers(db, stage.number, run.asked, summary):
         summary.answers = together(parts)
     return summary
 
 
-def _workload_summary(
-    db: sqlite3.Connection, stage: Stage, asked: Asked, run: _Run, span: Span, whole: StageSummary, looks: int
-) -> WorkloadSummary:
-    """The figures of one workload of a stage, and its verdict; `whole` has those of the stage, which had so many looks."""
-    found = _part(db, stage, Part(stage.number, asked.name), asked, run.judge, span)
-    summary = WorkloadSummary(**found.values, weight=asked.weight, share=found.share_of(whole.requests.total))
+def _judged(kind: type[Of], found: PartFigures, asked: Asked, run: _Run, whole: StageSummary, looks: int) -> Of:
+    """The figures of a part, and its verdict; `whole` has those of the stage, which had so many looks."""
+    summary = kind(**found.values, weight=asked.weight, share=found.share_of(whole.requests.total))
     summary.notes = notes_of_part(summary, found.estimate, asked)
-    run.judge.see(found.evidence(summary, stage.name, run.stages, looks, whole.steady))
-    return summary
-
-
-def _of_target(found: PartFigures, asked: Asked, whole: StageSummary) -> TargetSummary:
-    summary = TargetSummary(**found.values, weight=asked.weight, share=found.share_of(whole.requests.total))
-    summary.notes = notes_of_part(summary, found.estimate, asked)
+    run.judge.see(found.evidence(summary, whole.name, run.stages, looks, whole.steady))
     return summary
 
 

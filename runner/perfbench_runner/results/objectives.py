@@ -27,6 +27,7 @@ from perfbench_runner.results.judging import (
 )
 from perfbench_runner.results.prompt_lengths import judge_by_prompt
 from perfbench_runner.results.quantiles import QUANTILES, Array
+from perfbench_runner.results.rows import Part
 from perfbench_runner.results.summary import Distribution, Figures, ObjectiveResult, PromptRange, Steady, Summary
 
 THROUGHPUTS = {
@@ -54,21 +55,22 @@ class Judging:
         self._objectives, self._confidence, self._judged = objectives, confidence, judged
         self._found: list[tuple[int, ObjectiveResult]] = []
 
-    def gaps(self, workload: str | None) -> Collection[str]:
+    def gaps(self, part: Part) -> Collection[str]:
         """Metrics of gaps that are judged by how they differ over time."""
         judged = (*QUANTILES, "mean")
-        own = [each for each in self._objectives if each.workload == workload]
+        own = [each for each in self._objectives if (each.workload, each.target) == (part.workload, part.target)]
         return {each.metric for each in own if each.metric in GAPS and each.statistic in judged}
 
     def see(self, evidence: Evidence) -> None:
-        """Judge a stage, or one workload of it, by the objectives that are meant for it."""
+        """Judge a stage, or one workload or target of it, by the objectives that are meant for it."""
         names = self._judged(evidence.stages)
         if evidence.name not in names:
             return
         count = sum(len(names) if each.stage is None else 1 for each in self._objectives)
         levels = Levels.of(self._confidence, count, evidence.looks)
         for number, objective in enumerate(self._objectives):
-            if objective.stage in (None, evidence.name) and objective.workload == evidence.workload:
+            is_of_part = (objective.workload, objective.target) == (evidence.workload, evidence.target)
+            if objective.stage in (None, evidence.name) and is_of_part:
                 found = while_steady(judge(objective, evidence, levels), objective, evidence.steady)
                 self._found.append((number, _result(objective, evidence, found, self._confidence)))
 
@@ -200,6 +202,7 @@ def _result(objective: Objective, evidence: Evidence, found: Finding, confidence
         statistic=objective.statistic if objective.metric in DISTRIBUTIONS else None,
         stage=evidence.name,
         workload=evidence.workload,
+        target=evidence.target,
         prompt_tokens=within and PromptRange(from_tokens=within.least or 0, to_tokens=within.to),
         bound=_bound(objective),
         value=found.value,
@@ -301,7 +304,9 @@ def prompts_in_words(within: PromptRange) -> str:
 
 
 def _where(result: ObjectiveResult) -> str:
-    """Stage c8; workload chat of stage c8."""
+    """Stage c8; workload chat of stage c8; target new of stage c8."""
+    if result.target:
+        return f"target {result.target} of stage {result.stage}"
     return f"workload {result.workload} of stage {result.stage}" if result.workload else f"stage {result.stage}"
 
 

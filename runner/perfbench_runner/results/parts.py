@@ -66,7 +66,7 @@ class PartFigures:
         of = self.of
         return Evidence(
             figures, stages, of.rows, of.every, of.unsent, of.span, self.tpot, self.gaps, stage, of.part.workload,
-            looks, steady,
+            looks, steady, of.part.target,
         )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def part_figures(
     first_s, last_s = (
         (float(rows["start_time"].min()), float(rows["completed_time"].max())) if len(rows) else (0.0, 0.0)
     )
-    slices = {name: GapSlices(first_s, last_s) for name in judge.gaps(part.workload)} if len(rows) else {}
+    slices = {name: GapSlices(first_s, last_s) for name in judge.gaps(part)} if len(rows) else {}
     cache = prompt_cache(rows, server, asked.measures_cache)
     succeeded, unfinished = int(ok.sum()), int(cut.sum())
     values = {

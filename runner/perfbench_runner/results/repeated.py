@@ -14,6 +14,7 @@ import numpy as np
 from perfbench_runner.results.evidence import Evidence
 from perfbench_runner.results.intervals import FREEDOM, Interval, Measured, mean_interval, shares_around
 from perfbench_runner.results.quantiles import QUANTILES
+from perfbench_runner.results.rows import Part
 from perfbench_runner.results.student import t_quantile
 from perfbench_runner.results.summary import RepeatedStage, Spread, StageSummary
 
@@ -36,13 +37,13 @@ class Repeated:
         self._within: dict[str, dict[str, float]] = {}
         """By stage and figure: the standard deviation that its requests alone let expect."""
 
-    def gaps(self, workload: str | None) -> Collection[str]:
+    def gaps(self, part: Part) -> Collection[str]:
         """None."""
         return ()
 
     def see(self, evidence: Evidence) -> None:
         """Note how well each figure is known within the stage."""
-        if evidence.workload is None:
+        if evidence.workload is None and evidence.target is None:
             self._within[evidence.name] = _within(evidence)
 
     def stages(self, names: Iterable[str], stages: Mapping[str, list[StageSummary]]) -> list[RepeatedStage]:

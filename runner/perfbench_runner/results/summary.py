@@ -389,7 +389,9 @@ class ObjectiveResult(_Model):
     statistic: str | None
     stage: str
     workload: str | None = None
-    """Null where it is of all requests of the stage."""
+    """Null where it is of the requests of all workloads."""
+    target: str | None = None
+    """Null where it is of the requests to all targets."""
     prompt_tokens: PromptRange | None = None
     """Null where it is of prompts of any length."""
     bound: str

@@ -15,6 +15,8 @@ B: dict[str, Any] = {
     "headers": [{"name": "X", "value": "1"}],
 }
 
+TTFT: dict[str, Any] = {"metric": "ttft", "max": 1}
+
 
 def read(*targets: dict[str, Any], **spec: Any) -> PerfBenchmark:
     data = {"target": {"model": "m", "connectTimeout": "3s"}, "targets": list(targets)} | spec
@@ -72,6 +74,12 @@ def test_kinds_are_of_each_target_each_workload() -> None:
         ([A | {"weight": 0}], {}, "targets[0].weight: input should be greater than or equal to 1"),
         ([A | {"modle": "x"}], {}, "targets[0].modle: unknown field; did you mean 'model'?"),
         ([A, B], {"load": {"search": {"rate": {"from": 1, "to": 9}}}}, "load.search: finds how much one target carries"),
+        ([A, B], {"objectives": [TTFT | {"target": "c"}]}, "objectives[0].target: no target is named 'c'; there are a, b"),
+        (
+            [A, B],
+            {"workloads": [{"name": "w"}], "objectives": [TTFT | {"target": "a", "workload": "w"}]},
+            "objectives[0]: workload and target exclude each other",
+        ),
         ([A, B], {"target": {"model": "m", "metrics": [{"url": "http://x"}]}}, "target.metrics: figures of the servers"),
     ],
 )  # fmt: skip

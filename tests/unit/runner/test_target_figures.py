@@ -9,7 +9,9 @@ import yaml
 from test_load_as_asked import add, answer, stage
 
 from perfbench_api.outcome import Outcome
+from perfbench_api.sections import Objective
 from perfbench_runner.results.figures import summarise
+from perfbench_runner.results.objectives import Judging, broken_in_words
 from perfbench_runner.results.store import Store
 from perfbench_runner.run.conclude import compact
 
@@ -69,6 +71,16 @@ def test_targets_are_compared_with_the_confidence_of_the_run(store: Store) -> No
     assert (ttft.baseline, ttft.value, ttft.is_seen) == (1.0, 1.2, True)
     assert ttft.low is not None
     assert ttft.low > 0.0
+
+
+def test_an_objective_of_a_target_is_judged_by_its_requests_alone(store: Store) -> None:
+    bound = {"metric": "ttft", "statistic": "p50", "max": 1.15}
+    each = [Objective.model_validate(bound | part) for part in ({}, {"target": "old"}, {"target": "new"})]
+    judging = Judging(each, 0.95)
+    summarise(store.db, judge=judging)
+    assert [result.target for result in judging.results] == [None, "old", "new"]
+    assert [result.kept for result in judging.results][1:] == [True, False]
+    assert "in target new of stage s0, not <=" in broken_in_words(judging.results[2])
 
 
 def test_workloads_are_of_all_targets_together_and_judged_by_what_each_was_asked(tmp_path: Path) -> None:
