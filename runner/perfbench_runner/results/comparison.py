@@ -3,7 +3,8 @@
 All targets get the same prompts over the same time, so that what changes with time changes for all of them: the difference
 is taken in each tenth of the stage, and its interval is Student's of these ten. Requests that depend on each other are in
 one tenth mostly, so that tenths hardly depend on each other. The middle is the difference of the whole stage, for a
-quantile of a tenth is more biased than one of the whole (sectioning: Asmussen and Glynn 2007). Latencies are compared by
+quantile of a tenth is more biased than one of the whole (sectioning: Asmussen and Glynn 2007). Where fifths differ more than
+tenths let expect, since requests depend on each other over longer, theirs counts. Latencies are compared by
 the logarithm of their ratio, failed requests by the difference of their shares. All intervals of a stage hold together
 (Bonferroni), since whoever looks at six differences would see one in a quarter of all runs of equal targets.
 """
@@ -24,6 +25,8 @@ from perfbench_runner.results.summary import Comparison, Difference
 TENTHS = 10
 FEWEST = {"p50": 30, "p99": 100}
 """Values that a tenth of a stage needs for a quantile: with fewer, requests that depend on each other reach into the next."""
+FEWEST_EFFECTIVE = {"p50": 30, "p99": 60}
+"""Independent requests that those of a target must be worth: what is made of fewer may all be of one short moment."""
 FEWEST_ANSWERS = 30
 """Requests that it needs for a share."""
 COMPARED = (("ttft", "p50"), ("ttft", "p99"), ("tpot", "p50"), ("e2e_latency", "p50"), ("e2e_latency", "p99"))
@@ -116,9 +119,16 @@ def _of_latency(metric: str, statistic: str, one: list[Array], other: list[Array
     if not all(0.0 < each < np.inf for each in (*wholes, *tenths[0], *tenths[1])):
         found.reason = "too many requests were cut off to know it in every tenth of the stage"
         return found
-    ratios = [log(after / before) for before, after in zip(*tenths, strict=True)]
+    effective = min(_effective(*parts, wholes) for parts in ((one, other), (_joined(one), _joined(other))))
+    if effective < FEWEST_EFFECTIVE[statistic]:
+        least = FEWEST_EFFECTIVE[statistic]
+        found.reason = f"too few requests: they tell as much as {effective:.0f} independent ones, and it takes {least}"
+        return found
     middle = log(wholes[1] / wholes[0])
-    half = wide * _deviation(ratios, middle)
+    of_tenths = _deviation([log(after / before) for before, after in zip(*tenths, strict=True)], middle)
+    fifths = [[_quantile(part, p) for part in _joined(each)] for each in (one, other)]
+    of_fifths = _deviation([log(after / before) for before, after in zip(*fifths, strict=True)], middle)
+    half = wide * max(of_tenths, of_fifths)
     found.difference = wholes[1] - wholes[0]
     found.low, found.high = (wholes[0] * (exp(middle + sign * half) - 1.0) for sign in (-1, 1))
     found.is_seen = not found.low <= 0.0 <= found.high
@@ -132,12 +142,35 @@ def _of_share(one: list[Array], other: list[Array], wide: float) -> Difference:
         least = FEWEST_ANSWERS * TENTHS
         found.reason = f"too few requests: about {least:,} of each target are needed, evenly over the stage"
         return found
-    differences = [float(after.mean() - before.mean()) for before, after in zip(one, other, strict=True)]
     found.difference = value - baseline
-    half = wide * _deviation(differences, found.difference)
+    of_tenths = _deviation(_mean_differences(one, other), found.difference)
+    half = wide * max(of_tenths, _deviation(_mean_differences(_joined(one), _joined(other)), found.difference))
     found.low, found.high = max(-1.0, found.difference - half), min(1.0, found.difference + half)
     found.is_seen = not found.low <= 0.0 <= found.high
     return found
+
+
+def _effective(one: Sequence[Array], other: Sequence[Array], values: Sequence[float]) -> float:
+    """As how many independent requests of each target these count, for the shares that took up to each one's own value.
+
+    It is seen in the difference of both shares, part by part: what changes with time for both cancels out in it.
+    """
+    sizes = [np.array([len(part) for part in each]) for each in (one, other)]
+    shares = [
+        np.array([(part <= value).mean() for part in each]) for each, value in zip((one, other), values, strict=True)
+    ]
+    alone = sum(share * (1.0 - share) / size for share, size in zip(shares, sizes, strict=True))
+    expected, fewest = float(np.mean(alone)), float(min(size.sum() for size in sizes))
+    return fewest / max(1.0, float((shares[1] - shares[0]).var(ddof=1)) / expected) if expected else fewest
+
+
+def _joined(parts: Sequence[Array]) -> list[Array]:
+    """Each two of them together."""
+    return [np.concatenate(parts[number : number + 2]) for number in range(0, len(parts), 2)]
+
+
+def _mean_differences(one: Sequence[Array], other: Sequence[Array]) -> list[float]:
+    return [float(after.mean() - before.mean()) for before, after in zip(one, other, strict=True)]
 
 
 def _quantile(values: Array, p: float) -> float:

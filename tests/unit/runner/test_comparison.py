@@ -60,6 +60,19 @@ def test_what_changes_with_time_for_all_makes_no_interval_wide() -> None:
     assert difference.high - difference.low < 0.2 * (difference.baseline or 0.0)  # the middle itself doubles
 
 
+def test_what_depends_on_itself_for_longer_than_a_tenth_is_no_difference() -> None:
+    seen, said = 0, 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        drifts = np.exp(np.cumsum(0.1 * random.standard_normal((2, 600)), axis=1))
+        made = [target(name, seed, 600, e2e_latency=drift) for name, drift in zip("ab", drifts, strict=True)]
+        difference = found(comparisons(made, CONFIDENCE)[0], "e2e_latency", "p50")
+        seen += bool(difference.is_seen)
+        said += "independent ones" in difference.reason
+    assert seen <= 4
+    assert said > 30
+
+
 def test_failed_requests_are_compared_where_there_are_any() -> None:
     (none,) = comparisons([target("a", 1), target("b", 2)], CONFIDENCE)
     assert "failed_share" not in {each.metric for each in none.differences}
