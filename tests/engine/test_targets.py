@@ -23,6 +23,7 @@ def test_each_target_gets_the_same_prompts_in_its_share(mock: Any, perfbench: An
         for name in ("fast", "slow")
     }
     assert sent["fast"] == sent["slow"]
+    assert run.query("SELECT value FROM run WHERE key = 'url'")[0][0].count("/v1/chat/completions") == 2
 
 
 @pytest.mark.parametrize("runner", [{"workers": 1}, {"workers": 2}, {"workers": 1, "replicas": 2}])
