@@ -35,6 +35,10 @@ def _exactly_one(*names: str) -> str:
     return f"[{', '.join(f'has(self.{name})' for name in names)}].exists_one(given, given)"
 
 
+def _any_of(*names: str) -> str:
+    return " || ".join(f"has(self.{name})" for name in names)
+
+
 def _unchanged() -> tuple[Rule, ...]:
     """The spec is immutable; every field but the target has a default, so all of them are always present."""
     aliases = [field.alias or name for name, field in Spec.model_fields.items() if name not in MUTABLE]
@@ -61,6 +65,11 @@ ROOT = (
     ),
 )
 _RECORDED = "(has(self.arrival) && self.arrival == 'recorded')"
+_HTTP = Rule(
+    "!has(self.url) || self.url.startsWith('http://') || self.url.startsWith('https://')",
+    "url must begin with http:// or https://",
+    ".url",
+)
 SECTIONS: dict[str, tuple[Rule, ...]] = {
     "Spec": (
         *_unchanged(),
@@ -70,12 +79,29 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
             "give exactly one of url, service and mock",
             ".target",
         ),
-    ),
-    "Target": (
         Rule(
-            "!has(self.url) || self.url.startsWith('http://') || self.url.startsWith('https://')",
-            "url must begin with http:// or https://",
-            ".url",
+            f"{_any_of('target.url', 'target.service', 'target.mock')}"
+            " || self.targets.all(one, has(one.url) || has(one.service) || has(one.mock))",
+            "a target has nothing to measure; give each its url, service or mock, or one in spec.target",
+            ".targets",
+        ),
+        Rule(
+            "self.targets.all(one, self.targets.exists_one(other, other.name == one.name))",
+            "two targets have the same name; give each its own name",
+            ".targets",
+        ),
+        Rule(
+            "self.load.split != 'sideBySide' || size(self.targets) > 0",
+            "sideBySide is of several targets, and there are none; give targets",
+            ".load",
+        ),
+    ),
+    "Target": (_HTTP,),
+    "OneTarget": (
+        _HTTP,
+        Rule(
+            "[has(self.url), has(self.service), has(self.mock)].filter(given, given).size() <= 1",
+            "url, service and mock exclude each other; give one of them",
         ),
     ),
     "Header": (Rule(_exactly_one("value", "secretKeyRef", "env"), "give one of value, secretKeyRef and env"),),

@@ -67,6 +67,34 @@ def test_parts_of_pods_are_stored_as_they_were_applied(namespace: Namespace) -> 
     assert {name: stored[name] for name in runner} == runner
 
 
+HEADERS = [{"name": f"X-{number}", "value": "1"} for number in range(64)]
+
+
+@pytest.mark.usefixtures("definition")
+def test_as_many_targets_as_there_may_be_are_not_too_costly_to_look_at(namespace: Namespace) -> None:
+    targets = [{"name": f"t{number}", "url": "http://x", "headers": HEADERS} for number in range(8)]
+    namespace.apply(benchmark("many", {"model": "m"}, targets=targets))
+    assert namespace.get("pb", "many")["spec"]["targets"][7]["weight"] == 1
+
+
+@pytest.mark.usefixtures("definition")
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"name": "b"}, "a target has nothing to measure"),
+        ({"name": "a", "mock": {}}, "two targets have the same name"),
+        ({"name": "b", "mock": {}, "url": "http://x"}, "exclude each other"),
+        ({"name": "b", "url": "ftp://x"}, "url must begin with"),
+        ({"name": "b", "mock": {}, "headers": [{"name": "X"}]}, "give one of value, secretKeyRef and env"),
+    ],
+)
+def test_a_mistake_in_one_of_several_targets_is_refused(
+    namespace: Namespace, other: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CommandError, match=message):
+        namespace.apply(benchmark("typo", {"model": "m"}, targets=[{"name": "a", "mock": {}}, other]))
+
+
 @pytest.mark.usefixtures("definition")
 @pytest.mark.parametrize(
     ("path", "words"),

@@ -198,6 +198,11 @@ def test_rules_belong_to_sections_that_exist() -> None:
         {"target": {"mock": {}}, "load": {"stages": [{"rate": 1, "rampDown": "1s", "requests": 1}]}},
         {"target": {"mock": {}}, "load": {"stages": [{"rate": 1, "arrival": "gamma", "requests": 1}]}},
         {"target": {"mock": {}}, "plugins": [{"file": "a", "module": "b"}]},
+        {"target": {}, "targets": [{"name": "a", "mock": {}}, {"name": "b"}]},
+        {"target": {}, "targets": [{"name": "a", "mock": {}}, {"name": "a", "url": "http://x"}]},
+        {"target": {}, "targets": [{"name": "a", "mock": {}, "url": "http://x"}]},
+        {"target": {}, "targets": [{"name": "a", "url": "ftp://x"}]},
+        {"target": {"mock": {}}, "load": {"split": "sideBySide", "stages": [{"rate": 1, "duration": "9s"}]}},
     ],
 )
 def test_what_a_rule_refuses_the_model_refuses_too(spec: dict[str, Any]) -> None:
