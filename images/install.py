@@ -1,7 +1,8 @@
-"""Fill the image's virtualenv, in two steps so that a change of code does not install every dependency again.
+"""Fill the image's virtualenv, in two parts so that a change of code does not install every dependency again.
 
-    install.py dependencies EXTRA…   what pyproject.toml in this folder asks for, base and extras
-    install.py project               the project in this folder, without dependencies
+    install.py dependencies EXTRA…   what pyproject.toml in this folder asks for, base and extras, and nothing else
+    install.py tools                 an empty virtualenv, and pip beside it
+    install.py project ROOT          the project in this folder, without dependencies, into a folder that is to lie over /
 
 Bytecode is made here and is never checked against its source: the image's root may be read-only, and pods start faster.
 """
@@ -12,8 +13,10 @@ import sys
 import tomllib
 from pathlib import Path
 
-PIP = Path(__file__).parent / "pip/bin/pip"
+TOOLS = "/opt/pip"
+PIP = (f"{TOOLS}/bin/pip", "--cache-dir", "/root/.cache/pip")
 VIRTUALENV = Path("/opt/perfbench")
+PYTHON = f"{VIRTUALENV}/bin/python"
 UNUSED = (
     *("pyarrow/include", "pyarrow/includes", "pyarrow/src", "pyarrow/*.p[xy][xid]"),
     *("pyarrow/_flight*", "pyarrow/libarrow_flight*", "pyarrow/libarrow_python_flight*"),
@@ -29,17 +32,32 @@ def requirements(extras: list[str]) -> list[str]:
     return [*project["dependencies"], *chosen]
 
 
-def remove_unused() -> None:
+def install_dependencies(extras: list[str]) -> None:
+    make_tools()
+    install(*requirements(extras))
+    shutil.rmtree(TOOLS)
     (packages,) = VIRTUALENV.glob("lib/python3*/site-packages")
     for part in (part for pattern in UNUSED for part in packages.glob(pattern)):
         shutil.rmtree(part) if part.is_dir() else part.unlink()
+    compile_all(f"{VIRTUALENV}/lib")
+
+
+def make_tools() -> None:
+    run(sys.executable, "-m", "venv", "--without-pip", str(VIRTUALENV))
+    run(sys.executable, "-m", "venv", TOOLS)
+
+
+def install_project(root: str) -> None:
+    install("--no-deps", "--root", root, ".")
+    compile_all("-s", root, "-p", "/", f"{root}{VIRTUALENV}/lib")
 
 
 def install(*arguments: str) -> None:
-    python = f"{VIRTUALENV}/bin/python"
-    run(str(PIP), "--python", python, "install", "--quiet", "--no-compile", *arguments)
-    remove_unused()
-    run(python, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", f"{VIRTUALENV}/lib")
+    run(*PIP, "--python", PYTHON, "install", "--quiet", "--no-compile", *arguments)
+
+
+def compile_all(*arguments: str) -> None:
+    run(PYTHON, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", *arguments)
 
 
 def run(*command: str) -> None:
@@ -51,8 +69,10 @@ def run(*command: str) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["dependencies", *extras] if extras:
-            install(*requirements(extras))
-        case ["project"]:
-            install("--no-deps", ".")
+            install_dependencies(extras)
+        case ["tools"]:
+            make_tools()
+        case ["project", root]:
+            install_project(root)
         case _:
             sys.exit(__doc__)

@@ -59,7 +59,7 @@ def up() -> None:
             _take_down()
     machine.install_packages()
     node = binaries.build() / "node"
-    busybox = images.build("busybox")
+    busybox = images.build(["busybox"])["busybox"]
     with step("cluster ready"):
         _start(node, busybox)
 
@@ -279,8 +279,7 @@ def image(names: list[str]) -> None:
     if reason:
         raise ClusterError(reason)
     machine.install_packages()
-    for name in names or images.NAMES:
-        archive = images.build(name)
+    for name, archive in images.build(names or images.NAMES).items():
         if STATE.exists():
             images.load(name, archive)
         print(images.describe(name, archive))
