@@ -86,6 +86,10 @@ class LiveFigures(Section):
     """Median time to first token, such as 31.2ms."""
     ttft_p99: str | None = None
     """99th percentile of the time to first token."""
+    itl_p50: str | None = None
+    """Median time between tokens; while it runs, of the gaps between chunks."""
+    itl_p99: str | None = None
+    """99th percentile of the same."""
 
 
 class ClientStatus(Section):

@@ -37,6 +37,8 @@ def live_figures(progress: Progress) -> LiveFigures:
         output_tokens_per_second=_rounded(progress.output_token_throughput_tps),
         ttft_p50=_duration(progress.ttft_p50_s),
         ttft_p99=_duration(progress.ttft_p99_s),
+        itl_p50=_duration(progress.itl_p50_s),
+        itl_p99=_duration(progress.itl_p99_s),
     )
 
 
@@ -49,7 +51,7 @@ def found_load(found: FoundLoad) -> FoundLoad:
 def final_figures(stage: Data, live: LiveFigures | None) -> LiveFigures:
     """Figures of a stage's summary; counts that it does not have stay as they were."""
     requests = stage.get("requests") or {}
-    ttft = stage.get("ttft_s") or {}
+    ttft, itl = stage.get("ttft_s") or {}, stage.get("itl_s") or {}
     return LiveFigures(
         requests=requests.get("total", live.requests if live else 0),
         failed=requests.get("failed", live.failed if live else 0),
@@ -57,6 +59,8 @@ def final_figures(stage: Data, live: LiveFigures | None) -> LiveFigures:
         output_tokens_per_second=_rounded(stage.get("output_token_throughput_tps")),
         ttft_p50=_duration(ttft.get("p50")),
         ttft_p99=_duration(ttft.get("p99")),
+        itl_p50=_duration(itl.get("p50")),
+        itl_p99=_duration(itl.get("p99")),
     )
 
 

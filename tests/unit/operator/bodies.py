@@ -132,6 +132,7 @@ STAGE = {
     "request_throughput_rps": 12.345678,
     "output_token_throughput_tps": 789.1234,
     "ttft_s": {"mean": 0.05, "p50": 0.0512345, "p99": 1.2345},
+    "itl_s": {"mean": 0.01, "p50": 0.0098765, "p99": 0.0212121},
 }
 
 

@@ -34,6 +34,8 @@ def test_final_figures_are_rounded_and_readable() -> None:
         "outputTokensPerSecond": 789.1,
         "ttftP50": "51.2ms",
         "ttftP99": "1.23s",
+        "itlP50": "9.88ms",
+        "itlP99": "21.2ms",
     }
     assert status["summary"][0]["request_throughput_rps"] == 12.3457
     assert status["progress"]["done"] == "100%"

@@ -210,6 +210,8 @@ def test_live_figures_follow_the_runner() -> None:
         requests=40,
         request_throughput_rps=9.87654,
         ttft_p99_s=0.0314159,
+        itl_p50_s=0.0051234,
+        itl_p99_s=0.0123456,
         client="degraded",
     )
     status = compute(observed(pods=[running()], progress=progress))
@@ -217,6 +219,7 @@ def test_live_figures_follow_the_runner() -> None:
     assert (status.progress.done, status.progress.eta, status.message) == ("41%", "92s", "stage 2 of 3: c8")
     assert status.live is not None
     assert (status.live.requests_per_second, status.live.ttft_p99) == (9.877, "31.4ms")
+    assert (status.live.itl_p50, status.live.itl_p99) == ("5.12ms", "12.3ms")
     assert status.client is not None
     assert status.client.state == "degraded"
 
