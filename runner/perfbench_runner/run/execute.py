@@ -120,7 +120,7 @@ def started(prepared: PreparedRun, folder: Path, niceness: int) -> Iterator[Star
 def _finish(
     prepared: PreparedRun, folder: Path, results: Store, end: End, tell: Tell, leading: "Leading | None"
 ) -> Finished:
-    if leading is not None and end.reason != "CannotStore":
+    if leading is not None:
         try:
             leading.merge(results)
         except StoreError as error:

@@ -59,6 +59,7 @@ class Leading:
         self._inbox = Inbox(folder)
         self._processes = Processes(folder)
         self._service: Service | None = None
+        self._merges = True
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -98,8 +99,12 @@ class Leading:
     async def collect(self, end: End) -> End:
         """The load is over: wait for the workers' files. How the run has ended, now that it is known who was lost."""
         if end.reason == "CannotStore":  # nor what they would hand over; they end without a leader
+            self._merges = False
             return end
         lost = await self.agreement.delivery(HANDOVER_S)
+        if self.agreement.unstored:
+            await asyncio.to_thread(self._inbox.drop_partial)
+            return End("failed", "CannotStore", f"{self.agreement.unstored} Not all runners' results are here: {lost}")
         if not lost or end.state != "complete":
             return end
         if self._prepared.benchmark.spec.runner.on_loss == "continue":
@@ -109,7 +114,12 @@ class Leading:
         return End("failed", "RunnerLost", f"{lost}. What was measured by the others is kept")
 
     def merge(self, results: Store) -> None:
-        """Put the workers' rows into the leader's file. Not for an event loop; raises StoreError."""
+        """Put the workers' rows into the leader's file, unless that took no more of its own. Not for an event loop.
+
+        Raises StoreError.
+        """
+        if not self._merges:
+            return
         results.settle()
         add_leader(
             results.db, RunnerFacts(0, platform.node(), self._node, "merged", "", self._prepared.workers, ClockLine())

@@ -53,6 +53,12 @@ class Inbox:
             partial.replace(whole)
         return whole
 
+    def drop_partial(self) -> None:
+        """Make room: what is not whole will never be."""
+        for partial in self._folder.glob("runner-*.sqlite.partial"):
+            with suppress(OSError):
+                partial.unlink()
+
     def delivered(self) -> Iterator[tuple[int, Path, Delivered]]:
         """The whole files that are here, by their runners' numbers."""
         with told_in_words(self._folder):

@@ -32,6 +32,8 @@ LOG = logging.getLogger(__name__)
 LEAD_S = 0.5
 """A stage begins so long after all are ready: by then even a worker on a busy node has been told."""
 CHECK_S = 0.25
+UNSTORED_S = 10.0
+"""A disk that has taken none of the workers' files for so long is full for good."""
 
 
 class Leader:
@@ -59,6 +61,10 @@ class Leader:
         self._news: list[Start | Stop | EndStage | NextStage] = []
         self._pool: Pool | None = None
         self._stage: int | None = None
+        self._unstored = ""
+        self._unstored_since_s: float | None = None
+        self.unstored = ""
+        """Why the workers' files could not be stored, once that is given up."""
         self._changed = asyncio.Event()
 
     # As the engine's Agreement.
@@ -176,6 +182,14 @@ class Leader:
         member.state = "delivered"
         self._notify()
 
+    def stored(self, error: str) -> None:
+        """Part of a worker's file was stored, or could not be for that reason."""
+        if not error:
+            self._unstored_since_s = None
+        elif self._unstored_since_s is None:
+            self._unstored_since_s = self.clock()
+        self._unstored = error
+
     async def news(self, first: int, wait_s: float) -> News:
         """What all are told, from number `first` on; waits for some for a while."""
         until_s = self.clock() + wait_s
@@ -240,14 +254,21 @@ class Leader:
 
     async def delivery(self, deadline_s: float) -> str:
         """The load is over: wait until every worker has handed over its file. Who was lost in the whole run, and why."""
-        self._stop_load, until_s = None, self.clock() + deadline_s
+        self._stop_load, began_s = None, self.clock()
         while not self.members.have_delivered:
-            if self.clock() > until_s:
-                for member in self.members.all.values():
-                    if not member.is_gone:
-                        self.members.lose(member, f"did not hand over its results within {deadline_s:g} s")
+            since_s = max(began_s, self._unstored_since_s or began_s)
+            if self._unstored and self.clock() - since_s > UNSTORED_S:
+                self.unstored = self._unstored
+                self._give_up("could not hand over its results: the leader cannot store them")
+            elif self.clock() - began_s > deadline_s:
+                self._give_up(f"did not hand over its results within {deadline_s:g} s")
             await self._change()
         return "; ".join(f"{member.title}: {member.why}" for member in self.members.all.values() if member.why)
+
+    def _give_up(self, why: str) -> None:
+        for member in self.members.all.values():
+            if not member.is_gone:
+                self.members.lose(member, why)
 
     def _tell(self, news: Start | Stop | EndStage | NextStage) -> None:
         self._news.append(news)

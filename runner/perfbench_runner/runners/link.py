@@ -16,6 +16,8 @@ ANSWER_S = 15.0
 """Longer than the leader lets anybody wait for news."""
 EXCHANGES = 32
 """Comparisons of clocks before and after the load; one more with each beat."""
+REASONS = {401: "TokenRefused", 410: "GivenUp", 422: "FileBroken", 507: "CannotStore"}
+"""What a status of the leader's means; any other refusal is just that."""
 UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError, ValidationError, asyncio.IncompleteReadError)
 
 
@@ -52,10 +54,10 @@ class Link:
         data = what.model_dump_json().encode() if isinstance(what, Message) else what
         async with self._session.request(method, self._url + path, data=data, headers=headers) as response:
             body = await response.read()
-            if response.status >= 500:
+            if response.status >= 500 and response.status not in REASONS:
                 response.raise_for_status()
             if response.status >= 400:
-                reason = {401: "TokenRefused", 410: "GivenUp", 422: "FileBroken"}.get(response.status, "LeaderRefused")
+                reason = REASONS.get(response.status, "LeaderRefused")
                 raise LeaderError(reason, f"the leader refuses: {body[:500].decode(errors='replace').strip()}")
             return body
 

@@ -4,9 +4,13 @@ import asyncio
 from pathlib import Path
 
 from perfbench_runner.runners.handover import chunk_of, digest_of
+from perfbench_runner.runners.leader import UNSTORED_S
 from perfbench_runner.runners.link import RETRY_S, UNREACHABLE, LeaderError
 from perfbench_runner.runners.messages import CHUNK_BYTES, FileDone, FileState
 from perfbench_runner.runners.worker import Worker
+
+AGAIN = ("FileBroken", "CannotStore")
+"""Refusals that another try may heal; of a full disk, for a while."""
 
 
 async def hand_over(worker: Worker, path: Path, workers: int, why_cut: str, deadline_s: float) -> None:
@@ -31,13 +35,15 @@ async def hand_over(worker: Worker, path: Path, workers: int, why_cut: str, dead
         bound_s=line.bound_s,
         residual_s=line.residual_s,
     )
-    until_s, why = worker.clock() + deadline_s, "there was no time"
+    until_s, full_s, why = worker.clock() + deadline_s, None, "there was no time"
     while worker.clock() < until_s and worker.parted is None:
         try:
             await _send(worker, path, size)
             await worker.link.say("file/done", done)
         except LeaderError as error:
-            if error.reason != "FileBroken":
+            if error.reason == "CannotStore":
+                full_s = full_s or worker.clock()
+            if error.reason not in AGAIN or worker.clock() - (full_s or worker.clock()) > UNSTORED_S:
                 raise
             why = str(error)
         except UNREACHABLE as error:

@@ -86,6 +86,7 @@ class Service:
         except ValidationError as error:
             return web.Response(status=400, text=f"{error.error_count()} fields of the message are wrong\n")
         except StoreError as error:
+            self._leader.stored(str(error))
             return web.Response(status=507, text=f"{error}\n")
 
     async def _clock(self, request: web.Request) -> web.StreamResponse:
@@ -149,6 +150,7 @@ class Service:
         data = await request.content.readexactly(request.content_length)
         async with self._writing.setdefault(member.number, asyncio.Lock()):
             received = await asyncio.to_thread(self._inbox.append, member.number, int(offset), data)
+        self._leader.stored("")
         return _answer(FileState(received=received))
 
     async def _file_done(self, request: web.Request) -> web.StreamResponse:

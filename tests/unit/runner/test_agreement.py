@@ -20,6 +20,7 @@ from perfbench_runner.observe.told import RunnerFigures, Settled, Tally
 from perfbench_runner.results.stage_rows import COLUMNS, Cell, StageRows
 from perfbench_runner.run.roles import Role
 from perfbench_runner.run.working import leave
+from perfbench_runner.runners import leader as leader_module
 from perfbench_runner.runners import sending as sending_module
 from perfbench_runner.runners import service as service_module
 from perfbench_runner.runners.handover import Inbox
@@ -535,20 +536,45 @@ async def test_a_file_that_is_damaged_on_its_way_is_sent_again(
     assert (tmp_path / "runner-1.sqlite").read_bytes() == path.read_bytes()
 
 
-async def test_a_full_disk_at_the_leader_is_retried_until_the_deadline(
-    start: Start, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("heals", [True, False])
+async def test_a_full_disk_at_the_leader_is_given_up_soon_unless_it_heals(
+    start: Start, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch, heals: bool
 ) -> None:
-    run, path = await start(2), a_file(tmp_path, 3000)
+    run, path = await start(3), a_file(tmp_path, 3000)
+    refused: list[int] = []
+    append = Inbox.append
 
     def full(self: Inbox, runner: int, offset: int, data: bytes) -> int:
+        if runner == 2 or (heals and len(refused) > 3):
+            return append(self, runner, offset, data)
+        refused.append(offset)
         raise service_module.StoreError("No space left on device")
 
+    for module in (leader_module, sending_module):
+        monkeypatch.setattr(module, "UNSTORED_S", 20.0 if heals else 0.5)
     monkeypatch.setattr(Inbox, "append", full)
-    async with await run.worker(1) as worker:
-        with pytest.raises(LeaderError, match=r"could not be handed over within 0\.3 s: 507"):
-            await hand_over(worker, path, 1, "", 0.3)
-    assert "runner 1" in await run.leader.delivery(0.2)
-    assert run.leader.members.all[1].why == "did not hand over its results within 0.2 s"
+    async with await run.worker(1) as first, await run.worker(2) as second:
+        await hand_over(second, path, 1, "", 20.0)
+        waiting = asyncio.create_task(run.leader.delivery(60.0))
+        if heals:
+            await hand_over(first, path, 1, "", 20.0)
+            assert (await waiting, run.leader.unstored) == ("", "")
+            return
+        with pytest.raises(LeaderError, match="No space left on device") as raised:
+            await hand_over(first, path, 1, "", 60.0)
+        assert raised.value.reason in ("CannotStore", "GivenUp"), "by its own clock, or told by the leader"
+        assert "runner 1" in await waiting
+    assert run.leader.unstored == "No space left on device"
+    assert run.leader.members.all[1].why == "could not hand over its results: the leader cannot store them"
+    assert run.leader.members.all[2].why == ""
+
+
+def test_what_did_not_come_whole_makes_room(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    inbox.append(1, 0, b"part")
+    (tmp_path / "runner-2.sqlite").write_bytes(b"whole")
+    inbox.drop_partial()
+    assert [path.name for path in tmp_path.iterdir()] == ["runner-2.sqlite"]
 
 
 async def test_nobody_hands_over_for_another_or_with_gaps(
