@@ -1,7 +1,10 @@
 """How many runners a benchmark gets, and whether they are enough, by what the operator's settings say that one carries. Pure."""
 
+from math import ceil
+
 from perfbench_api.capacity import USUAL, Carried, Expected, runners_for, undersized
 from perfbench_api.resource import PerfBenchmark, Spec
+from perfbench_api.sections import Request
 from perfbench_api.sections.runner import AUTO
 from perfbench_operator.settings import Settings
 
@@ -25,7 +28,16 @@ def too_few(benchmark: PerfBenchmark, settings: Settings) -> str:
 
 
 def _expected(spec: Spec) -> Expected:
-    """As of an endpoint of which nothing is known, but for the answers' length where the request bounds it."""
-    most = spec.request.max_tokens
+    """As of an endpoint of which nothing is known, but for the answers' length where requests bound it.
+
+    Of several workloads it is the mean, by their weights.
+    """
+    kinds = [(each.weight, each.request or spec.request) for each in spec.workloads] or [(1, spec.request)]
+    tokens = sum(weight * _tokens(request) for weight, request in kinds) / sum(weight for weight, _ in kinds)
+    return USUAL._replace(output_tokens=ceil(tokens))
+
+
+def _tokens(request: Request) -> int:
+    most = request.max_tokens
     length = most[1] if isinstance(most, list) else most
-    return USUAL if length is None else USUAL._replace(output_tokens=min(USUAL.output_tokens, length))
+    return USUAL.output_tokens if length is None else min(USUAL.output_tokens, length)

@@ -54,6 +54,8 @@ def plan_command(
         why = f" (one runs out of {stage.why})" if stage.why else ""
         rate, streams = number(stage.requests_per_s), number(stage.streams)
         click.echo(f"  {stage.name}: {rate} requests/s, {streams} at a time; runners: {stage.replicas}{why}")
+    if found.repeat > 1:
+        click.echo(f"  all of them {found.repeat} times (load.repeat), one after the other")
     disk = "not known" if found.disk_mb is None else f"{number(found.disk_mb)} MB"
     click.echo(
         f"runner.replicas: {found.replicas}; of each: workers {found.workers}, CPUs {found.cpus},"

@@ -24,7 +24,7 @@ class StageNeeds(NamedTuple):
     """At its peak; None where a dataset's recorded times say it."""
     streams: float | None
     requests: int | None
-    """None where nobody knows."""
+    """Each time that the stage is run, at most; None where nobody knows."""
     replicas: int
     why: str
     """What one runner would run out of."""
@@ -34,6 +34,8 @@ class Plan(NamedTuple):
     """What a run needs."""
 
     stages: list[StageNeeds]
+    repeat: int
+    """How often the list of stages is run."""
     replicas: int
     workers: int
     """Load-generating processes of each runner."""
@@ -53,7 +55,7 @@ def plan(spec: Spec, ceiling: Ceiling, expected: Expected, workers: int, ceiling
         stages = [stage._replace(requests=spec.load.search.max_requests) for stage in stages]
     replicas = max(stage.replicas for stage in stages)
     rows = [stage.requests for stage in stages]
-    known = None if None in rows else sum(filter(None, rows))
+    known = None if None in rows else spec.load.repeat * sum(filter(None, rows))
     streams = max((stage.streams or 0.0) for stage in stages) / replicas
     each, token = REQUEST_BYTES[spec.results.messages]
     row_bytes = each + token * expected.output_tokens
@@ -61,6 +63,7 @@ def plan(spec: Spec, ceiling: Ceiling, expected: Expected, workers: int, ceiling
     share = 1.0 + (2.0 / replicas if replicas > 1 else 0.0)
     return Plan(
         stages,
+        spec.load.repeat,
         replicas,
         workers,
         workers + 1,

@@ -25,7 +25,17 @@ def read(spec: dict[str, Any], replicas: int | str) -> PerfBenchmark:
     return PerfBenchmark.read(body({**spec, "runner": {"replicas": replicas}}))
 
 
-@pytest.mark.parametrize(("spec", "runners"), [(SHORT, 5), (LONG, 10)])
+MIXED = {
+    "workloads": [
+        {"name": "chat", "weight": 3, "request": {"maxTokens": 32}},
+        {"name": "batch", "request": {"maxTokens": 416}},
+    ],
+    "load": SHORT["load"],
+}
+"""Of 3 x 32 and 256 tokens, which is the most that is expected: 88 on average."""
+
+
+@pytest.mark.parametrize(("spec", "runners"), [(SHORT, 5), (LONG, 10), (MIXED, 7)])
 def test_auto_follows_what_one_runner_carries(spec: dict[str, Any], runners: int) -> None:
     found = decided(read(spec, "auto"), SETTINGS)
     assert found.spec.runner.replicas == runners

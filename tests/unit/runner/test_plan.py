@@ -1,5 +1,6 @@
 """How many runners a load needs: tables of loads and of what one runner carries."""
 
+from math import ceil
 from typing import Any
 
 import pytest
@@ -54,6 +55,30 @@ def test_the_largest_stage_says_how_many_and_all_say_what_is_stored() -> None:
     assert found.disk_mb == pytest.approx(15_000 * (1340 + 26 * 64) * 2 / 1e6, abs=1)
     less = plan(spec({"rate": 10, "requests": 1000}, results={"messages": "none"}), CEILING, EXPECTED, 2, 64)
     assert less.disk_mb == 1
+
+
+@pytest.mark.parametrize(
+    ("load", "requests", "times"),
+    [
+        ({"stages": [{"concurrency": 4, "requests": 1000}], "repeat": 5}, [1000], 5),
+        (
+            {"stages": [{"concurrency": 4, "requests": 900}, {"rate": 10, "duration": "10s"}], "repeat": 3},
+            [900, 100],
+            3,
+        ),
+        ({"stages": [{"concurrency": 4, "requests": 5000, "until": {"metric": "ttft"}}]}, [5000], 1),
+        ({"search": {"rate": {"from": 1, "to": 64}, "maxRequests": 20_000}}, [20_000], 1),
+        ({"search": {"concurrency": {"from": 1, "to": 64}}}, [100_000], 1),
+    ],
+)
+@pytest.mark.parametrize("workloads", [[], [{"name": "chat"}, {"name": "batch", "request": {"maxTokens": 3}}]])
+def test_what_is_stored_is_of_all_repeats_and_of_the_most_that_a_stage_or_a_search_may_send(
+    load: dict[str, Any], requests: list[int], times: int, workloads: list[Any]
+) -> None:
+    found = plan(spec(load=load, workloads=workloads), CEILING, EXPECTED, 2, 64)
+    assert ([stage.requests for stage in found.stages], found.repeat) == (requests, times)
+    assert found.disk_mb == ceil(times * sum(requests) * (1340 + 26 * 64) / 1e6)
+    assert found.memory_mb >= 120 + times * sum(requests) * 430e-6
 
 
 def test_what_nobody_knows_is_not_said() -> None:
