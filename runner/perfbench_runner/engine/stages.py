@@ -151,7 +151,7 @@ class Stages:
             self._dispatcher.begin(own, share.of_schedule(arrivals), Numbers(share.every()))
             return None
         if share.is_whole or stage.requests is None or lanes is None:
-            self._dispatcher.begin(own, None, Numbers(share.every()))
+            self._dispatcher.begin(own, None, Numbers(share.one_of_every()))
             return None
 
         async def ask(outstanding: int, most: int) -> Lease:

@@ -3,13 +3,14 @@
 Open loop: there is one schedule of one seed, and request i of it is sent by runner i mod n, whatever the law of its gaps:
 parts that were drawn one by one would add up to another law. Closed loop: each runner has its part of the lanes. One that
 ends by count leases its requests (`leases`), since nobody knows how fast each runner will be; one that ends by time takes
-every n-th. Either way the requests, and so the prompts, are together those of one runner.
+one of every n. Either way the requests, and so the prompts, are together those of one runner.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
+from random import Random
 from typing import TypeVar
 
 from perfbench_api.resource import SpecError
@@ -68,6 +69,16 @@ class Share:
     def every(self) -> Iterator[int]:
         """Numbers of this runner's requests where every n-th one is its own, without end."""
         return count(self.number, self.runners)
+
+    def one_of_every(self) -> Iterator[int]:
+        """The same where each is anyone's, as in a closed loop: of each n one that is drawn, by all runners alike.
+
+        Every n-th one could be of the same workload time and again, and a runner whose requests are all short makes more.
+        """
+        n = self.runners
+        if n == 1:
+            return count()
+        return (block * n + (self.number + Random(block).randrange(n)) % n for block in count())
 
     def first(self, lanes: int) -> range:
         """Numbers of the requests that a closed loop of so many lanes begins with here: one for each lane, no lease needed."""

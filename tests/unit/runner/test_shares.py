@@ -1,6 +1,7 @@
 """Every runner's part of a load: together they are exactly the load of one runner."""
 
-from itertools import islice
+from collections import Counter
+from itertools import chain, islice
 from random import Random
 
 import pytest
@@ -9,6 +10,7 @@ from perfbench_api.resource import SpecError
 from perfbench_api.sections import Load, Stage
 from perfbench_runner.load.arrivals import arrivals
 from perfbench_runner.load.lanes import comings
+from perfbench_runner.load.mix import Mix
 from perfbench_runner.load.shares import (
     Numbers,
     Share,
@@ -179,6 +181,21 @@ def test_a_search_may_begin_with_fewer_lanes_than_runners_but_not_end_so(to: int
 def test_numbers_say_how_many_of_others_are_between() -> None:
     assert taken(Numbers(), 4) == [0, 1, 2, 3]
     assert taken(Numbers(Share(2, 5).every()), 4) == [2, 7, 12, 17]
+
+
+@pytest.mark.parametrize("runners", [1, 2, 3, 5, 16])
+def test_of_a_closed_loop_by_time_each_request_is_one_runners_and_each_runner_has_all_workloads(runners: int) -> None:
+    """In their shares: else a runner whose requests are all short would make more of them than others of theirs."""
+    blocks = 2000
+    numbers = [list(islice(share.one_of_every(), blocks)) for share in shares(runners)]
+    assert sorted(chain.from_iterable(numbers)) == list(range(runners * blocks))
+    assert all(each == sorted(each) for each in numbers)
+    for weights in ([1, 1], [2, 1], [3, 1], [4, 1], [13, 2, 1]):
+        mix = Mix(weights, "a seed")
+        for own in numbers:
+            kinds = Counter(map(mix.at, own))
+            for kind, weight in enumerate(weights):
+                assert kinds[kind] / blocks == pytest.approx(weight / sum(weights), abs=0.05)
     leased = Numbers(range(3, 5))
     leased.add(range(9, 9))
     leased.add(range(10, 12))
