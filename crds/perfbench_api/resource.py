@@ -108,7 +108,9 @@ class Spec(Section):
     @model_validator(mode="after")
     def _goodput_has_limits(self) -> Self:
         for number, objective in enumerate(self.objectives):
-            if objective.metric in GOODPUT and not self.goodput.limits:
+            limits = self.limits
+            asked = limits.values() if objective.workload is None else [limits.get(objective.workload, {})]
+            if objective.metric in GOODPUT and not any(asked):
                 raise ValueError(
                     f"objectives[{number}]: {objective.metric} needs limits; give some, such as goodput: {{ttft: 500ms}}"
                 )
@@ -135,7 +137,7 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _workloads_leave_nothing_unused(self) -> Self:
-        for name, usual in (("dataset", Dataset()), ("request", Request())):
+        for name, usual in (("dataset", Dataset()), ("request", Request()), ("goodput", Goodput())):
             given = [getattr(workload, name) is not None for workload in self.workloads]
             if self.workloads and all(given) and getattr(self, name) != usual:
                 raise ValueError(f"{name}: no workload would use it, since each has its own; leave it out")
@@ -168,6 +170,12 @@ class Spec(Section):
         return [(each.name, self._of(each)) for each in self.workloads] or [(None, self)]
 
     @property
+    def limits(self) -> dict[str | None, dict[str, float]]:
+        """Limits of a single request, seconds by metric: those of each workload by its name; None: of all others."""
+        usual: dict[str | None, dict[str, float]] = {None: self.goodput.limits}
+        return usual | {each.name: (each.goodput or self.goodput).limits for each in self.workloads}
+
+    @property
     def models(self) -> str:
         """The model that is measured; those of several targets and workloads, each once."""
         return ", ".join(dict.fromkeys(model for part in self.parts() if (model := part.target.model)))
@@ -178,12 +186,13 @@ class Spec(Section):
         return ", ".join(dict.fromkeys(part.dataset.name for part in self.parts()))
 
     def _of(self, workload: Workload) -> Self:
-        own = {"model": workload.model, "api_args": workload.api_args}
+        own = {"model": workload.model, "api": workload.api, "api_args": workload.api_args}
         given = {name: value for name, value in own.items() if value is not None}
         changes = {
             "target": self.target.model_copy(update=given),
             "dataset": workload.dataset or self.dataset,
             "request": workload.request or self.request,
+            "goodput": workload.goodput or self.goodput,
             "workloads": [],
         }
         return self.model_copy(update=changes)

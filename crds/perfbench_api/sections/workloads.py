@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from perfbench_api.sections.dataset import Dataset
+from perfbench_api.sections.goodput import Goodput
 from perfbench_api.sections.request import Request
 from perfbench_api.values import Free, Section
 
@@ -23,5 +24,9 @@ class Workload(Section):
     """The parameters of its requests, in place of spec.request."""
     model: str | None = Field(None, min_length=1, pattern=r"\S")
     """The model, or LoRA adapter, that it asks for, in place of target.model."""
+    api: str | None = None
+    """The API plugin that speaks for it, in place of target.api; the target's address then has no path of its own."""
     api_args: Free | None = None
     """The API plugin's options for it, in place of target.apiArgs."""
+    goodput: Goodput | None = None
+    """Limits of a single request of it, in place of spec.goodput."""

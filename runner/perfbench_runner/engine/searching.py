@@ -29,7 +29,7 @@ class Searching:
         search = spec.load.search
         assert search is not None  # noqa: S101  # or there is nothing to do here
         self._search, self._load, self._store, self._clock = search, spec.load, store, clock
-        self._objectives, self._limits = spec.objectives, spec.goodput.limits
+        self._objectives, self._limits = spec.objectives, spec.limits
         self._range = range_of(spec)
         self._points: list[Point] = []
         self._powers: list[Powered] = []

@@ -7,6 +7,9 @@ import yaml
 
 from perfbench_api.sections import Goodput
 
+Limits = Mapping[str | None, Mapping[str, float]]
+"""Limits of a single request in seconds, by the metric that they are of: those of each workload; of None all others'."""
+
 
 class Asked(NamedTuple):
     """What each request asked for."""
@@ -23,7 +26,7 @@ class Asked(NamedTuple):
     retries: bool = False
     """Whether requests that the target refuses for now are sent again."""
     goodput: Mapping[str, float] = {}
-    """Limits of a single request in seconds, by the metric that they are of."""
+    """Limits of a single request in seconds, by the metric that they are of; workloads may have others."""
     name: str = ""
     """Of the workload, or the target, that this is of; empty for the run."""
     weight: int = 1
@@ -33,6 +36,11 @@ class Asked(NamedTuple):
     """What was asked of each target, likewise."""
     confidence: float = 0.95
     """How sure what is said must be."""
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of a single request, by workload."""
+        return {None: self.goodput, **{each.name: each.goodput for each in self.workloads}}
 
 
 def asked_of(facts: Mapping[str, str]) -> Asked:
@@ -62,6 +70,7 @@ def _of_all_workloads(spec: Mapping[str, Any]) -> Asked:
         weight=1,
         min_tokens=0,
         model="",
+        goodput=_limits(spec),
         has_tokenizer=any(each.has_tokenizer for each in workloads),
         measures_cache=all(each.measures_cache for each in workloads),
         workloads=workloads,
@@ -71,7 +80,7 @@ def _of_all_workloads(spec: Mapping[str, Any]) -> Asked:
 def _of_workload(spec: Mapping[str, Any], workload: Mapping[str, Any]) -> Asked:
     """As if it were the only one."""
     model = {"model": workload["model"]} if workload.get("model") else {}
-    own = {name: workload[name] for name in ("dataset", "request") if workload.get(name)}
+    own = {name: workload[name] for name in ("dataset", "request", "goodput") if workload.get(name)}
     asked = _asked({**spec, **own, "target": {**(spec.get("target") or {}), **model}})
     return asked._replace(name=workload["name"], weight=int(workload.get("weight") or 1))
 
@@ -85,6 +94,10 @@ def _asked(spec: Mapping[str, Any]) -> Asked:
         has_tokenizer=bool(dataset.get("tokenizerPath")),
         measures_cache=bool(dataset.get("measureCache")),
         retries=bool(load.get("retry")),
-        goodput=Goodput.model_validate(spec.get("goodput") or {}).limits,
+        goodput=_limits(spec),
         confidence=float(spec.get("confidence") or 0.95),
     )
+
+
+def _limits(spec: Mapping[str, Any]) -> Mapping[str, float]:
+    return Goodput.model_validate(spec.get("goodput") or {}).limits

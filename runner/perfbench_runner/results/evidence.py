@@ -1,13 +1,14 @@
 """What a stage's requests say one by one: samples that objectives are judged by, made of its rows."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from perfbench_api.sections.objectives import COUNTS
+from perfbench_runner.results.asked import Limits
 from perfbench_runner.results.goodput import good
 from perfbench_runner.results.intervals import Measured, Sample, Share, design_effect
 from perfbench_runner.results.quantiles import Array
@@ -57,6 +58,8 @@ class Evidence:
     steady: Steady | None = None
     """Of the stage: whether it had become so."""
     target: str | None = None
+    limits: Limits = field(default_factory=lambda: {None: {}})
+    """Of a single request (`spec.goodput`)."""
 
     @cached_property
     def _order(self) -> Ints:
@@ -147,10 +150,9 @@ class Evidence:
 
     def bad(self) -> Share:
         """The share of requests that did not keep all limits of goodput, of all that were due."""
-        limits = self.stage.goodput.limits_s if self.stage.goodput else {}
         held = len(self.unsent)
         due = np.concatenate([self.rows["scheduled_time"], self.unsent[:, 0]])
-        is_bad = np.concatenate([~good(self.rows, self.tpot, limits), np.ones(held, dtype=np.bool_)])
+        is_bad = np.concatenate([~good(self.rows, self.tpot, self.limits), np.ones(held, dtype=np.bool_)])
         if not len(due):
             return Share(0.0, 0, 1.0)
         return Share(float(is_bad.mean()), len(due), design_effect(is_bad[np.argsort(due, kind="stable")]))
@@ -175,9 +177,7 @@ class Evidence:
         if metric == "request_throughput":
             done += self._spread(starts, ends, np.ones(len(rows)))
         if metric == "goodput_rate" and self.stage.goodput:
-            done += self._spread(
-                starts, ends, good(rows, self.every_tpot, self.stage.goodput.limits_s).astype(np.float64)
-            )
+            done += self._spread(starts, ends, good(rows, self.every_tpot, self.limits).astype(np.float64))
         if metric in ("output_token_throughput", "total_token_throughput"):
             done += self._spread(firsts, ends, rows["completion_tokens"])
         if metric in ("input_token_throughput", "total_token_throughput"):

@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfbench_api.sections import Objective
+from perfbench_runner.results.asked import Limits
 
 Counts = list[tuple[int, int]]
 """Of each request, in order of their schedule: how much of it kept the objective, of how much."""
@@ -33,11 +34,11 @@ class Pace:
 
 
 def kept(
-    db: sqlite3.Connection, stage: int, objective: Objective, settling: int, limits: Mapping[str, float] | None = None
+    db: sqlite3.Connection, stage: int, objective: Objective, settling: int, limits: Limits | None = None
 ) -> Counts:
     """What of each request kept the objective, without the first `settling` of the stage; `limits` are those of goodput."""
     if objective.metric == "goodput_share":
-        return _good(db, stage, objective.workload, settling, limits or {})
+        return _good(db, stage, objective.workload, settling, limits or {None: {}})
     rows = db.execute(
         f"SELECT id, success, coalesce(failure, ''), {VALUES[objective.metric]}, scheduled_time, start_time"  # noqa: S608  # ours
         ", workload FROM requests WHERE stage = ?1 UNION ALL SELECT NULL, 0, 'unsent', NULL, scheduled_time, NULL, workload"
@@ -54,11 +55,12 @@ def kept(
     return [_one(failure in counted, success, value, bound) for _, success, failure, value, *_ in rows]
 
 
-def _good(
-    db: sqlite3.Connection, stage: int, workload: str | None, settling: int, limits: Mapping[str, float]
-) -> Counts:
+def _good(db: sqlite3.Connection, stage: int, workload: str | None, settling: int, limits: Limits) -> Counts:
     """As `results.goodput` counts: who kept all limits, of all; of none where they need a first token and there is none."""
-    values = [VALUES["ttft"], *(LIMITED.get(name, VALUES[name]) for name in limits)]
+    names = list(dict.fromkeys(name for each in limits.values() for name in each))
+    bounds = {of: [own.get(name) for name in names] for of, own in limits.items()}
+    needs_first = {of: not own.keys().isdisjoint(("ttft", "tpot")) for of, own in limits.items()}
+    values = [VALUES["ttft"], *(LIMITED.get(name, VALUES[name]) for name in names)]
     rows = db.execute(
         f"SELECT success, {', '.join(values)}, scheduled_time, start_time, workload FROM requests WHERE stage = ?1"  # noqa: S608
         f" UNION ALL SELECT 0, {'NULL, ' * len(values)} scheduled_time, NULL, workload FROM unsent WHERE stage = ?1"
@@ -66,15 +68,16 @@ def _good(
         (stage,),
     ).fetchall()[settling:]
     rows = [row for row in rows if workload in (None, row[-1])]
-    succeeded = [row for row in rows if row[0]]
-    if succeeded and {"ttft", "tpot"} & limits.keys() and all(row[1] is None for row in succeeded):
+    firsts = [row[1] for row in rows if row[0] and needs_first.get(row[-1], needs_first[None])]
+    if firsts and all(first is None for first in firsts):
         return [(0, 0)] * len(rows)
-    bounds = tuple(limits.values())
-    return [(int(bool(row[0]) and _keeps(row[2:-3], bounds)), 1) for row in rows]
+    return [(int(bool(row[0]) and _keeps(row[2:-3], bounds.get(row[-1], bounds[None]))), 1) for row in rows]
 
 
-def _keeps(values: Sequence[float | None], bounds: Sequence[float]) -> bool:
-    return all(value is not None and value <= bound for value, bound in zip(values, bounds, strict=True))
+def _keeps(values: Sequence[float | None], bounds: Sequence[float | None]) -> bool:
+    return all(
+        bound is None or (value is not None and value <= bound) for value, bound in zip(values, bounds, strict=True)
+    )
 
 
 def _one(counts: bool, success: int, value: float | None, bound: float) -> tuple[int, int]:

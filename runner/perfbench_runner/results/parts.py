@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfbench_runner.results.answers import answers
-from perfbench_runner.results.asked import Asked
+from perfbench_runner.results.asked import Asked, Limits
 from perfbench_runner.results.comparison import Compared, compared
 from perfbench_runner.results.conversations import conversations
 from perfbench_runner.results.evidence import Evidence, Judge
@@ -50,6 +50,8 @@ class PartFigures:
     tpot: Array
     """Seconds per output token of every one of its requests; NaN where it is not defined."""
     gaps: dict[str, SlicedGaps]
+    limits: Limits
+    """Of a single request."""
 
     def share_of(self, total: int) -> float | None:
         """Its requests, of so many."""
@@ -66,7 +68,7 @@ class PartFigures:
         of = self.of
         return Evidence(
             figures, stages, of.rows, of.every, of.unsent, of.span, self.tpot, self.gaps, stage, of.part.workload,
-            looks, steady, of.part.target,
+            looks, steady, of.part.target, self.limits,
         )  # fmt: skip
 
 
@@ -104,7 +106,7 @@ def part_figures(
             excluded=int(every["is_excluded"].sum()),
         ),
         **{name: value for name, value in throughput.model_dump().items() if name != "duration_s"},
-        "goodput": goodput(rows, every, every_tpot, len(of.unsent), span, asked.goodput),
+        "goodput": goodput(rows, every, every_tpot, len(of.unsent), span, asked.limits),
         "retries": retries(rows, asked.retries),
         "ttft_s": ttft(rows),
         "ttft_by_prompt": ttft_by_prompt(rows),
@@ -124,4 +126,4 @@ def part_figures(
         "answers": answers(rows, asked),
     }
     gaps = {name: each.measured() for name, each in slices.items()}
-    return PartFigures(of, values, estimate, every_tpot, gaps)
+    return PartFigures(of, values, estimate, every_tpot, gaps, asked.limits)

@@ -14,6 +14,7 @@ from perfbench_runner.results.quantiles import Array
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 NUMBERS = (
     "id", "success", "start_time", "completed_time", "scheduled_time", "dispatch_lag", "latency", "first_chunk_latency",
@@ -72,6 +73,10 @@ class Rows:
     """Succeeded requests by the model that their answer names."""
     status_codes: Counter[int]
     """Requests by the HTTP status of their answer."""
+    workloads: list[str | None]
+    """Those that there are among the requests; None where they have none."""
+    workload: Bytes
+    """Of each request: the number of its workload in `workloads`."""
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]
@@ -79,7 +84,13 @@ class Rows:
     def where(self, mask: Mask) -> "Rows":
         """Some of them; what is counted by kind stays that of all."""
         columns = {name: values[mask] for name, values in self.columns.items()}
-        return replace(self, columns=columns, is_unfinished=self.is_unfinished[mask], prompt_ids=self.prompt_ids[mask])
+        return replace(
+            self,
+            columns=columns,
+            is_unfinished=self.is_unfinished[mask],
+            prompt_ids=self.prompt_ids[mask],
+            workload=self.workload[mask],
+        )
 
     def __len__(self) -> int:
         return len(self.is_unfinished)
@@ -94,7 +105,7 @@ class Rows:
 def read_rows(db: sqlite3.Connection, part: Part, tell: Callable[[int], None], with_excluded: bool = True) -> Rows:
     """The requests of a part; `tell` is called with the number of rows read since the last time."""
     columns_of_numbers = ", ".join(COMPUTED.get(name, name) for name in NUMBERS)
-    texts = "failure, token_source, model, status_code"
+    texts = "failure, token_source, model, status_code, workload"
     cursor = db.execute(
         f"SELECT {columns_of_numbers}, {UNFINISHED}, coalesce(prompt_id, 0), {texts} FROM requests r"
         f" WHERE {part.condition}{'' if with_excluded else ' AND excluded IS NULL'}",
@@ -107,8 +118,10 @@ def read_rows(db: sqlite3.Connection, part: Part, tell: Callable[[int], None], w
     sources: Counter[str] = Counter()
     models: Counter[str] = Counter()
     codes: Counter[int] = Counter()
+    workloads: dict[str | None, int] = {}
+    workload: list[Bytes] = []
     while chunk := cursor.fetchmany(AT_ONCE):
-        *numbers, cut, prompt_ids, failures, who, names, statuses = zip(*chunk, strict=True)
+        *numbers, cut, prompt_ids, failures, who, names, statuses, kinds = zip(*chunk, strict=True)
         for arrays, column in zip(parts, numbers, strict=True):
             arrays.append(np.array(column, dtype=np.float64))
         unfinished.append(np.array(cut, dtype=np.bool_))
@@ -118,6 +131,7 @@ def read_rows(db: sqlite3.Connection, part: Part, tell: Callable[[int], None], w
         sources.update(source for source, good in zip(who, ok, strict=True) if source and good)
         models.update(name for name, good in zip(names, ok, strict=True) if name and good)
         codes.update(filter(None, statuses))
+        workload.append(np.array([workloads.setdefault(kind, len(workloads)) for kind in kinds], dtype=np.uint8))
         tell(len(chunk))
     columns = {}
     for name in NUMBERS:
@@ -130,6 +144,8 @@ def read_rows(db: sqlite3.Connection, part: Part, tell: Callable[[int], None], w
         sources,
         models,
         codes,
+        list(workloads),
+        np.concatenate([np.empty(0, dtype=np.uint8), *workload]),
     )
 
 

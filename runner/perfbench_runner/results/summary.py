@@ -122,10 +122,10 @@ class Throughput(_Model):
 
 
 class Goodput(_Model):
-    """Requests that kept all limits of `spec.goodput`."""
+    """Requests that kept all limits of `spec.goodput`, or of that of their workload."""
 
     limits_s: dict[str, float]
-    """The limits, by the metric that they are of."""
+    """The limits, by the metric that they are of; of a stage those that all its workloads have alike."""
     total: int
     """Requests that it is a share of: those that were sent, and those that were due and never were."""
     good: int

@@ -32,6 +32,20 @@ def test_a_workload_has_what_it_gives_and_the_rest_of_the_spec() -> None:
     assert PerfBenchmark.read(read(workloads=[CHAT, BATCH]).dump()).spec.workloads[1].model == "lora-a"
 
 
+def test_limits_of_a_workload_replace_those_of_the_spec() -> None:
+    spec = read(
+        workloads=[CHAT, BATCH | {"goodput": {"e2eLatency": "9s"}}], goodput={"ttft": "500ms", "tpot": 0.04}
+    ).spec
+    usual = {"ttft": 0.5, "tpot": 0.04}
+    assert spec.limits == {None: usual, "chat": usual, "batch": {"e2e_latency": 9.0}}
+    assert [part.goodput.limits for part in spec.parts()] == [usual, {"e2e_latency": 9.0}]
+    assert read(goodput={"ttft": 1}).spec.limits == {None: {"ttft": 1.0}}
+    share = {"metric": "goodput_share", "min": "90%"}
+    own = [CHAT | {"goodput": {"ttft": 1}}, BATCH]
+    for workload in ({}, {"workload": "chat"}):
+        assert read(workloads=own, objectives=[share | workload]).spec.goodput.limits == {}
+
+
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
@@ -49,6 +63,17 @@ def test_a_workload_has_what_it_gives_and_the_rest_of_the_spec() -> None:
         (
             {"workloads": [CHAT], "request": {"maxTokens": 3}},
             "request: no workload would use it, since each has its own; leave it out",
+        ),
+        (
+            {"workloads": [CHAT | {"goodput": {"ttft": 1}}], "goodput": {"ttft": 2}},
+            "goodput: no workload would use it, since each has its own; leave it out",
+        ),
+        (
+            {
+                "workloads": [CHAT | {"goodput": {"ttft": 1}}, BATCH],
+                "objectives": [{"metric": "goodput_share", "min": 0.9, "workload": "batch"}],
+            },
+            "objectives[0]: goodput_share needs limits; give some, such as goodput: {ttft: 500ms}",
         ),
         (
             {"workloads": [CHAT, BATCH | {"request": {"nChoices": 2}}]},

@@ -143,14 +143,14 @@ def test_a_request_is_good_that_keeps_all_limits(store: Store, data: BenchmarkDa
     store.add(Result(0, 0, 0, 0.0, answered(0.1, 0.01)))
     store.add(Result(0, 1, 0, 1.0, data))
     store.commit()
-    assert kept(store.db, 0, made.objectives[0], 0, made.goodput.limits) == [(1, 1), counts]
+    assert kept(store.db, 0, made.objectives[0], 0, made.limits) == [(1, 1), counts]
 
 
 def test_nothing_is_known_of_goodput_where_answers_are_not_streamed(store: Store) -> None:
     made = spec({"rate": {"from": 1, "to": 4}}, [GOOD])
     store.add(Result(0, 0, 0, 0.0, answered(None, None)))
     store.commit()
-    assert kept(store.db, 0, made.objectives[0], 0, made.goodput.limits) == [(0, 0)]
+    assert kept(store.db, 0, made.objectives[0], 0, made.limits) == [(0, 0)]
 
 
 def test_the_rate_of_a_point_is_that_of_its_schedule(store: Store) -> None:

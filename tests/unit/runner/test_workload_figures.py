@@ -8,6 +8,7 @@ import pytest
 import yaml
 from test_load_as_asked import add, answer, stage
 
+from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Objective
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.results.figures import summarise
@@ -60,6 +61,48 @@ def test_each_workload_has_its_own_figures(store: Store) -> None:
     assert (chat.itl_s.count, batch.itl_s.count, found.itl_s.count) == (90, 70, 160)
     assert (chat.output_tokens.mean, batch.output_tokens.mean) == (4, 8)
     assert (chat.goodput.share, batch.goodput.share, found.goodput.share) == (1.0, 0.0, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "shares", "limits_s", "missed"),
+    [
+        ({"ttft": 1.5}, {"batch": {"ttft": 3}}, (1.0, 1.0, 1.0), {}, {"ttft": 0}),
+        ({"ttft": 1.5}, {"batch": {"e2eLatency": 1}}, (0.75, 1.0, 0.0), {}, {"ttft": 0, "e2e_latency": 10}),
+        ({}, {"batch": {"ttft": 1.5, "tpot": 9}}, (0.75, None, 0.0), {}, {"ttft": 10, "tpot": 0}),
+        ({}, {"chat": {"tpot": 0.05, "ttft": 9}}, (0.25, 0.0, None), {}, {"tpot": 30, "ttft": 0}),
+        ({"ttft": 0.5}, {"none": {"ttft": 0.5, "tpot": 0.1}}, (0.0, 0.0, 0.0), {"ttft": 0.5}, {"ttft": 40, "tpot": 0}),
+    ],
+)
+def test_goodput_is_by_the_limits_of_each_workload(
+    store: Store, common: Any, own: Any, shares: tuple[float, Any, Any], limits_s: Any, missed: Any
+) -> None:
+    workloads = [each | ({"goodput": own[each["name"]]} if each["name"] in own else {}) for each in SPEC["workloads"]]
+    spec = SPEC | {"goodput": common, "workloads": workloads}
+    store.set_run(manifest=yaml.safe_dump({"spec": spec}))
+    found, _ = summed(store)
+    parts = [each.goodput and each.goodput.share for each in found.workloads[:2]]
+    assert (found.goodput.share, *parts) == shares
+    assert (found.goodput.limits_s, found.goodput.missed) == (limits_s, missed)
+    target = {"url": "http://x", "model": "m"}
+    limits = PerfBenchmark.read({"metadata": {"name": "x"}, "spec": spec | {"target": target}}).spec.limits
+    objective = Objective(metric="goodput_share", min=0.9)
+    counted = kept(store.db, 0, objective, 0, limits)
+    assert sum(good for good, _ in counted) / len(counted) == shares[0]
+    of_chat = kept(store.db, 0, objective.model_copy(update={"workload": "chat"}), 0, limits)
+    assert sum(good for good, _ in of_chat) / 30 == (1.0 if shares[1] is None else shares[1])
+
+
+def test_an_objective_on_goodput_is_judged_by_the_limits_of_each_workload(store: Store) -> None:
+    workloads = [each | {"goodput": {"ttft": "3s"}} if each["name"] == "batch" else each for each in SPEC["workloads"]]
+    store.set_run(manifest=yaml.safe_dump({"spec": SPEC | {"workloads": workloads}}))
+    for number in range(40, 800):
+        is_chat = number % 4 != 3
+        add(store, answer(number * 10.0, 4, 1.0 if is_chat else 2.0), workload="chat" if is_chat else "batch")
+    objectives = [{"metric": "goodput_share", "min": "90%", **of} for of in ({}, {"workload": "batch"})]
+    _, judging = summed(store, *objectives, {"metric": "goodput_rate", "min": "0.05"})
+    assert [each.value for each in judging.results[:2]] == [1.0, 1.0]
+    assert judging.results[0].kept
+    assert judging.results[2].value == pytest.approx(0.1, rel=0.05)
 
 
 def test_workloads_add_up_to_the_stage(store: Store) -> None:
