@@ -53,9 +53,10 @@ def rate(metric: str, selector: str = SELECTED, by: str = "") -> str:
     return f"{total}(rate({metric}{{{selector}}}{RATE}))"
 
 
-def quantile(metric: str, q: float, selector: str = SELECTED) -> str:
-    """A quantile of a histogram, over everything that is selected."""
-    return f"histogram_quantile({q}, {rate(f'{metric}_bucket', selector, by='le')})"
+def quantile(metric: str, q: float, selector: str = SELECTED, by: str = "") -> str:
+    """A quantile of a histogram, over everything that is selected, or for each value of the label `by`."""
+    labels = f"{by}, le" if by else "le"
+    return f"histogram_quantile({q}, {rate(f'{metric}_bucket', selector, by=labels)})"
 
 
 def numbered(metric: str, selector: str, label: str, of: States) -> str:

@@ -57,7 +57,8 @@ def run() -> Data:
         "perfbench / Run",
         "A benchmark while it runs: load asked for and achieved, latencies, errors, and whether the load generator keeps up.",
         variables("perfbench_phase", several=False),
-        [*_run_head(), Row("Load"), *_run_load(), Row("Latency"), *_run_latency(), Row("Server"), *_run_server(),
+        [*_run_head(), Row("Load"), *_run_load(), Row("Latency"), *_run_latency(),
+         Row("Workloads"), *_run_workloads(), Row("Server"), *_run_server(),
          Row("Load generator"), *_run_client()],
         refresh="5s",
         since="now-15m",
@@ -196,6 +197,38 @@ def _run_load() -> list[Data]:
                 "{{outcome}}",
             ),
             size=(12, 8),
+        ),
+        lines(
+            "Retries",
+            "Requests sent again per second, by the refusal; empty without spec.load.retry. Counted when the request ends.",
+            "reqps",
+            Query(rate("perfbench_retries_total", by="reason"), "{{reason}}"),
+            size=(12, 8),
+        ),
+    ]
+
+
+def _run_workloads() -> list[Data]:
+    """Of a run of mixed traffic; empty where there is one kind of requests."""
+    good, ended = "perfbench_workload_requests_good_total", "perfbench_workload_requests_total"
+    return [
+        lines(
+            "Requests by workload",
+            "Requests of each of spec.workloads that ended, per second, whatever their outcome.",
+            "reqps",
+            Query(rate(ended, by="workload"), "{{workload}}"),
+        ),
+        lines(
+            "TTFT p90 by workload",
+            "90th percentile of the time to the first token, of the requests of each of spec.workloads.",
+            "s",
+            Query(quantile("perfbench_workload_ttft_seconds", 0.9, by="workload"), "{{workload}}"),
+        ),
+        lines(
+            "Goodput by workload",
+            "Share of the requests of each of spec.workloads that kept all of its limits; empty without limits.",
+            "percentunit",
+            Query(f"{rate(good, by='workload')} / {rate(ended, by='workload')}", "{{workload}}"),
         ),
     ]
 

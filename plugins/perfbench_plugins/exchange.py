@@ -85,6 +85,8 @@ class Exchange:
     """Retry-After of an answer that is no success; empty without."""
     retries: int = 0
     """How often it was sent again because the target refused it for now (`load.retry`)."""
+    refusals: tuple[str, ...] = ()
+    """Each time's FailureKind: http_429 or http_503."""
     retry_s: float = 0.0
     """How much later than `sent_s` it was sent for the last time, where it was sent again for that reason."""
     failure: str = ""

@@ -1,10 +1,13 @@
 """Several workloads in one run: what each sends, in which shares, and what is told of each."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import get
+from prometheus_client.parser import text_string_to_metric_families
 
 from perfbench_runner.results.encoding import decode
 
@@ -85,3 +88,45 @@ def test_a_model_that_is_not_served_is_told_with_its_workload(served: Any, perfb
     assert run.wait() == 1
     assert "workload tuned: " in run.stderr
     assert run.count() == 0
+
+
+def test_chat_and_embeddings_in_one_run_of_three_runners(mock: Any, perfbench: Any, spec_for: Any, listen: str) -> None:
+    """Each has an API, limits and live counts of its own; together the runners send what one would."""
+    server = mock(output_tokens=4)
+    workloads = [
+        {"name": "chat", "weight": 2, "request": {"maxTokens": 3}, "goodput": {"ttft": "60s", "tpot": "60s"}},
+        {
+            "name": "index",
+            "api": "openai_embedding",
+            "dataset": {"name": "random_embedding", "minPromptLength": 5, "maxPromptLength": 9},
+            "request": {},
+            "goodput": {"e2eLatency": 1e-6},
+        },
+    ]
+    objectives = [{"metric": "goodput_share", "min": "99%", "workload": "chat"}]
+    runner = {"replicas": 3, "linger": "60s"}
+    target = {"url": server.base_url}
+    stage = {"concurrency": 6, "requests": 90}
+    spec = spec_for(server, stage, workloads=workloads, runner=runner, target=target, objectives=objectives)
+    run = perfbench(spec | {"request": {}}, "--listen", listen, "--no-fail")
+    run.until(lambda: json.loads(get(listen, "/progress") or "{}").get("phase") == "done", 90)
+    live = {
+        (one.name, one.labels["workload"], one.labels.get("outcome", "")): one.value
+        for family in text_string_to_metric_families(get(listen, "/metrics"))
+        for one in family.samples
+        if one.name.startswith("perfbench_workload_")
+    }
+    run.signal(signal.SIGINT)  # it lingers no longer
+    assert run.wait(60) == 0, run.stderr
+    rows = run.query(
+        "SELECT workload, count(*), count(DISTINCT entry), max(entry), sum(success), sum(completion_tokens)"
+        " FROM requests GROUP BY 1 ORDER BY 1"
+    )
+    assert rows == [("chat", 60, 60, 59, 60, 180), ("index", 30, 30, 29, 30, 0)]
+    assert run.query("SELECT count(DISTINCT coalesce(runner, 0)) FROM requests") == [(3,)]
+    chat, index = run.stage["workloads"]
+    assert (chat["goodput"]["share"], index["goodput"]["share"]) == (1.0, 0.0)
+    assert run.stage["goodput"]["share"] == pytest.approx(2 / 3)
+    assert [live["perfbench_workload_requests_total", name, "success"] for name in ("chat", "index")] == [60, 30]
+    assert [live["perfbench_workload_requests_good_total", name, ""] for name in ("chat", "index")] == [60, 0]
+    assert live["perfbench_workload_ttft_seconds_count", "chat", ""] == 60

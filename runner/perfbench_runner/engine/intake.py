@@ -166,6 +166,7 @@ class Intake:
             merged_segments=merged_segments(wire, data.inter_chunk_latency or ()),
             resends=wire.resends,
             retries=wire.retries,
+            refusals=wire.refusals,
             retry_s=wire.retry_s,
             workload=workload,
             target=target,

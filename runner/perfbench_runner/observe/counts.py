@@ -1,4 +1,6 @@
-"""What is counted of each stage for Prometheus: a sink of results. Of several runners the leader adds up what all have told.
+"""What is counted of each stage, and of each workload in it, for Prometheus: a sink of results.
+
+Of several runners the leader adds up what all have told.
 
 Everything is counted in plain lists, and written down only when somebody asks.
 """
@@ -10,10 +12,13 @@ from perfbench_api.resource import Spec
 from perfbench_plugins.exchange import FailureKind
 from perfbench_runner.observe.histogram import Histogram
 from perfbench_runner.observe.observer import Observer, RunView
-from perfbench_runner.observe.told import HistogramFigures, StageFigures
+from perfbench_runner.observe.told import HistogramFigures, PartFigures, StageFigures
+from perfbench_runner.results.asked import Limits
 from perfbench_runner.results.client_health import Sample
 from perfbench_runner.results.result import LATENCIES, Result
 
+REFUSALS = tuple(map(FailureKind.http, (429, 503)))
+"""Why a request may be sent again (`load.retry`)."""
 OUTCOMES = ("success", *(value for name, value in vars(FailureKind).items() if name.isupper()))
 SECONDS = (
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
@@ -26,74 +31,124 @@ LAGS = (
 """Buckets of the client's own delay: 0.1 ms, where it should be, to 1 min."""
 TIMES = (*LATENCIES, "dispatch_lag")
 """What has a histogram."""
-SINGLE = ("output_tokens", "prompt_tokens", "scheduled", "sent", "good")
+OF_WORKLOADS = ("ttft", "tpot", "e2e_latency")
+"""What has a histogram for each workload: gaps are too many to be counted twice."""
+SINGLE = ("output_tokens", "prompt_tokens", "good")
 """What is a single number."""
 SUMS = ("client_backlog_bytes",)
 """Of the client's figures those that are of all of its processes together; of the others the worst counts."""
 
 
+def _histograms(names: Iterable[str]) -> dict[str, Histogram]:
+    return {name: Histogram(LAGS if name == "dispatch_lag" else SECONDS) for name in names}
+
+
 @dataclass
-class StageCounts:
-    """What is counted of one stage."""
+class PartCounts:
+    """What is counted of the requests of one workload in a stage."""
 
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*OUTCOMES, "other"), 0))
     output_tokens: int = 0
     prompt_tokens: int = 0
-    scheduled: int = 0
-    sent: int = 0
     good: int = 0
-    """Requests that kept all of `limits`."""
-    limits: Mapping[str, float] = field(default_factory=dict)
-    """Of a single request, in seconds, by the metric that they are of."""
-    latencies: dict[str, Histogram] = field(
-        default_factory=lambda: {name: Histogram(LAGS if name == "dispatch_lag" else SECONDS) for name in TIMES}
-    )
+    """Requests that kept all limits that they have (`spec.goodput`)."""
+    latencies: dict[str, Histogram] = field(default_factory=lambda: _histograms(OF_WORKLOADS))
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, outcome: str, is_good: bool) -> None:
         """Take one more result."""
         data, latencies = result.data, self.latencies
-        outcome = _outcome(data.failure)
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        latencies["dispatch_lag"].add((result.dispatch_lag_s,))
         if not data.success:
             return
+        self.good += is_good
         self.output_tokens += data.completion_tokens or 0
         self.prompt_tokens += data.prompt_tokens or 0
-        latencies["scheduled_latency"].add((result.scheduled_latency_s,))
         latencies["e2e_latency"].add((data.query_latency,))
         latencies["ttft"].add((data.first_chunk_latency,))
         latencies["tpot"].add((data.time_per_output_token,))
-        latencies["itl"].add(data.inter_chunk_latency or ())
-        self.good += not self.limits or _is_good(result, self.limits)
 
     @property
     def ended(self) -> int:
         """Requests that ended."""
         return sum(self.outcomes.values())
 
-    def told(self) -> StageFigures:
+    def part_told(self) -> PartFigures:
         """The same, to be told to another runner."""
-        return StageFigures(
+        return PartFigures(
             outcomes=self.outcomes,
             output_tokens=self.output_tokens,
             prompt_tokens=self.prompt_tokens,
-            scheduled=max(self.scheduled, self.ended),
-            sent=max(self.sent, self.ended),
             good=self.good,
             latencies={name: HistogramFigures(counts=of.counts, total=of.total) for name, of in self.latencies.items()},
         )
 
+    def add_told(self, told: PartFigures) -> None:
+        """Count what another runner has told, too."""
+        for name in SINGLE:
+            setattr(self, name, getattr(self, name) + getattr(told, name))
+        for outcome, count in told.outcomes.items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+        for latency, histogram in self.latencies.items():
+            if latency in told.latencies:
+                histogram.add_counts(told.latencies[latency].counts, told.latencies[latency].total)
+
+
+@dataclass
+class StageCounts(PartCounts):
+    """What is counted of one stage."""
+
+    latencies: dict[str, Histogram] = field(default_factory=lambda: _histograms(TIMES))
+    scheduled: int = 0
+    sent: int = 0
+    retries: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSALS, 0))
+    """How often requests that have ended were sent again, by the failure that was the reason."""
+    limits: Limits = field(default_factory=lambda: {None: {}})
+    """Of a single request, by workload, in seconds, by the metric that they are of."""
+    workloads: dict[str, PartCounts] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, spec: Spec) -> "StageCounts":
+        """Nothing yet, of any stage of a run."""
+        return cls(limits=spec.limits, workloads={each.name: PartCounts() for each in spec.workloads})
+
+    def count(self, result: Result) -> None:
+        """Take one more result."""
+        data, latencies, workload = result.data, self.latencies, result.workload
+        outcome = _outcome(data.failure)
+        limits = self.limits.get(workload, self.limits[None])
+        is_good = data.success and (not limits or _is_good(result, limits))
+        self.add(result, outcome, is_good)
+        if workload in self.workloads:
+            self.workloads[workload].add(result, outcome, is_good)
+        for refusal in result.refusals:
+            self.retries[refusal] = self.retries.get(refusal, 0) + 1
+        latencies["dispatch_lag"].add((result.dispatch_lag_s,))
+        if data.success:
+            latencies["scheduled_latency"].add((result.scheduled_latency_s,))
+            latencies["itl"].add(data.inter_chunk_latency or ())
+
+    def told(self) -> StageFigures:
+        """The same, to be told to another runner."""
+        return StageFigures(
+            **dict(self.part_told()),
+            scheduled=max(self.scheduled, self.ended),
+            sent=max(self.sent, self.ended),
+            retries=self.retries,
+            workloads={name: each.part_told() for name, each in self.workloads.items()},
+        )
+
     def with_others(self, others: Iterable[StageFigures]) -> "StageCounts":
         """These and those of other runners together."""
-        whole = StageCounts(limits=self.limits)
+        whole = StageCounts(limits=self.limits, workloads={name: PartCounts() for name in self.workloads})
         for told in (self.told(), *others):
-            for name in SINGLE:
-                setattr(whole, name, getattr(whole, name) + getattr(told, name))
-            for outcome, count in told.outcomes.items():
-                whole.outcomes[outcome] = whole.outcomes.get(outcome, 0) + count
-            for latency, histogram in whole.latencies.items():
-                if latency in told.latencies:
-                    histogram.add_counts(told.latencies[latency].counts, told.latencies[latency].total)
+            whole.add_told(told)
+            whole.scheduled += told.scheduled
+            whole.sent += told.sent
+            for refusal, count in told.retries.items():
+                whole.retries[refusal] = whole.retries.get(refusal, 0) + count
+            for name, part in told.workloads.items():
+                if name in whole.workloads:
+                    whole.workloads[name].add_told(part)
         return whole
 
 
@@ -129,11 +184,11 @@ class Counts(Observer):
         """What other runners have told, by stage."""
 
     def _blank(self) -> StageCounts:
-        return StageCounts(limits=self._spec.goodput.limits)
+        return StageCounts.of(self._spec)
 
     def add(self, result: Result) -> None:
         """Count one more measured request."""
-        self.of(result.stage).add(result)
+        self.of(result.stage).count(result)
 
     def tick(self, run: RunView) -> None:
         """Take over what is sent and due, and what others have told: of the stage before this one it may come late."""

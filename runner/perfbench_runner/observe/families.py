@@ -24,8 +24,14 @@ class Family:
     labels: tuple[str, ...]
     text: str
 
+    @property
+    def is_of_workloads(self) -> bool:
+        """Whether it is of one of spec.workloads: then that is its label `workload`, and the first of each sample's own."""
+        return self.name.startswith("perfbench_workload_")
+
     def metric(self, run: Sequence[str], samples: Samples) -> Metric:
         """The metric with its samples; `run` has the values of the run's labels."""
+        run = run[:-1] if self.is_of_workloads else run
         makers = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
         made: Any = makers[self.kind](self.name, self.text, labels=self.labels)
         for labels, value in samples:
@@ -41,6 +47,37 @@ _DECLARED: tuple[tuple[Literal["counter", "gauge", "histogram"], tuple[str, ...]
         "counter",
         (*STAGE, "outcome"),
         {"requests": "Measured requests that ended: success, or the kind of failure."},
+    ),
+    (
+        "counter",
+        (*STAGE, "reason"),
+        {
+            "retries": "Times that measured requests were sent again, by the refusal (http_429, http_503); absent without"
+            " spec.load.retry. Counted when the request ends.",
+        },
+    ),
+    (
+        "counter",
+        (*STAGE, "outcome"),
+        {"workload_requests": "Measured requests of one of spec.workloads that ended, by outcome."},
+    ),
+    (
+        "counter",
+        STAGE,
+        {
+            "workload_requests_good": "Those of one of spec.workloads that kept all of its limits; absent without limits.",
+            "workload_output_tokens": "Output tokens of succeeded requests of one of spec.workloads.",
+            "workload_prompt_tokens": "Prompt tokens of succeeded requests of one of spec.workloads.",
+        },
+    ),
+    (
+        "histogram",
+        STAGE,
+        {
+            "workload_ttft_seconds": "Time from sending a request of one of spec.workloads to its first content.",
+            "workload_tpot_seconds": "Time per output token after the first, of one of spec.workloads.",
+            "workload_e2e_latency_seconds": "Time from sending a request of one of spec.workloads to the end of its answer.",
+        },
     ),
     (
         "counter",

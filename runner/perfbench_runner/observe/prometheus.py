@@ -4,7 +4,7 @@ Everything is counted in plain lists; prometheus_client only writes it down when
 a microsecond and more for each of a request's inter-token gaps, this sink about a sixth of one (bench/scrape_cost.py).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from perfbench_api.outcome import Outcome, Progress
 from perfbench_api.resource import PerfBenchmark, Spec
 from perfbench_api.sections import Stage
-from perfbench_runner.observe.counts import SUMS, TIMES, Counts, client_figures
+from perfbench_runner.observe.counts import OF_WORKLOADS, SUMS, TIMES, Counts, StageCounts, client_figures
 from perfbench_runner.observe.families import FAMILIES, PHASES, SERVER, Samples
 from perfbench_runner.observe.observer import Observer, RunView
 from perfbench_runner.results.client_health import STATES
@@ -86,12 +86,27 @@ class Metrics(Observer):
             "requests": [((name, kind), count) for name, of in stages for kind, count in of.outcomes.items()],
             "requests_sent": [((name,), max(of.sent, of.ended)) for name, of in stages],
             "requests_scheduled": [((name,), max(of.scheduled, of.ended)) for name, of in stages],
-            "requests_good": [((name,), of.good) for name, of in stages if of.limits],
+            "requests_good": [((name,), of.good) for name, of in stages if any(of.limits.values())],
             "output_tokens": [((name,), of.output_tokens) for name, of in stages],
             "prompt_tokens": [((name,), of.prompt_tokens) for name, of in stages],
         }
         for latency in TIMES:
             made[f"{latency}_seconds"] = [((name,), of.latencies[latency]) for name, of in stages]
+        if self._spec.load.retry is not None:
+            made["retries"] = [((name, why), count) for name, of in stages for why, count in of.retries.items()]
+        return made | self._of_workloads(stages)
+
+    def _of_workloads(self, stages: Sequence[tuple[str, StageCounts]]) -> dict[str, Samples]:
+        """The same of each workload, whose name is the first label."""
+        parts = [((workload, name), part) for name, of in stages for workload, part in of.workloads.items()]
+        made: dict[str, Samples] = {
+            "workload_requests": [((*own, kind), count) for own, of in parts for kind, count in of.outcomes.items()],
+            "workload_requests_good": [(own, of.good) for own, of in parts if self._spec.limits.get(own[0])],
+            "workload_output_tokens": [(own, of.output_tokens) for own, of in parts],
+            "workload_prompt_tokens": [(own, of.prompt_tokens) for own, of in parts],
+        }
+        for latency in OF_WORKLOADS:
+            made[f"workload_{latency}_seconds"] = [(own, of.latencies[latency]) for own, of in parts]
         return made
 
     def _live(self) -> dict[str, Samples]:

@@ -32,16 +32,23 @@ class HistogramFigures(Told):
     """The sum of all values."""
 
 
-class StageFigures(Told):
-    """What Prometheus is told of a stage."""
+class PartFigures(Told):
+    """What Prometheus is told of the requests of a workload."""
 
     outcomes: dict[Label, Count] = Field(max_length=128)
     output_tokens: Count
     prompt_tokens: Count
-    scheduled: Count
-    sent: Count
     good: Count
     latencies: dict[Label, HistogramFigures] = Field(max_length=16)
+
+
+class StageFigures(PartFigures):
+    """What Prometheus is told of a stage."""
+
+    scheduled: Count
+    sent: Count
+    retries: dict[Label, Count] = Field({}, max_length=16)
+    workloads: dict[Label, PartFigures] = Field({}, max_length=16)
 
 
 class ClientFigures(Told):

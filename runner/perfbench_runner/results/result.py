@@ -42,6 +42,8 @@ class Result:
     """How often it was sent again because its idle connection proved to be closed; it was first sent at start_time."""
     retries: int = 0
     """How often it was sent again because the target refused it for now; it was first sent at start_time."""
+    refusals: tuple[str, ...] = ()
+    """Each time's FailureKind; live figures alone have that."""
     retry_s: float = 0.0
     """How much later it was sent for the last time, where it was sent again for that reason."""
     excluded: Excluded | None = None

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from perfbench_api.sections import Stage
 from perfbench_runner.observe.told import RunnerFigures
 
-VERSION = 2
+VERSION = 3
 """Of the protocol: runners of one run must have the same."""
 MOST_RUNNERS = 1000
 BODY_BYTES = 2**19

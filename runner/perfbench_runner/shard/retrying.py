@@ -6,7 +6,7 @@ nor, in an open loop with a limit, a place.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from time import time
@@ -80,9 +80,9 @@ class Retrying:
     async def send(self, body: bytes, headers: dict[str, str] | None, kind: int) -> Exchange | BenchmarkData:
         """Send one request; what comes in the end, with the times of the first sending."""
         first = measured = await self._send(body, headers, kind)
-        retries = 0
+        refusals = list[str]()
         while isinstance(measured, Exchange) and measured.failure in REFUSALS:
-            wait_s = self._rule.wait_after(measured, retries, self._time_of_day())
+            wait_s = self._rule.wait_after(measured, len(refusals), self._time_of_day())
             if wait_s is None:
                 break
             self._give_place_back()
@@ -90,10 +90,10 @@ class Retrying:
             if not may_send:
                 measured = _cut_off(measured, self._clock())
                 break
+            refusals.append(measured.failure)
             measured = await self._send(body, headers, kind)
-            retries += 1
         if isinstance(measured, Exchange) and isinstance(first, Exchange) and measured is not first:
-            _begin_with(first, measured, retries)
+            _begin_with(first, measured, refusals)
         return measured
 
 
@@ -105,7 +105,7 @@ def _cut_off(refused: Exchange, at_s: float) -> Exchange:
     return cut
 
 
-def _begin_with(first: Exchange, last: Exchange, retries: int) -> None:
-    last.retries, last.retry_s = retries, last.sent_s - first.sent_s
+def _begin_with(first: Exchange, last: Exchange, refusals: Sequence[str]) -> None:
+    last.retries, last.refusals, last.retry_s = len(refusals), tuple(refusals), last.sent_s - first.sent_s
     last.sent_s, last.body_sent_s = first.sent_s, first.body_sent_s
     last.connected_s, last.connect_s, last.tls_s = first.connected_s, first.connect_s, first.tls_s

@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,8 +25,9 @@ OBJECTIVES = [{"metric": "ttft", "max": "500ms"}, {"metric": "request_throughput
 SERVED = {"running": 3.0, "waiting": 1.0, "generation_tokens": 640.0, "new in this version": 1.0}
 
 
-def metrics() -> Metrics:
-    spec = {"target": {"mock": {}}, "load": {"stages": STAGES}, "objectives": OBJECTIVES}
+def metrics(retry: Any = None, **more: Any) -> Metrics:
+    load = {"stages": STAGES} | ({"retry": retry} if retry is not None else {})
+    spec = {"target": {"mock": {}}, "load": load, "objectives": OBJECTIVES, **more}
     benchmark = PerfBenchmark.read({"metadata": {"name": "llama", "namespace": "models"}, "spec": spec})
     return Metrics(benchmark, "llama-8b", lambda: SERVED)
 
@@ -104,6 +106,61 @@ def test_requests_are_counted_by_stage_and_outcome() -> None:
     assert found["perfbench_requests_total", "other", "r5"] == 1, "labels stay few"
     assert found["perfbench_output_tokens_total", "c2"] == 6
     assert found["perfbench_prompt_tokens_total", "c2"] == 14
+
+
+def test_retries_are_counted_by_why_they_were_sent_again() -> None:
+    made = metrics(retry={})
+    refusals = [("http_429",), ("http_503", "http_429", "http_429"), ()]
+    for one in refusals:
+        made.add(replace(result(), refusals=one))
+    made.add(replace(result(1, failure="http_503"), refusals=("http_503",)))
+    found = values(made)
+    name = "perfbench_retries_total"
+    assert (found[name, "http_429", "c2"], found[name, "http_503", "c2"]) == (3, 1)
+    assert (found[name, "http_429", "r5"], found[name, "http_503", "r5"]) == (0, 1), "zero is seen before the first"
+    assert found["perfbench_requests_total", "success", "c2"] == 3, "each is one request"
+    assert (name, "http_429", "c2") not in values(metrics()), "not asked for"
+
+
+WORKLOADS = [{"name": "chat", "goodput": {"ttft": "100ms"}}, {"name": "batch"}, {"name": "idle"}]
+
+
+@pytest.mark.parametrize("runners", [1, 3])
+def test_each_workload_has_its_own_counts_of_all_runners_and_the_stage_has_those_of_all(runners: int) -> None:
+    leader = metrics(workloads=WORKLOADS, goodput={"ttft": "1s"}, retry={})
+    workers = [Counts(leader._spec) for _ in range(1, runners)]
+    for number in range(12):
+        failure = "timeout" if number == 11 else ""
+        one = result(failure=failure, first_chunk_latency=0.05 * (1 + number % 4))
+        workload = "batch" if number % 2 else "chat"
+        [leader, *workers][number % runners].add(replace(one, workload=workload, refusals=("http_429",)))
+    told = [RunnerFigures(stage=worker.of(0).told()).model_dump_json() for worker in workers]
+    others = [RunnerFigures.model_validate_json(one) for one in told]
+    leader.tick(run_view(stage_index=0, others=lambda stage: others * (stage == 0)))
+    text = leader.render("text/plain")[0].decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    found = {
+        (one.name, one.labels["workload"], one.labels.get("outcome", one.labels.get("le", ""))): one.value
+        for family in families.values()
+        for one in family.samples
+        if one.labels.get("stage") == "c2"
+    }
+    requests, good = "perfbench_workload_requests_total", "perfbench_workload_requests_good_total"
+    assert [found[requests, of, "success"] for of in ("chat", "batch", "idle")] == [6, 5, 0]
+    assert (found[requests, "batch", "timeout"], found[requests, "chat", "timeout"]) == (1, 0)
+    assert [found[good, of, ""] for of in ("chat", "batch")] == [3, 5], "of 50 and 150 ms; those of the run"
+    assert found["perfbench_requests_good_total", "openqa", ""] == 8
+    assert found["perfbench_workload_ttft_seconds_bucket", "chat", "0.1"] == 3
+    assert found["perfbench_workload_ttft_seconds_count", "batch", ""] == 5
+    assert found["perfbench_workload_output_tokens_total", "chat", ""] == 18
+    model = {one.labels["model"] for one in families["perfbench_workload_requests"].samples}
+    assert model == {"llama-8b"}, "that of the run, by which dashboards select"
+
+
+def test_a_run_of_one_kind_has_no_workloads() -> None:
+    made = metrics()
+    made.add(result())
+    assert not [name for name, *_ in values(made) if "workload_" in name]
 
 
 def test_latencies_are_histograms_of_succeeded_requests() -> None:
@@ -223,7 +280,7 @@ def test_buckets_are_cumulative_and_end_with_all() -> None:
 
 
 def test_every_sample_belongs_to_a_declared_metric_with_the_declared_labels() -> None:
-    made = metrics()
+    made = metrics(workloads=WORKLOADS, retry={})
     made.add(result())
     made.tick(run_view())
     for family in text_string_to_metric_families(made.render("text/plain")[0].decode()):
@@ -240,7 +297,7 @@ def test_openmetrics_is_served_to_those_who_ask() -> None:
 
 
 def test_promtool_finds_nothing_to_complain_about(promtool: str) -> None:
-    made = metrics()
+    made = metrics(workloads=WORKLOADS, retry={})
     made.add(result())
     made.tick(run_view())
     checked = subprocess.run(

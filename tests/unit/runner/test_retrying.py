@@ -97,6 +97,7 @@ async def test_a_refused_request_is_one_request_from_its_first_sending(
     target, began_s = Target(refusals), perf_counter()
     found = await target.sender()(b"", None, 0)
     assert (found.retries, found.failure) == (retries, failure)
+    assert found.refusals == ("http_429",) * retries
     assert began_s <= found.sent_s < began_s + 0.01
     assert target.places == ["given back", "taken"] * retries
     least_s = sum(0.01 * 2**number for number in range(retries))
