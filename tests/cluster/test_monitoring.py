@@ -36,7 +36,11 @@ OBJECTIVES = [
         "scheduled_latency": "1s",
     }.items()
 ]
-JUDGED = {"objectives": OBJECTIVES, "goodput": {"ttft": "300ms"}}
+JUDGED = {
+    "objectives": OBJECTIVES,
+    "goodput": {"ttft": "300ms"},
+    "workloads": [{"name": "chat", "weight": 2}, {"name": "batch"}],
+}
 NO_FAILURE = "nothing fails in this run"
 NO_SEARCH = "the benchmarks have stages and search for nothing"
 NO_GPU = "there is no GPU"
@@ -152,7 +156,7 @@ def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         scraping(cluster, folder, space.name) as prometheus,
     ):
         began_s = now_s()
-        run(space, "watched", release.demo, {"team": "search"}, load={"stages": STAGES}, **JUDGED)
+        run(space, "watched", release.demo, {"team": "search"}, load={"stages": STAGES, "retry": {}}, **JUDGED)
         ended_s = now_s()
         run(space, "other", release.demo, {}, load={"stages": [{"concurrency": 4, "requests": 40}]})
         told = f'perfbench_benchmark_requests{{namespace="{space.name}", benchmark="other"}}'
