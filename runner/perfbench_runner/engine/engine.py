@@ -265,7 +265,7 @@ class Engine:
             self.state.unmeasured["warmup"] += 1
             self._live.add(result)
             if result.prompt_id is not None:
-                self._guarded(self._store.add_warmup_prompt, result.prompt_id)
+                self._guarded(self._store.add_warmup_prompt, result.prompt_id, result.target)
         else:
             if not self._ramps.are_none:
                 result = replace(result, excluded=self._ramps.excluded(result.scheduled_s - self.state.stage_began_s))

@@ -28,7 +28,7 @@ from perfbench_runner.results.parts import PartFigures, PartRows, part_figures
 from perfbench_runner.results.quantiles import Array, distribution
 from perfbench_runner.results.ramps import Ramps
 from perfbench_runner.results.reading import Tell, told_nobody
-from perfbench_runner.results.repeats import SentBefore, SentToEach
+from perfbench_runner.results.repeats import SentToEach
 from perfbench_runner.results.rows import Mask, Part, Rows, gaps_of, read_rows
 from perfbench_runner.results.steady_figures import steady_figures
 from perfbench_runner.results.store import StoreError
@@ -109,7 +109,7 @@ def _summarise(db: sqlite3.Connection, server_figures: ServerFigures, tell: Tell
 
     facts = dict(db.execute("SELECT key, value FROM run"))
     asked = asked_of(facts)
-    before = SentToEach(SentBefore.of_run(db, facts), [each.name for each in asked.targets])
+    before = SentToEach.of_run(db, facts, [each.name for each in asked.targets])
     workers = int(facts["workers"]) if facts.get("workers", "").isdigit() else None
     why = json.loads(facts.get("stamps", "{}")).get("reason", "")
     stages = _stages(db, "search" in facts)

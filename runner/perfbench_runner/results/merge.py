@@ -169,7 +169,7 @@ def _add_rows(db: sqlite3.Connection, runner: int, clock: Clock) -> None:
     db.execute(
         f"INSERT INTO main.client_health ({', '.join(health.COLUMNS)}) SELECT {samples} FROM other.client_health"
     )
-    db.execute("INSERT INTO main.warmup_prompt SELECT prompt_id FROM other.warmup_prompt")
+    db.execute("INSERT INTO main.warmup_prompt SELECT prompt_id, target FROM other.warmup_prompt")
 
 
 def _add_facts(db: sqlite3.Connection) -> None:

@@ -4,7 +4,6 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 
 import numpy as np
 
@@ -19,9 +18,9 @@ class SentBefore:
         self._known, self._entries = np.unique(prompt_ids), dataset_entries
 
     @classmethod
-    def of_run(cls, db: sqlite3.Connection, facts: dict[str, str]) -> "SentBefore":
-        """Those of its warm-up, and how many entries its dataset has, if it came to its end."""
-        rows = db.execute("SELECT prompt_id FROM warmup_prompt").fetchall()
+    def of_run(cls, db: sqlite3.Connection, facts: dict[str, str], target: str | None = None) -> "SentBefore":
+        """Those of its warm-up, to one target or the only one, and how many entries its dataset has, if it came to its end."""
+        rows = db.execute("SELECT prompt_id FROM warmup_prompt WHERE target IS ?", (target,)).fetchall()
         entries = None
         with suppress(KeyError, ValueError, TypeError):
             entries = int(json.loads(facts["dataset_entries"])) or None
@@ -49,9 +48,14 @@ class SentBefore:
 class SentToEach:
     """The prompts that a run has sent to each of its targets: each has a cache of its own."""
 
-    def __init__(self, before: SentBefore, targets: Sequence[str]) -> None:
-        """`before`: by the warm-up, which all targets had a part of. `targets`: their names; none for one without a name."""
-        self._of = {name: copy(before) for name in targets or ("",)}
+    def __init__(self, before: Mapping[str, SentBefore]) -> None:
+        """`before`: by the warm-up, by target; the only one has no name."""
+        self._of = before
+
+    @classmethod
+    def of_run(cls, db: sqlite3.Connection, facts: dict[str, str], targets: Sequence[str]) -> "SentToEach":
+        """Those that its warm-up sent to each."""
+        return cls({name: SentBefore.of_run(db, facts, name or None) for name in targets or ("",)})
 
     def add(self, requests: Mapping[str, tuple[Rows, Rows]]) -> Prompts | None:
         """What a stage repeats, by target: all that it sent, and those that figures are of; None where it is not known."""

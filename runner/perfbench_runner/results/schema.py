@@ -66,8 +66,8 @@ NEW_IN_10 = ("retries", "retry_time")
 NEW = (*NEW_IN_6, *NEW_IN_7, "runner", *NEW_IN_10, "workload", "target")
 """Columns that files of older versions may lack."""
 
-OF_KINDS = ("workload", "target")
-"""Columns that table `unsent` of older versions may lack."""
+OF_KINDS = {"unsent": ("workload", "target"), "warmup_prompt": ("target",)}
+"""Columns that tables of older versions may lack."""
 STAGE_TIMES = ("begin_time", "deadline_time", "stop_time")
 FEW = {
     "unsent": "stage INTEGER, seq INTEGER, scheduled_time REAL, until_time REAL",
@@ -238,7 +238,8 @@ def m011_workloads(db: sqlite3.Connection) -> None:
 @migration
 def m012_targets(db: sqlite3.Connection) -> None:
     _add_columns(db, ("target",))
-    db.execute("ALTER TABLE unsent ADD COLUMN target TEXT")
+    for table in ("unsent", "warmup_prompt"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN target TEXT")
     db.execute("DROP VIEW result")
     _create_view(db)
 
@@ -302,11 +303,13 @@ def _show_what_is_rare_as_newest(db: sqlite3.Connection, tables: Container[str])
         db.execute(f"CREATE TEMP VIEW stage AS SELECT *, {times} FROM main.stage")
         for table, columns in FEW.items():
             db.execute(f"CREATE TEMP TABLE {table} ({columns})")
-        for name in OF_KINDS:
-            db.execute(f"ALTER TABLE temp.unsent ADD COLUMN {name} TEXT")
-    elif missing := [name for name in OF_KINDS if name not in _names(db, "main", "unsent")]:
-        nulls = ", ".join(f"NULL AS {name}" for name in missing)
-        db.execute(f"CREATE TEMP VIEW unsent AS SELECT *, {nulls} FROM main.unsent")
+            for name in OF_KINDS[table]:
+                db.execute(f"ALTER TABLE temp.{table} ADD COLUMN {name} TEXT")
+        return
+    for table, names in OF_KINDS.items():
+        if missing := [name for name in names if name not in _names(db, "main", table)]:
+            nulls = ", ".join(f"NULL AS {name}" for name in missing)
+            db.execute(f"CREATE TEMP VIEW {table} AS SELECT *, {nulls} FROM main.{table}")
 
 
 def _from_former(table: str, names: Container[str] = FORMER, has_tokens: bool = False) -> dict[str, str]:

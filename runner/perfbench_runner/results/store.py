@@ -79,9 +79,9 @@ class Store:
             (stage, seq, scheduled_s, until_s, workload, target),
         )
 
-    def add_warmup_prompt(self, prompt_id: int) -> None:
+    def add_warmup_prompt(self, prompt_id: int, target: str | None = None) -> None:
         """Note a prompt that the warm-up has sent, so that it counts as sent before."""
-        self._execute("INSERT INTO warmup_prompt VALUES (?)", (prompt_id,))
+        self._execute("INSERT INTO warmup_prompt VALUES (?, ?)", (prompt_id, target))
 
     def add_sample(self, sample: health.Sample) -> None:
         """Insert a sample of client health."""

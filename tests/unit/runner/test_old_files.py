@@ -179,6 +179,8 @@ def test_a_file_from_before_there_were_workloads_is_read_and_finished(tmp_path: 
     for table in ("requests", "unsent"):
         results.db.execute(f"ALTER TABLE {table} DROP COLUMN workload")
         results.db.execute(f"ALTER TABLE {table} DROP COLUMN target")
+    results.db.execute("ALTER TABLE warmup_prompt DROP COLUMN target")
+    results.db.execute("INSERT INTO warmup_prompt VALUES (7)")
     results.db.execute("DELETE FROM migration WHERE name IN ('m011_workloads', 'm012_targets')")
     results.db.execute("CREATE VIEW result AS SELECT * FROM requests")
     results.set_stage(0, "r1", {"rate": 1, "requests": 1})

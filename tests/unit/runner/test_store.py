@@ -120,7 +120,7 @@ def test_repeats_and_what_was_never_sent_are_stored(results: Store) -> None:
     assert [row[name] for name in ("entry", "prompt_id", "resends")] == [70, -(2**63), 1]
     db = sqlite3.connect(path)
     assert db.execute("SELECT * FROM unsent").fetchall() == [(0, 8, 1.0, 3.5, None, None, None)]
-    assert db.execute("SELECT * FROM warmup_prompt").fetchall() == [(5,)]
+    assert db.execute("SELECT * FROM warmup_prompt").fetchall() == [(5, None)]
     db.close()
 
 

@@ -56,6 +56,14 @@ def test_a_prompt_that_both_get_is_no_repetition(store: Store) -> None:
     assert (found.prompts.distinct, found.prompts.repeated) == (400, 0)
 
 
+def test_a_prompt_that_the_warm_up_sent_to_one_target_is_new_to_the_other(store: Store) -> None:
+    for prompt_id, target in ((1, "old"), (2, "old"), (1, "new")):
+        store.add_warmup_prompt(prompt_id, target)
+    (found,) = summarise(store.db)
+    assert found.prompts is not None
+    assert (found.prompts.distinct, found.prompts.repeated) == (400, 3)
+
+
 def test_answers_are_compared_with_the_model_of_their_own_target(store: Store) -> None:
     (found,) = summarise(store.db)
     assert found.answers is not None
