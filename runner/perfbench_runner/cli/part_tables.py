@@ -39,9 +39,8 @@ def show_parts(console: Console, stage: StageSummary) -> None:
     """Print those of its workloads and of its targets, if there are several, and how its targets differ."""
     _show(console, stage, "workload", stage.workloads)
     _show(console, stage, "target", stage.targets)
-    for comparison in stage.comparisons:
-        for line in differing.in_words(comparison):
-            console.print(f"{stage.name}: {line}", soft_wrap=True)
+    for line in differing.lines(stage.comparisons):
+        console.print(f"{stage.name}: {line}", soft_wrap=True)
 
 
 def _show(console: Console, stage: StageSummary, what: str, found: Sequence[WorkloadSummary | TargetSummary]) -> None:

@@ -130,9 +130,7 @@ def _differences(stage: Any) -> list[str]:
     """In words, a few of those that are beyond doubt: a status has many stages."""
     from perfbench_runner.results import differing
 
-    words = ((each, differing.in_words(each)) for each in stage.comparisons)
-    seen = [line for found, lines in words for each, line in zip(found.differences, lines, strict=True) if each.is_seen]
-    return seen[:MOST_DIFFERENCES]
+    return [line for each in stage.comparisons for line in differing.in_words(each, only_seen=True)][:MOST_DIFFERENCES]
 
 
 def _of_part(found: Any) -> dict[str, Any]:

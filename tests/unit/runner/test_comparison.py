@@ -1,5 +1,6 @@
 """How much targets differ: an interval that covers, no difference where there is none, and nothing of too little."""
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -161,4 +162,26 @@ def test_no_requests_are_no_difference() -> None:
 def test_differences_are_said_in_words(difference: dict[str, Any], words: str) -> None:
     made = Difference.model_validate({"baseline": 1.0, "value": 1.0} | difference)
     found = Comparison(baseline="old", target="new", confidence=0.95, differences=[made])
-    assert differing.in_words(found) == [words]
+    assert differing.lines([found]) == [words]
+    assert differing.in_words(found, only_seen=True) == ([words] if made.is_seen else [])
+
+
+TOO_FEW = [
+    Difference(metric=metric, statistic=statistic, baseline=1.0, value=1.0, reason=f"too few for a {statistic}")
+    for metric, statistic in (("ttft", "p50"), ("ttft", "p99"), ("tpot", "p50"), ("e2e_latency", "p50"))
+]
+
+
+@pytest.mark.parametrize(
+    ("names", "whose"),
+    [("ab", "b and a"), ("abc", "b and a, of c and a, of c and b"), ("abcde", "10 of 10 pairs of targets")],
+)
+def test_what_many_cannot_be_compared_in_is_said_once(names: str, whose: str) -> None:
+    found = [
+        Comparison(baseline=one, target=other, confidence=0.95, differences=TOO_FEW)
+        for one, other in combinations(names, 2)
+    ]
+    assert differing.lines(found) == [
+        f"TTFT p50, TPOT p50 and E2E p50 of {whose} cannot be compared: too few for a p50",
+        f"TTFT p99 of {whose} cannot be compared: too few for a p99",
+    ]
