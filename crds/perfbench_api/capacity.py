@@ -84,7 +84,8 @@ def loads(spec: Spec) -> list[Stage]:
 
 def runners_for(spec: Spec, carried: Carried, expected: Expected) -> int:
     """`runner.replicas: auto`: as many as the stage that needs the most, but none without a lane of its own."""
-    return min(needs_at_most(spec), max(needs(stage, carried, expected).runners for stage in loads(spec)))
+    found = (needs(stage.at_each(spec.side_by_side), carried, expected).runners for stage in loads(spec))
+    return min(needs_at_most(spec), max(found))
 
 
 def needs_at_most(spec: Spec) -> int:
@@ -95,7 +96,7 @@ def needs_at_most(spec: Spec) -> int:
 
 def undersized(spec: Spec, carried: Carried, expected: Expected) -> str:
     """Why the runners of a benchmark are too few for its load; empty where they are enough."""
-    found = [(stage, needs(stage, carried, expected)) for stage in loads(spec)]
+    found = [(stage, needs(stage.at_each(spec.side_by_side), carried, expected)) for stage in loads(spec)]
     stage, worst = max(found, key=lambda each: each[1].runners)
     runners = spec.runner.replicas
     if worst.runners <= runners:

@@ -149,6 +149,11 @@ class Spec(Section):
             )
         return self
 
+    @property
+    def side_by_side(self) -> int:
+        """How many targets are sent to at the same time; 1 where they take turns, or there is one."""
+        return len(self.targets) if self.targets and self.load.split == "sideBySide" else 1
+
     def parts(self) -> list[Self]:
         """The spec of each kind of requests as if it were the only one: of each target each workload, in this order.
 

@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "which-of-two-engines.yaml"
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -48,6 +51,40 @@ def test_side_by_side_both_get_one_prompt_at_one_time(
     assert run.summary["stages"][0]["offered_rate_rps"] == 60
 
 
+@pytest.mark.parametrize("runner", [{"workers": 1}, {"workers": 3}, {"workers": 1, "replicas": 2}])
+def test_in_a_closed_loop_side_by_side_each_target_has_all_lanes_for_itself(
+    mock: Any, perfbench: Any, spec_for: Any, runner: dict[str, int]
+) -> None:
+    speeds = {"fast": 0.01, "slow": 0.1, "middle": 0.03}
+    targets = [
+        {"name": name, "url": mock(output_tokens=2, ttft_s=ttft_s, itl_s=0.001).base_url}
+        for name, ttft_s in speeds.items()
+    ]
+    stages = [{"concurrency": 2, "duration": "1500ms"}, {"concurrency": 3, "duration": "1s", "rampUp": "200ms"}]
+    load = {"split": "sideBySide", "warmup": {"requests": 6}}
+    run = perfbench(spec_for("http://127.0.0.1:9", *stages, targets=targets, runner=runner, load=load))
+    assert run.wait(60) == 0, run.stderr
+    spans = run.query(
+        "SELECT stage, target, start_time, completed_time FROM requests WHERE success ORDER BY stage, start_time"
+    )
+    for number, lanes in ((0, 2), (1, 3)):
+        for name in speeds:
+            own = [each[2:] for each in spans if each[:2] == (number, name)]
+            at_once = [sum(begin <= at < end for begin, end in own) for at, _ in own]
+            assert max(at_once) == lanes, (number, name)
+    repeated = run.query("SELECT stage, target, entry FROM requests GROUP BY stage, target, entry HAVING count(*) > 1")
+    assert repeated == []
+    firsts = run.query(
+        "SELECT stage, count(DISTINCT first) FROM"
+        " (SELECT stage, target, min(entry) AS first FROM requests GROUP BY stage, target) GROUP BY stage"
+    )
+    assert firsts == [(0, 1), (1, 1)]  # all begin with the same one
+    counts = {name: sum(each[1] == name for each in spans) for name in speeds}
+    assert counts["fast"] > 2 * counts["middle"] > 2 * counts["slow"] > 0, counts
+    assert run.summary["stages"][0]["load"] == "closed loop of 2 lanes at each of 3 targets, 1500ms"
+    assert run.summary["stages"][0]["window"]["kind"] == "duration"
+
+
 def test_a_target_that_does_not_answer_is_named(mock: Any, perfbench: Any, spec_for: Any) -> None:
     targets = [{"name": "up"}, {"name": "down", "url": "http://127.0.0.1:9"}]
     run = perfbench(spec_for(mock(), targets=targets))
@@ -58,7 +95,7 @@ def test_a_target_that_does_not_answer_is_named(mock: Any, perfbench: Any, spec_
 
 
 def test_the_example_says_which_of_two_engines_is_faster(perfbench: Any) -> None:
-    run = perfbench(None, str(Path(__file__).parents[2] / "examples" / "which-of-two-engines.yaml"))
+    run = perfbench(None, str(EXAMPLE))
     assert run.wait(90) == 0, run.stderr
     (stage,) = run.summary["stages"]
     assert [each["name"] for each in stage["targets"]] == ["old", "new"]
@@ -66,9 +103,22 @@ def test_the_example_says_which_of_two_engines_is_faster(perfbench: Any) -> None
     (comparison,) = stage["comparisons"]
     found = {(each["metric"], each["statistic"]): each for each in comparison["differences"]}
     assert (found["ttft", "p99"]["is_seen"], found["ttft", "p99"]["difference"]) == (None, None)  # too few for that
-    assert "TTFT p99 of new and old cannot be compared: too few requests" in run.stdout
+    assert "TTFT p99 and E2E p99 of new and old cannot be compared: too few requests" in run.stdout
     ttft = found["ttft", "p50"]
     if run.summary["client"]["state"] != "invalid":  # as on a busy machine
         assert ttft["is_seen"], ttft
         assert ttft["low"] < -0.02 < ttft["high"], ttft
         assert "lower than that of old" in run.stdout
+
+
+def test_of_two_equal_engines_no_difference_is_claimed(perfbench: Any) -> None:
+    """The example with the same mock twice, at a confidence at which chance finds a difference in a run of a thousand."""
+    manifest = yaml.safe_load(EXAMPLE.read_text())
+    manifest["spec"]["targets"] = [manifest["spec"]["targets"][0] | {"name": name} for name in ("one", "other")]
+    run = perfbench(manifest["spec"] | {"confidence": 0.999})
+    assert run.wait(90) == 0, run.stderr
+    (comparison,) = run.summary["stages"][0]["comparisons"]
+    found = {(each["metric"], each["statistic"]): each["is_seen"] for each in comparison["differences"]}
+    assert found["ttft", "p50"] is False
+    assert True not in found.values()
+    assert "no difference seen between other and one in TTFT p50" in run.stdout

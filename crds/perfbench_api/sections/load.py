@@ -132,6 +132,12 @@ class Stage(Section):
             return self.concurrency
         return min(self.concurrency, self.requests)
 
+    def at_each(self, targets: int) -> Self:
+        """The same load where each of so many targets has a closed loop's lanes for itself."""
+        if self.concurrency is None or targets == 1:
+            return self
+        return self.model_copy(update={"concurrency": targets * self.concurrency})
+
     @property
     def has_own_end(self) -> bool:
         """Whether its arrivals come to an end by themselves."""
@@ -165,7 +171,8 @@ class Load(Section):
     repeat: int = Field(1, ge=1, le=64)
     """Run the whole list of stages so many times, one after the other; figures of the same stage are compared."""
     split: Literal["byWeight", "sideBySide"] = "byWeight"
-    """How several targets share the load: one request to one of them, by weight; or side by side, one to each at a time."""
+    """How several targets share the load: one request to one of them, by weight; or side by side: an arrival is one request
+    to each of them, and each has a closed loop's lanes for itself."""
     pause: Duration = 0.0
     """Rest between stages."""
     grace_period: Duration = 30.0

@@ -100,10 +100,10 @@ def _check_side_by_side(targets: Sequence[OneTarget], load: Load) -> None:
         raise ValueError("load.split: sideBySide sends to each target equally often; leave out the weights")
     for index, stage in enumerate(load.stages):
         where = f"load.stages[{index}]"
-        if not stage.is_open_loop:
+        if not stage.is_open_loop and stage.requests is not None:
             raise ValueError(
-                f"{where}: a closed loop sends when an answer has come, and no two targets answer at the same time; give"
-                " rate or profile to send side by side"
+                f"{where}: a closed loop that ends by count is over for the faster target first, and the slower one has the"
+                " rest of the time to itself; give duration alone to send side by side"
             )
         if stage.timestamps is not None or stage.arrival == "recorded":
             raise ValueError(f"{where}: times that are given one by one are of one target each; leave out split")

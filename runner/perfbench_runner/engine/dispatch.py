@@ -5,11 +5,12 @@ to the shard that will need one first. Which lane sends it is up to the shards: 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 from perfbench_api.sections import Stage
+from perfbench_runner.engine.sides import Sides
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
 from perfbench_runner.event_loop import Soon
 from perfbench_runner.load.feed import REFUSALS
@@ -72,6 +73,7 @@ class Dispatcher:
         self._ask_for_more: Callable[[], None] | None = None
         """Where requests are leased: looks whether more are needed."""
         self._remaining: float = 0
+        self._sides: Sides | None = None
         self._arrivals: Iterator[float] | None = None
         self._ahead: Pending | None = None
         """The next request and its time: drawn, not yet given to a shard."""
@@ -99,13 +101,15 @@ class Dispatcher:
         arrivals: Iterator[float] | None,
         numbers: Numbers | None = None,
         ask_for_more: Callable[[], None] | None = None,
+        sides: Sides | None = None,
     ) -> None:
         """Assign what is needed before the load of a stage begins.
 
         `arrivals`: times of an open loop, seconds from the stage's start; the dataset's own come before them.
         `numbers`: which requests of the stage are this runner's, all if not given. `ask_for_more` is called when there is
-        a chance that those do not last; `allow` gets more.
+        a chance that those do not last; `allow` gets more. `sides`: where each target has lanes of its own.
         """
+        self._sides = sides
         self._numbers, self._ask_for_more = numbers or Numbers(), ask_for_more
         self._remaining = float("inf") if stage.requests is None else stage.requests
         self._arrivals, self._schedule_began_s, self._stage_began_s = arrivals, None, None
@@ -162,6 +166,13 @@ class Dispatcher:
             if self._ask_for_more is not None:
                 self._ask_for_more()
 
+    def ended(self, process: ShardProcess, numbers: Sequence[int]) -> None:
+        """A shard has answered for these requests."""
+        process.outstanding -= len(numbers)
+        if self._sides is not None:
+            for pending in filter(None, map(self.pending.get, numbers)):
+                self._sides.ended(process, pending.request.kind)
+
     @property
     def outstanding(self) -> int:
         """Requests that are this runner's to send and have not ended, of a stage that ends by count."""
@@ -215,10 +226,10 @@ class Dispatcher:
         return 0.0 if self._stage_began_s is None else self._clock() - self._stage_began_s
 
     def _assign(self, until_s: float) -> None:
-        while self._remaining > 0 and (ahead := self._look_ahead()) and (process := self._next_shard(ahead.at_s)):
+        while self._remaining > 0 and (found := self._next()):
             self._ahead = None
             self._turn += 1
-            self._give(process, ahead)
+            self._give(*found)
             self._remaining -= 1
             if self._clock() > until_s:
                 self._refill_soon()
@@ -226,6 +237,26 @@ class Dispatcher:
         self._send_batches()
         if self._remaining <= 0 and self._is_feeding and self._ask_for_more is None:
             self.end_feed()
+
+    def _next(self) -> tuple[ShardProcess, Pending] | None:
+        """Who gets what next; None when it is too early for it, or there is nothing."""
+        if self._sides is not None:
+            return self._next_of(self._sides)
+        ahead = self._look_ahead()
+        process = self._next_shard(ahead.at_s) if ahead else None
+        return (process, ahead) if process and ahead else None
+
+    def _next_of(self, sides: Sides) -> tuple[ShardProcess, Pending] | None:
+        if (found := sides.neediest(self._active(), AHEAD)) is None:
+            return None
+        process, side = found
+        if (drawn := self._drawn(sides.feeds[side], sides.numbers[side])) is None:
+            return None
+        sides.given(process, drawn[0].kind)
+        return process, Pending(drawn[0], None)
+
+    def _active(self) -> list[ShardProcess]:
+        return [process for process in self._supervisor.shards if not process.is_done]
 
     def _look_ahead(self) -> Pending | None:
         """The next request and its time; None when there is none."""
@@ -236,17 +267,10 @@ class Dispatcher:
             if self._next_s is None:  # no arrival comes after those that were
                 self._remaining = 0
                 return None
-        began_s = self._clock()
-        try:
-            skipped_at_s = self._feed.skip(self._numbers.skipped())
-            prepared = next(self._feed)
-        except StopIteration:  # a schedule that has been played
-            self._remaining = 0
+        drawn = self._drawn(self._feed, self._numbers)
+        if drawn is None:
             return None
-        except REFUSALS as error:
-            self._refuse(str(error))
-            return None
-        self.feed_s += self._clock() - began_s
+        prepared, skipped_at_s = drawn
         at_s, self._next_s = self._next_s, None
         if self._arrivals is not None and self._feed.has_schedule and prepared.at_s is not None:
             if self._schedule_began_s is None:
@@ -255,9 +279,24 @@ class Dispatcher:
         self._ahead = Pending(prepared, at_s)
         return self._ahead
 
+    def _drawn(self, feed: Requests, numbers: Numbers) -> tuple[PreparedRequest, float | None] | None:
+        """The next request of this runner, and when the first of those before it is due, where the dataset says so."""
+        began_s = self._clock()
+        try:
+            skipped_at_s = feed.skip(numbers.skipped())
+            prepared = next(feed)
+        except StopIteration:  # a schedule that has been played
+            self._remaining = 0
+            return None
+        except REFUSALS as error:
+            self._refuse(str(error))
+            return None
+        self.feed_s += self._clock() - began_s
+        return prepared, skipped_at_s
+
     def _next_shard(self, at_s: float | None) -> ShardProcess | None:
         """Who gets the next request, which is due then; None when it is too early for it."""
-        active = [process for process in self._supervisor.shards if not process.is_done]
+        active = self._active()
         if not active:
             return None
         if at_s is None:

@@ -74,7 +74,7 @@ class Intake:
 
     def add(self, process: ShardProcess, measurements: list[Measurement], size: int) -> None:
         """A shard hands over what it measured: so many bytes."""
-        process.outstanding -= sum(measurement.is_last for measurement in measurements)
+        self._dispatcher.ended(process, [measurement.seq for measurement in measurements if measurement.is_last])
         each = size / max(1, len(measurements))
         self._unread.extend((process, measurement, each) for measurement in measurements)
         self.unread_bytes += size

@@ -12,11 +12,12 @@ from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher, NeverSent
 from perfbench_runner.engine.early_end import EarlyEnd
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.leasing import Leasing
+from perfbench_runner.engine.sides import Sides
 from perfbench_runner.engine.state import WARMUP, RunState
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
 from perfbench_runner.load.arrivals import arrivals
 from perfbench_runner.load.feed import REFUSALS
-from perfbench_runner.load.lanes import comings, goings
+from perfbench_runner.load.lanes import comings, goings, sides
 from perfbench_runner.load.leases import Lease
 from perfbench_runner.load.parts import first_entries, warmup_stage
 from perfbench_runner.load.plan import seed_of
@@ -122,7 +123,8 @@ class Stages:
         self._record.announced(number, stage)
         if not self._draw_from(number):
             return
-        self._places.reset(own.max_concurrency or 0)
+        for places in self._places.all:
+            places.reset(own.max_concurrency or 0)
         self.early.begin(stage)
         active = self._announce(number, stage)
         leasing = self._begin(number, stage, own)
@@ -150,6 +152,9 @@ class Stages:
         if arrivals is not None:
             self._dispatcher.begin(own, share.of_schedule(arrivals), Numbers(share.every()))
             return None
+        if sides(stage, self._feed.together) > 1:
+            self._dispatcher.begin(own, None, sides=Sides(self._feed, share))
+            return None
         if share.is_whole or stage.requests is None or lanes is None:
             self._dispatcher.begin(own, None, Numbers(share.one_of_every()))
             return None
@@ -168,7 +173,9 @@ class Stages:
         feed = self._feed
         try:
             if not feed.has_schedule:
-                first = feed.offset if number == WARMUP else first_entries(self._load, feed.offset)[number]
+                first = (
+                    feed.offset if number == WARMUP else first_entries(self._load, feed.offset, feed.together)[number]
+                )
                 feed.start_at(first, max(0, number))
             elif number <= 0:  # the warm-up takes nothing away from a schedule
                 feed.start_at(feed.offset)
@@ -201,8 +208,9 @@ class Stages:
             process.is_done = process.is_armed = False
             is_limited = stage.max_concurrency is not None
             own_share = StageShare(
-                number, part, is_limited, stage.duration, self._load.grace_period, RetryRule.of(self._load.retry)
-            )
+                number, part, is_limited, stage.duration, self._load.grace_period, RetryRule.of(self._load.retry),
+                sides(stage, self._feed.together),
+            )  # fmt: skip
             process.send("stage", own_share)
         return active
 

@@ -180,6 +180,10 @@ class Feed:
             first_s = first_s if number else at_s
         return first_s
 
+    def sides(self) -> "Sequence[Feed]":
+        """The requests to each target by themselves: there is one."""
+        return [self]
+
     def pass_over(self, skipped: int) -> int:
         """The kind of a request that is never drawn: there is one."""
         return 0

@@ -3,6 +3,15 @@
 from perfbench_api.sections import Stage
 
 
+def sides(stage: Stage, together: int) -> int:
+    """How many targets have the stage's lanes each for itself; 1: whoever is sent to, the lanes are one pool.
+
+    `together`: so many targets are sent to side by side. A stage that ends by count, such as a warm-up, has one pool: with
+    lanes of its own the faster target would be done while the other is not.
+    """
+    return together if not stage.is_open_loop and stage.requests is None else 1
+
+
 def comings(stage: Stage, lanes: int) -> list[float]:
     """When each lane comes: all at once, or one after the other while the load is ramped up, the first one at once."""
     up_s = stage.ramp_up or 0.0

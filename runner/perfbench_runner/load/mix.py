@@ -85,6 +85,10 @@ class MixOfMixes:
         own, before = self._workloads[target], self._targets.before(position)[target]
         return target * own.kinds + own.at(before)
 
+    def of_targets(self, position: int) -> list[tuple[Mix, int]]:
+        """The order of each target's own kinds, and how many of its requests come before a position of all."""
+        return list(zip(self._workloads, self._targets.before(position), strict=True))
+
     def before(self, position: int) -> list[int]:
         """How many requests of each kind come before a position."""
         counts = self._targets.before(position)

@@ -25,10 +25,15 @@ class MixedFeed:
     dataset_entries: int | None = None
     """There is no one dataset."""
 
-    def __init__(self, feeds: Sequence[Feed], mix: Mix | MixOfMixes, together: int = 1) -> None:
-        """`feeds`: one for each kind of the mix. `together`: so many come in a round, one to each target."""
+    def __init__(
+        self, feeds: Sequence[Feed], mix: Mix | MixOfMixes, together: int = 1, position: int = 0, first_kind: int = 0
+    ) -> None:
+        """`feeds`: one for each kind of the mix. `together`: so many come in a round, one to each target.
+
+        `first_kind`: number of the first kind in the run, where these are those of one target.
+        """
         self.together = together
-        self._feeds, self._mix, self._position = feeds, mix, 0
+        self._feeds, self._mix, self._position, self._first_kind = feeds, mix, position, first_kind
         self.kinds: Sequence[Kind] = [feed.kinds[0] for feed in feeds]
 
     def first(self) -> PreparedRequest:
@@ -68,7 +73,7 @@ class MixedFeed:
         """The next request; raises REFUSALS."""
         kind = self._turn()
         with told_of(self.kinds[kind].whose):
-            return replace(next(self._feeds[kind]), kind=kind)
+            return replace(next(self._feeds[kind]), kind=self._first_kind + kind)
 
     def skip(self, count: int) -> None:
         """Leave out so many requests, which other runners send; raises REFUSALS."""
@@ -77,6 +82,18 @@ class MixedFeed:
             with told_of(self.kinds[kind].whose):
                 self._feeds[kind].skip(1)
 
+    def sides(self) -> "Sequence[MixedFeed]":
+        """The requests to each target by themselves, from here on, where these are side by side; else all in one."""
+        if self.together == 1 or not isinstance(self._mix, MixOfMixes):
+            return [self]
+        of_each = len(self._feeds) // self.together
+        return [
+            MixedFeed(self._feeds[first : first + of_each], mix, 1, position, first)
+            for first, (mix, position) in zip(
+                range(0, len(self._feeds), of_each), self._mix.of_targets(self._position), strict=True
+            )
+        ]
+
     def pass_over(self, skipped: int) -> int:
         """The kind of a request that is never drawn, after so many that other runners would have sent."""
         self._position += skipped
@@ -84,7 +101,7 @@ class MixedFeed:
 
     def put_back(self, prepared: PreparedRequest) -> None:
         """Give back the request that was drawn last: it is the next one again."""
-        self._feeds[prepared.kind].put_back(prepared)
+        self._feeds[prepared.kind - self._first_kind].put_back(prepared)
         self._position -= 1
 
     def _turn(self) -> int:

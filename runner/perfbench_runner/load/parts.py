@@ -8,6 +8,7 @@ measure, and stages do not share prompts as long as the dataset has enough of th
 from math import ceil, sqrt
 
 from perfbench_api.sections import Load, Stage
+from perfbench_runner.load.lanes import sides
 from perfbench_runner.load.rates import expected
 
 MOST_RESERVED = 20_000
@@ -28,13 +29,16 @@ def warmup_stage(load: Load) -> Stage | None:
     return Stage(concurrency=min(lanes, requests or lanes), requests=requests, duration=warmup.duration)
 
 
-def first_entries(load: Load, offset: int = 0) -> list[int]:
-    """For each stage the number of its first entry; `offset` entries at the start are left out."""
+def first_entries(load: Load, offset: int = 0, together: int = 1) -> list[int]:
+    """For each stage the number of its first entry; `offset` entries at the start are left out.
+
+    `together`: so many targets are sent to side by side.
+    """
     warmup, found = warmup_stage(load), list[int]()
-    begin = offset + (reserved(warmup) if warmup else 0)
+    begin = offset + (reserved(warmup.at_each(sides(warmup, together))) if warmup else 0)
     for stage in load.stages:
         found.append(begin)
-        begin += reserved(stage)
+        begin += reserved(stage.at_each(sides(stage, together)))
     return found
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from perfbench_api.sections import Load, Stage
+from perfbench_runner.load.lanes import sides
 from perfbench_runner.load.rates import expected
 
 
@@ -14,7 +15,7 @@ def seed_of(load: Load, number: int) -> str:
 def plan(load: Load, number: int, has_schedule: bool, together: int = 1) -> dict[str, Any]:
     """A stage as it is run; `has_schedule`: its dataset brings recorded times, of which it is said what becomes of them.
 
-    `together`: so many requests of an open loop come at a time.
+    `together`: so many requests of an open loop come at a time; so many targets have lanes of their own.
     """
     stage = load.stages[number]
     found = stage.model_dump(by_alias=True, exclude_none=True, mode="json")
@@ -22,6 +23,8 @@ def plan(load: Load, number: int, has_schedule: bool, together: int = 1) -> dict
         found["recordedTimes"] = "played" if stage.is_open_loop else "unused"
     if stage.is_open_loop and found.get("recordedTimes") != "played" and stage.arrival != "recorded":
         found["schedule"] = _schedule(load, number, stage) | ({"together": together} if together > 1 else {})
+    if (apart := sides(stage, together)) > 1:
+        found["sides"] = apart
     return found
 
 

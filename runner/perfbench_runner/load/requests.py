@@ -65,6 +65,9 @@ class Requests(Protocol):
     def skip(self, count: int) -> float | None:
         """Leave out so many requests, which other runners send; raises as `next` does. When the first of them is due."""
 
+    def sides(self) -> "Sequence[Requests]":
+        """The requests to each target by themselves, from here on, where these are side by side; else all in one."""
+
     def pass_over(self, skipped: int) -> int:
         """The kind of a request that is never drawn, after so many that other runners would have sent."""
 

@@ -137,7 +137,8 @@ def _found(progress: Progress) -> Iterator[tuple[tuple[str, ...], float]]:
 def _stages(spec: Spec) -> dict[str, Samples]:
     """What is fixed from the start: the stages and their objectives."""
     stages = spec.load.stages
-    limits = [(stage.title, stage.concurrency or stage.max_concurrency) for stage in stages]
+    whole = [stage.at_each(spec.side_by_side) for stage in stages]
+    limits = [(stage.title, stage.concurrency or stage.max_concurrency) for stage in whole]
     return {
         "stage_info": [((stage.title, str(number), *_loop(stage)), 1) for number, stage in enumerate(stages)],
         "stage_concurrency": [((name,), limit) for name, limit in limits if limit],

@@ -15,7 +15,8 @@ def load_in_words(plan: Plan) -> str:
 def _load(plan: Plan) -> str:
     if "concurrency" in plan:
         lanes = plan["concurrency"]
-        return f"closed loop of {lanes} lane{'s' * (lanes != 1)}"
+        at_each = f" at each of {plan['sides']} targets" if plan.get("sides", 1) > 1 else ""
+        return f"closed loop of {lanes} lane{'s' * (lanes != 1)}{at_each}"
     if plan.get("recordedTimes") == "played" or plan.get("arrival") == "recorded":
         return "open loop, times as recorded in the dataset"
     if "timestamps" in plan:

@@ -63,7 +63,7 @@ def _execute(
             agreement = leading.agreement if leading else None
             engine = Engine(
                 prepared.benchmark.spec, prepared.feed, shards, places, results,
-                [each.url for each in prepared.wiring.all], observers,
+                prepared.wiring.urls, observers,
                 interrupts, agreement=agreement,
             )  # fmt: skip
             async with AsyncExitStack() as others:
@@ -107,7 +107,7 @@ def started(prepared: PreparedRun, folder: Path, niceness: int) -> Iterator[Star
         prepared.cleanup.enter_context(held(folder))
         results.set_run(**facts(prepared, manifest, began))
         results.commit()
-        places = Places()
+        places = Places(sides=prepared.feed.together)
         try:
             shards = start_shards(prepared.workers, prepared.wiring, places)
             if niceness and os.nice(0) == 0:

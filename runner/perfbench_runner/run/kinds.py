@@ -104,8 +104,7 @@ def feed_of(benchmark: PerfBenchmark, kinds: Sequence[PreparedKind]) -> Requests
     if not spec.targets:
         return MixedFeed(feeds, workloads[0])
     targets = Mix([each.weight for each in spec.targets], f"{seed}/targets")
-    together = len(spec.targets) if spec.load.split == "sideBySide" else 1
-    return MixedFeed(feeds, MixOfMixes(targets, workloads), together)
+    return MixedFeed(feeds, MixOfMixes(targets, workloads), spec.side_by_side)
 
 
 def _kind(spec: Spec, arguments: Arguments, workload: str | None, target: str | None) -> PreparedKind:

@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 def plan(spec: Spec, ceiling: Ceiling, expected: Expected, workers: int, ceiling_tokens: int) -> Plan:
     """What a benchmark needs. `workers` is how many the ceiling was measured with, in answers of `ceiling_tokens`."""
     carried = Carried(ceiling.requests_per_s, ceiling_tokens)
-    stages = [stage_needs(stage, carried, expected) for stage in loads(spec)]
+    stages = [stage_needs(stage.at_each(spec.side_by_side), carried, expected) for stage in loads(spec)]
     if spec.load.search is not None:
         stages = [stage._replace(requests=spec.load.search.max_requests) for stage in stages]
     replicas = max(stage.replicas for stage in stages)

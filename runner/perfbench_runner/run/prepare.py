@@ -115,7 +115,7 @@ def prepare(
         with told_of(kind.names.whose):
             _check_rows(kind, benchmark.spec.load)
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())
-    if text := open_files.provide(_hardest(benchmark.spec.load), longest(kinds), workers):
+    if text := open_files.provide(_hardest(benchmark.spec), longest(kinds), workers):
         LOG.warning("%s", text)
     try:
         wiring, mocks = _wired(kinds, env, cleanup)
@@ -190,12 +190,12 @@ def with_seed(benchmark: PerfBenchmark, draw: Callable[[int], int]) -> PerfBench
     return benchmark
 
 
-def _hardest(load: Load) -> list[Stage]:
-    """The stages, or the hardest that a search can come to."""
-    search = load.search
-    return (
-        load.stages if search is None else [Stage(**search.stage("search", search.ends[1], search.max_requests, None))]
-    )
+def _hardest(spec: Spec) -> list[Stage]:
+    """The stages, with the lanes at all targets, or the hardest that a search can come to."""
+    search = spec.load.search
+    if search is not None:
+        return [Stage(**search.stage("search", search.ends[1], search.max_requests, None))]
+    return [stage.at_each(spec.side_by_side) for stage in spec.load.stages]
 
 
 def _check_search(spec: Spec, has_schedule: bool) -> None:

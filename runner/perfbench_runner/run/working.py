@@ -63,7 +63,7 @@ def work(
         async def go() -> End:
             async with Worker(role.link(), welcome) as worker:
                 engine = Engine(
-                    prepared.benchmark.spec, prepared.feed, shards, places, results, prepared.wiring.url,
+                    prepared.benchmark.spec, prepared.feed, shards, places, results, prepared.wiring.urls,
                     [counts, *observers], interrupts, agreement=worker,
                 )  # fmt: skip
                 worker.progress = partial(engine.figures, counts)

@@ -34,6 +34,11 @@ class Wiring:
         """Of every kind of requests, by its number."""
         return (self, *self.others)
 
+    @property
+    def urls(self) -> list[str]:
+        """Where requests of each kind are sent."""
+        return [each.url for each in self.all]
+
 
 class Lanes(NamedTuple):
     """One shard's part of a closed loop's lanes: when they come, and when they go. Seconds from the start of the stage."""
@@ -59,6 +64,8 @@ class StageShare:
     """How long requests may still take when the duration is over."""
     retry: RetryRule | None = None
     """When requests are sent again that the target refuses for now; None: never."""
+    sides: int = 1
+    """Closed loop: so many targets have the lanes each for itself."""
 
 
 class Assignment(NamedTuple):

@@ -24,16 +24,28 @@ class Places:
     Counts are only set while no shard is at work.
     """
 
-    def __init__(self, descriptors: Sequence[int] = ()) -> None:
-        """Those of another process, which handed these descriptors over; else new ones."""
-        page, *ends = descriptors or (_page(),)
-        self._pool: _EventPool | _PipePool = (_EventPool if hasattr(os, "eventfd") else _PipePool)(*ends)
+    def __init__(self, descriptors: Sequence[int] = (), sides: int = 1) -> None:
+        """Those of another process, which handed these descriptors over; else new ones, for so many sides."""
+        pool = _EventPool if hasattr(os, "eventfd") else _PipePool
+        own, others = descriptors[: 1 + pool.ENDS], descriptors[1 + pool.ENDS :]
+        page, *ends = own or (_page(),)
+        self._pool: _EventPool | _PipePool = pool(*ends)
         self._page, self._freed = page, mmap.mmap(page, mmap.PAGESIZE)
+        if others or sides > 1:
+            self._others = Places(others, sides - 1)
+
+    _others: "Places | None" = None
+    """Those of the other sides, where each target of a closed loop has lanes of its own."""
+
+    @property
+    def all(self) -> list["Places"]:
+        """Those of each side."""
+        return [self, *(self._others.all if self._others else ())]
 
     @property
     def descriptors(self) -> list[int]:
         """What another process needs to share it."""
-        return [self._page, *self._pool.ends]
+        return [self._page, *self._pool.ends, *(self._others.descriptors if self._others else ())]
 
     @property
     def descriptor(self) -> int:
@@ -63,6 +75,8 @@ class Places:
 
     def close(self) -> None:
         """Give the descriptors back to the system."""
+        if self._others:
+            self._others.close()
         self._pool.close()
         self._freed.close()
         with suppress(OSError):
@@ -82,6 +96,8 @@ def _page() -> int:
 
 class _EventPool:
     """An eventfd as a counting semaphore."""
+
+    ENDS = 1
 
     def __init__(self, *ends: int) -> None:
         self.ends = ends or (os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC | os.EFD_SEMAPHORE),)
@@ -105,6 +121,8 @@ class _EventPool:
 
 class _PipePool:
     """A pipe that holds one byte for each free place."""
+
+    ENDS = 2
 
     def __init__(self, *ends: int) -> None:
         self.ends = ends or os.pipe()

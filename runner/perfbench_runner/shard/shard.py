@@ -32,6 +32,7 @@ from perfbench_runner.shard.plugin_sender import PluginSender
 from perfbench_runner.shard.request import PreparedConversation
 from perfbench_runner.shard.retrying import Retrying, Send
 from perfbench_runner.shard.sampler import Sampler
+from perfbench_runner.shard.side_by_side import SideBySide
 from perfbench_runner.shard.transport import HttpTransport, destination, tls_context
 
 
@@ -123,14 +124,18 @@ class _Stage:
         self._stopped_s: float | None = None
         self._unsent: list[Unsent] = []
 
-    def _load(self) -> ClosedLoop | OpenLoop:
+    def _load(self) -> ClosedLoop | SideBySide | OpenLoop:
         share, shard = self.share, self.shard
 
         def is_blocked() -> bool:
             return shard.outbox.is_full
 
         if share.lanes is not None:
-            return ClosedLoop(share.lanes, shard.places, self._perform, self._start, is_blocked, shard.clock)
+            loops = [
+                ClosedLoop(share.lanes, places, self._perform, self._start, is_blocked, shard.clock)
+                for places in shard.places.all[: share.sides]
+            ]
+            return loops[0] if share.sides == 1 else SideBySide(loops, len(shard.wirings) // share.sides)
         places = shard.places if share.is_limited else None
         return OpenLoop(places, self._perform, self._start, is_blocked, shard.clock)
 

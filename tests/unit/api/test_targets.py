@@ -97,7 +97,16 @@ OPEN: dict[str, Any] = {"rate": 4, "duration": "9s"}
     [
         ([], {"stages": [OPEN]}, "load.split: sideBySide is of several targets, and there are none; give targets"),
         ([A, B | {"weight": 2}], {"stages": [OPEN]}, "load.split: sideBySide sends to each target equally often"),
-        ([A, B], {"stages": [OPEN, {"concurrency": 2, "requests": 9}]}, "load.stages[1]: a closed loop sends when"),
+        (
+            [A, B],
+            {"stages": [OPEN, {"concurrency": 2, "requests": 9}]},
+            "load.stages[1]: a closed loop that ends by count",
+        ),
+        (
+            [A, B],
+            {"stages": [{"concurrency": 2, "requests": 9, "duration": "9s"}]},
+            "load.stages[0]: a closed loop that ends by count",
+        ),
         ([A, B], {"stages": [{"arrival": "recorded"}]}, "load.stages[0]: times that are given one by one"),
         ([A, B], {"stages": [{"timestamps": {"path": "x.csv"}}]}, "load.stages[0]: times that are given one by one"),
         (
@@ -105,7 +114,7 @@ OPEN: dict[str, Any] = {"rate": 4, "duration": "9s"}
             {"stages": [OPEN | {"maxConcurrency": 3}]},
             "load.stages[0].maxConcurrency: one limit for all targets",
         ),
-        ([A, B], {}, "load.stages[0]: a closed loop sends when"),
+        ([A, B], {}, "load.stages[0]: a closed loop that ends by count"),
     ],
 )
 def test_what_cannot_be_sent_side_by_side_is_refused(targets: list[Any], load: dict[str, Any], problem: str) -> None:
@@ -117,4 +126,11 @@ def test_what_cannot_be_sent_side_by_side_is_refused(targets: list[Any], load: d
 def test_targets_of_equal_weight_are_sent_to_side_by_side_at_any_rate() -> None:
     ramp = {"profile": {"ramp": {"from": 1, "to": 9}}, "duration": "9s"}
     stages = [OPEN, ramp, {"rate": 3, "arrival": "constant", "requests": 7}]
-    assert read(A, B, load={"split": "sideBySide", "stages": stages}).spec.load.split == "sideBySide"
+    assert read(A, B, load={"split": "sideBySide", "stages": stages}).spec.side_by_side == 2
+
+
+def test_lanes_side_by_side_are_at_each_target() -> None:
+    spec = read(A, B, load={"split": "sideBySide", "stages": [{"concurrency": 3, "duration": "9s"}, OPEN]}).spec
+    assert [stage.at_each(spec.side_by_side).concurrency for stage in spec.load.stages] == [6, None]
+    by_weight = read(A, B, load={"stages": [{"concurrency": 3, "duration": "9s"}]}).spec
+    assert by_weight.load.stages[0].at_each(by_weight.side_by_side).concurrency == 3
