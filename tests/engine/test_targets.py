@@ -80,7 +80,7 @@ def test_in_a_closed_loop_side_by_side_each_target_has_all_lanes_for_itself(
     )
     assert firsts == [(0, 1), (1, 1)]  # all begin with the same one
     counts = {name: sum(each[1] == name for each in spans) for name in speeds}
-    assert counts["fast"] > 2 * counts["middle"] > 2 * counts["slow"] > 0, counts
+    assert counts["fast"] > counts["middle"] > counts["slow"] > 0, counts
     assert run.summary["stages"][0]["load"] == "closed loop of 2 lanes at each of 3 targets, 1500ms"
     assert run.summary["stages"][0]["window"]["kind"] == "duration"
 

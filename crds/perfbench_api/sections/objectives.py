@@ -93,14 +93,6 @@ class Objective(Section):
         return self
 
     @model_validator(mode="after")
-    def _is_of_one_part(self) -> Self:
-        if self.workload is not None and self.target is not None:
-            raise ValueError(
-                "workload and target exclude each other: figures are of one or of the other; give one of them"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _lengths_of_prompts_can_be_judged(self) -> Self:
         if self.prompt_tokens is None:
             return self

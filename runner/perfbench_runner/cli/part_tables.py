@@ -28,7 +28,7 @@ def rare_in_parts(stage: StageSummary) -> set[str]:
     """Statistics of which that is so in these tables."""
     shown = [
         (getattr(each, field), STATISTICS)
-        for each in (*stage.workloads, *stage.targets)
+        for each in (*stage.workloads, *stage.targets, *(own for of in stage.targets for own in of.workloads))
         for field in LATENCIES.values()
     ]
     shown += [(each.ttft_s, BY_PROMPT) for each in _ranges(stage)]
@@ -37,13 +37,15 @@ def rare_in_parts(stage: StageSummary) -> set[str]:
 
 def show_parts(console: Console, stage: StageSummary) -> None:
     """Print those of its workloads and of its targets, if there are several, and how its targets differ."""
-    _show(console, stage, "workload", stage.workloads)
-    _show(console, stage, "target", stage.targets)
+    _show(console, stage.name, "workload", stage.workloads)
+    _show(console, stage.name, "target", stage.targets)
+    for target in stage.targets:
+        _show(console, f"{stage.name}, target {target.name},", "workload", target.workloads)
     for line in differing.lines(stage.comparisons):
         console.print(f"{stage.name}: {line}", soft_wrap=True)
 
 
-def _show(console: Console, stage: StageSummary, what: str, found: Sequence[WorkloadSummary | TargetSummary]) -> None:
+def _show(console: Console, whole: str, what: str, found: Sequence[WorkloadSummary | TargetSummary]) -> None:
     if not found:
         return
     columns = [
@@ -54,7 +56,7 @@ def _show(console: Console, stage: StageSummary, what: str, found: Sequence[Work
         Column("output\ntok/s", [number(each.output_token_throughput_tps) for each in found]),
         *(
             [Column("good", [share(each.goodput.share if each.goodput else None) for each in found])]
-            if stage.goodput
+            if any(each.goodput for each in found)
             else []
         ),
         *(
@@ -65,7 +67,7 @@ def _show(console: Console, stage: StageSummary, what: str, found: Sequence[Work
         Column("output\ntok/req", [number(each.output_tokens.mean) for each in found]),
         Column("input\ntok/req", [number(each.prompt_tokens.mean) for each in found]),
     ]
-    show_grid(console, f"stage {stage.name} by {what}", Column(what, [each.name for each in found]), columns)
+    show_grid(console, f"stage {whole} by {what}", Column(what, [each.name for each in found]), columns)
 
 
 def show_by_prompt(console: Console, stage: StageSummary) -> None:

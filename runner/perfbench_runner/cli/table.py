@@ -216,9 +216,11 @@ def _notes(stages: list[StageSummary]) -> list[str]:
     for stage in stages:
         for note in stage.notes:
             about.setdefault(note, []).append(stage.name)
-        for part in (*stage.workloads, *stage.targets):
-            for note in part.notes:
-                about.setdefault(note, []).append(f"{stage.name} {part.name}")
+        parts = [(each.name, each.notes) for each in (*stage.workloads, *stage.targets)]
+        parts += [(f"{target.name} {each.name}", each.notes) for target in stage.targets for each in target.workloads]
+        for name, found in parts:
+            for note in found:
+                about.setdefault(note, []).append(f"{stage.name} {name}")
     return [f"{', '.join(names)}: {note}" for note, names in about.items()]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from perfbench_runner.results.asked import Asked
 from perfbench_runner.results.quantiles import Array
 from perfbench_runner.results.rows import Rows
-from perfbench_runner.results.summary import Answers
+from perfbench_runner.results.summary import Answers, StageSummary
 
 TOLERANCE = 0.05
 """Prompts whose reported length differs by no more from the one asked for are the same prompts."""
@@ -33,6 +33,12 @@ def answers(rows: Rows, asked: Asked) -> Answers:
         models=dict(rows.models.most_common()),
         other_model=sum(count for name, count in rows.models.items() if not is_same_model(asked.model, name)),
     )
+
+
+def of_smallest_parts(summary: StageSummary) -> list[Answers]:
+    """Those of the smallest parts, each of which was asked for one thing; none where the stage is its only part."""
+    smallest = [each for target in summary.targets for each in target.workloads]
+    return [each.answers for each in smallest or (*summary.workloads, *summary.targets) if each.answers]
 
 
 def together(parts: Sequence[Answers]) -> Answers:

@@ -15,7 +15,7 @@ import numpy as np
 
 from perfbench_api.values import parse_duration
 from perfbench_runner.results import client_health as health
-from perfbench_runner.results.answers import answers, together
+from perfbench_runner.results.answers import of_smallest_parts, together
 from perfbench_runner.results.asked import Asked, asked_of
 from perfbench_runner.results.client_figures import clients
 from perfbench_runner.results.client_summary import ClientHealth
@@ -32,9 +32,16 @@ from perfbench_runner.results.repeats import SentToEach
 from perfbench_runner.results.rows import Mask, Part, Rows, gaps_of, read_rows
 from perfbench_runner.results.steady_figures import steady_figures
 from perfbench_runner.results.store import StoreError
-from perfbench_runner.results.summary import Answers, ServerFigure, StageSummary, TargetSummary, Window, WorkloadSummary
+from perfbench_runner.results.summary import (
+    Figures,
+    ServerFigure,
+    StageSummary,
+    TargetSummary,
+    Window,
+    WorkloadSummary,
+)
 from perfbench_runner.results.throughput import overall_throughput, per_second
-from perfbench_runner.results.windows import Span, StageTimes, Units, window
+from perfbench_runner.results.windows import Span, StageTimes, units_of, window
 
 OPEN_LOOPS = {"rate", "profile", "timestamps"}
 """What says, in a stage's plan, when requests are due."""
@@ -196,25 +203,33 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
     summary.notes = notes(summary, span, found.estimate, run.asked, stage.plan, run.why_program)
     looks = doublings(stage.plan, summary.requests.succeeded)
     run.judge.see(found.evidence(summary, stage.name, run.stages, looks, summary.steady))
-    # One after the other: the rows of each are read when it is its turn.
-    workloads = (_part(db, stage, Part(stage.number, each.name), each, run.judge, span) for each in run.asked.workloads)
-    of_workloads, of_targets = (
-        zip(workloads, run.asked.workloads, strict=True),
-        zip(targets, run.asked.targets, strict=True),
-    )
-    summary.workloads = [_judged(WorkloadSummary, *each, run, summary, looks) for each in of_workloads]
-    summary.targets = [_judged(TargetSummary, *each, run, summary, looks) for each in of_targets]
+    judged_as = partial(_judged, run=run, stage=summary, looks=looks)
+
+    def by_workload(whole: Figures, asked: Asked, target: str | None = None) -> list[WorkloadSummary]:
+        # One after the other: the rows of each are read when it is its turn.
+        parts = (
+            _part(db, stage, Part(stage.number, each.name, target), each, run.judge, span) for each in asked.workloads
+        )
+        return [judged_as(WorkloadSummary, *each, whole) for each in zip(parts, asked.workloads, strict=True)]
+
+    summary.workloads = by_workload(summary, run.asked)
+    for part, asked in zip(targets, run.asked.targets, strict=True):
+        target = judged_as(TargetSummary, part, asked, summary)
+        target.workloads = by_workload(target, asked, asked.name)
+        summary.targets.append(target)
     summary.comparisons = comparisons([each.compared() for each in targets], run.asked.confidence)
-    if parts := _answers(db, stage.number, run.asked, summary):
+    if parts := of_smallest_parts(summary):
         summary.answers = together(parts)
     return summary
 
 
-def _judged(kind: type[Of], found: PartFigures, asked: Asked, run: _Run, whole: StageSummary, looks: int) -> Of:
-    """The figures of a part, and its verdict; `whole` has those of the stage, which had so many looks."""
+def _judged(
+    kind: type[Of], found: PartFigures, asked: Asked, whole: Figures, run: _Run, stage: StageSummary, looks: int
+) -> Of:
+    """The figures of a part of `whole`, and its verdict; the stage had so many looks."""
     summary = kind(**found.values, weight=asked.weight, share=found.share_of(whole.requests.total))
     summary.notes = notes_of_part(summary, found.estimate, asked)
-    run.judge.see(found.evidence(summary, whole.name, run.stages, looks, whole.steady))
+    run.judge.see(found.evidence(summary, stage.name, run.stages, looks, stage.steady))
     return summary
 
 
@@ -223,15 +238,6 @@ def _part(db: sqlite3.Connection, stage: Stage, part: Part, asked: Asked, judge:
     every = read_rows(db, part, nothing_more)
     rows, unsent = _without_excluded(db, part, every), _unsent(db, part, stage.plan, stage.times[0], stage.settled_s)
     return part_figures(db, PartRows(part, asked.name, every, rows, unsent, span), asked, judge, {}, nothing_more)
-
-
-def _answers(db: sqlite3.Connection, stage: int, asked: Asked, summary: StageSummary) -> list[Answers]:
-    """Those of the smallest parts, each of which was asked for one thing; none where the stage is its only part."""
-    if not (asked.targets and asked.workloads):
-        return [each.answers for each in (*summary.workloads, *summary.targets) if each.answers]
-    parts = [(target.name, each) for target in asked.targets for each in target.workloads]
-    read = partial(read_rows, db, tell=nothing_more, with_excluded=False)
-    return [answers(read(Part(stage, each.name, target)), each) for target, each in parts]
 
 
 def _without_excluded(db: sqlite3.Connection, part: Part, every: Rows) -> Rows:
@@ -279,17 +285,7 @@ def _span(stage: Stage, rows: Rows) -> Span:
     if deadline_s is not None:
         deadline_s -= ramps.down_s
     times = StageTimes(begin_s + ramps.up_s, deadline_s, stop_s)
-    return window(lanes, count, times, _units(rows), scheduled, overall)
-
-
-def _units(rows: Rows) -> Units:
-    """What takes a lane: single requests, and conversations, whose turns have one `seq`."""
-    seq, starts, ends = rows["seq"], rows["start_time"], rows["completed_time"]
-    if np.isnan(rows["turn"]).all():
-        return Units(starts, ends)
-    order = np.argsort(seq, kind="stable")
-    firsts = np.flatnonzero(np.diff(seq[order], prepend=np.nan) != 0)
-    return Units(np.minimum.reduceat(starts[order], firsts), np.maximum.reduceat(ends[order], firsts))
+    return window(lanes, count, times, units_of(rows), scheduled, overall)
 
 
 def _window(stage: Stage, rows: Rows, span: Span) -> Window | None:

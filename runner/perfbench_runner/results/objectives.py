@@ -304,10 +304,9 @@ def prompts_in_words(within: PromptRange) -> str:
 
 
 def _where(result: ObjectiveResult) -> str:
-    """Stage c8; workload chat of stage c8; target new of stage c8."""
-    if result.target:
-        return f"target {result.target} of stage {result.stage}"
-    return f"workload {result.workload} of stage {result.stage}" if result.workload else f"stage {result.stage}"
+    """Stage c8; workload chat of stage c8; workload chat of target new of stage c8."""
+    parts = (("workload", result.workload), ("target", result.target), ("stage", result.stage))
+    return " of ".join(f"{what} {name}" for what, name in parts if name)
 
 
 def with_unit(metric: str, value: float) -> str:

@@ -301,7 +301,7 @@ class WorkloadSummary(Figures):
     weight: int
     """As asked for."""
     share: float | None
-    """Its share of the stage's requests, as they were sent."""
+    """Its share of the requests of the stage, or of its target, as they were sent."""
 
 
 class TargetSummary(Figures):
@@ -311,6 +311,8 @@ class TargetSummary(Figures):
     """As asked for."""
     share: float | None
     """Its share of the stage's requests, as they were sent."""
+    workloads: list[WorkloadSummary] = []
+    """The same by workload, where there are several."""
 
 
 class Difference(_Model):

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from perfbench_runner.results.quantiles import Array
-from perfbench_runner.results.rows import Mask
+from perfbench_runner.results.rows import Mask, Rows
 
 Kind = Literal["all_lanes_busy", "schedule", "duration", "overall"]
 
@@ -48,6 +48,16 @@ class Units(NamedTuple):
 
     starts_s: Array
     ends_s: Array
+
+
+def units_of(rows: Rows) -> Units:
+    """What takes a lane: single requests, and conversations, whose turns have one `seq`."""
+    seq, starts, ends = rows["seq"], rows["start_time"], rows["completed_time"]
+    if np.isnan(rows["turn"]).all():
+        return Units(starts, ends)
+    order = np.argsort(seq, kind="stable")
+    firsts = np.flatnonzero(np.diff(seq[order], prepend=np.nan) != 0)
+    return Units(np.minimum.reduceat(starts[order], firsts), np.maximum.reduceat(ends[order], firsts))
 
 
 def window(

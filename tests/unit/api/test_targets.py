@@ -77,8 +77,8 @@ def test_kinds_are_of_each_target_each_workload() -> None:
         ([A, B], {"objectives": [TTFT | {"target": "c"}]}, "objectives[0].target: no target is named 'c'; there are a, b"),
         (
             [A, B],
-            {"workloads": [{"name": "w"}], "objectives": [TTFT | {"target": "a", "workload": "w"}]},
-            "objectives[0]: workload and target exclude each other",
+            {"workloads": [{"name": "w"}], "objectives": [TTFT | {"target": "a", "workload": "v"}]},
+            "objectives[0].workload: no workload is named 'v'; there are w",
         ),
         ([A, B], {"target": {"model": "m", "metrics": [{"url": "http://x"}]}}, "target.metrics: figures of the servers"),
     ],

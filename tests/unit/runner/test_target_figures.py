@@ -98,6 +98,26 @@ def test_workloads_are_of_all_targets_together_and_judged_by_what_each_was_asked
     assert [each.requests.total for each in (*found.workloads, *found.targets)] == [400, 400, 400, 400]
     assert found.answers is not None
     assert (found.answers.other_model, found.answers.too_short) == (400, 400)
+    old, new = found.targets
+    assert [(each.name, each.requests.total, each.share) for each in old.workloads] == [
+        ("chat", 200, 0.5),
+        ("batch", 200, 0.5),
+    ]
+    assert [each.ttft_s.p50 for each in (*old.workloads, *new.workloads)] == [1.0, 1.0, 1.2, 1.2]
+    made.db.close()
+
+
+def test_an_objective_of_a_workload_of_a_target_is_judged_by_those_requests_alone(tmp_path: Path) -> None:
+    made = filled(tmp_path, SPEC | {"workloads": [{"name": "chat"}, {"name": "batch"}]}, workloads=True)
+    bound = {"metric": "ttft", "statistic": "p50", "max": 1.15, "workload": "chat"}
+    each = [Objective.model_validate(bound | part) for part in ({"target": "old"}, {"target": "new"}, {})]
+    judging = Judging(each, 0.95)
+    summarise(made.db, judge=judging)
+    assert [(result.workload, result.target, result.kept) for result in judging.results][:2] == [
+        ("chat", "old", True),
+        ("chat", "new", False),
+    ]
+    assert "in workload chat of target new of stage s0, not <=" in broken_in_words(judging.results[1])
     made.db.close()
 
 
