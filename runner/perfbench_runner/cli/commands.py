@@ -88,6 +88,13 @@ main.add_command(plugins_command)
 @click.option(
     "--replicas", "runners", type=click.IntRange(1, 1000), help="Share the load among so many runners on this machine."
 )
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME=URL",
+    help="One of several endpoints to compare in one run; give it for each.",
+)
 @click.option("--no-fail", is_flag=True, help="Exit with 0 whatever the verdict; a run that failed still exits with 1.")
 @click.option("--termination-message", type=PATH, hidden=True)
 @evalscope_flags
@@ -104,6 +111,7 @@ def run(
     calibrate: bool,
     listen: str | None,
     runners: int | None,
+    targets: tuple[str, ...],
     no_fail: bool,
     termination_message: Path | None,
     **flags: Any,
@@ -123,7 +131,7 @@ def run(
     alone = stdout_kept_clean() if as_json and not dry_run else nullcontext()
     with alone, termination.told(termination_message, BAD_INPUT):
         load_plugins(plugins)
-        benchmark, key, headers, arguments = _benchmark(file, overrides, given)
+        benchmark, key, headers, arguments = _benchmark(file, (*manifest.several_targets(targets), *overrides), given)
         if replicas.is_worker(env):
             sys.exit(replicas.work(benchmark, env, own_folder(results_dir or outputs_dir), listen, termination_message))
         benchmark = replicas.decided(benchmark)
@@ -171,11 +179,14 @@ def _benchmark(
         raise SpecError(["nothing to run; give a manifest FILE, or --url and --model (see perfbench run --help)"])
     arguments = arguments_of(flags)
     # EvalScope's default URL is for its programs: nobody who forgets --url means that address.
-    if "url" not in flags and not flags.get("api", "").startswith("local"):
-        raise SpecError(["--url: missing; give url, the address of the endpoint (perfbench mock serves one to try)"])
+    is_usual = "url" not in flags and not flags.get("api", "").startswith("local")
     data = benchmark_of(arguments)
     for override in overrides:
         manifest.assign(data, override)
+    if is_usual and not data["spec"]["targets"]:
+        raise SpecError(["--url: missing; give url, the address of the endpoint (perfbench mock serves one to try)"])
+    if is_usual:
+        data["spec"]["target"].pop("url", None)
     return PerfBenchmark.read(data), *secrets.of_arguments(arguments), arguments
 
 

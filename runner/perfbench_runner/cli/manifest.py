@@ -1,8 +1,9 @@
 """Manifests as people write them: YAML files, `--set` overrides, and flags."""
 
+import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,21 @@ def _instead(documents: list[Any]) -> str:
         return "; it must be a map with metadata and spec" if documents else "; it is empty"
     near = get_close_matches("PerfBenchmark", kinds, n=1)
     return f", only kind {', '.join(kinds)}{'; did you mean PerfBenchmark?' if near else ''}"
+
+
+def several_targets(given: Sequence[str]) -> list[str]:
+    """The override that `--target NAME=URL` stands for, given once for each; raises SpecError for anything else."""
+    found = []
+    for each in given:
+        name, equals, url = each.partition("=")
+        if not (name and equals and url):
+            raise SpecError([f"--target {each!r}: write it as NAME=URL, such as new=http://127.0.0.1:8000"])
+        found.append({"name": name, "url": url})
+    if len(found) == 1:
+        raise SpecError(
+            ["--target: is one of several, to be compared; give it for each of them, or --url for the only one"]
+        )
+    return [f"spec.targets={json.dumps(found)}"] if found else []
 
 
 def assign(data: Any, override: str) -> None:

@@ -96,3 +96,32 @@ def test_a_header_has_one_source() -> None:
     headers = [{"name": "X", "value": "a", "env": "B"}]
     with pytest.raises(SpecError, match="give one of value, secretKeyRef and env"):
         PerfBenchmark.read({**MANIFEST, "spec": {"target": {**MANIFEST["spec"]["target"], "headers": headers}}})
+
+
+BOTH = ["--target", "old=http://127.0.0.1:9", "--target", "new=http://127.0.0.1:8/v1"]
+
+
+@pytest.mark.parametrize("text", [None, yaml.safe_dump(MANIFEST)])
+def test_several_targets_can_be_named_by_flags(text: str | None) -> None:
+    args = ["run", "-", "--dry-run"] if text else ["run", "--model", "m", "--rate", "4", "--number", "8", "--dry-run"]
+    spec = manifest_of(*args, *BOTH, text=text)["spec"]
+    assert [(each["name"], each["url"]) for each in spec["targets"]] == [
+        ("old", "http://127.0.0.1:9"),
+        ("new", "http://127.0.0.1:8/v1"),
+    ]
+    assert ("url" in spec["target"], spec["target"]["model"]) == (text is not None, "m")
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (["--target", "http://127.0.0.1:9"], "--target 'http://127.0.0.1:9': write it as NAME=URL"),
+        (["--target", "new="], "--target 'new=': write it as NAME=URL"),
+        (BOTH[:2], "--target: is one of several"),
+        ([*BOTH, "--target", "old=http://127.0.0.1:7"], "two targets are named 'old'"),
+    ],
+)
+def test_a_wrong_target_is_told_with_its_way_out(args: list[str], problem: str) -> None:
+    done = CliRunner().invoke(main, ["run", "--model", "m", "--number", "3", "--dry-run", *args])
+    assert done.exit_code == 2
+    assert problem in done.stderr

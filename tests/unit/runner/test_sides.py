@@ -45,7 +45,7 @@ def test_each_target_goes_through_the_same_requests_at_its_own_pace(start: int, 
 
 @pytest.mark.parametrize("runners", [1, 3])
 def test_runners_share_out_the_requests_to_each_target(runners: int) -> None:
-    ids: list[list[int]] = []
+    ids: list[list[Any]] = []
     for number in range(runners):
         feed = prepared_feed([])
         feed.start_at(0)
