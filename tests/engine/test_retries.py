@@ -1,8 +1,12 @@
 """Requests that a target refuses for now, in whole runs: sent again only if asked, counted apart, hidden nowhere."""
 
+import json
+import signal
 from typing import Any
 
 import pytest
+from asking import get
+from prometheus_client.parser import text_string_to_metric_families
 
 NO_TEST = {"connectionTest": False}
 
@@ -10,10 +14,21 @@ NO_TEST = {"connectionTest": False}
 @pytest.mark.parametrize(
     "stage", [{"concurrency": 4, "requests": 60}, {"rate": 100, "requests": 60, "maxConcurrency": 3}]
 )
-def test_refused_requests_are_sent_again_if_asked(mock: Any, perfbench: Any, spec_for: Any, stage: Any) -> None:
+def test_refused_requests_are_sent_again_if_asked(
+    mock: Any, perfbench: Any, spec_for: Any, listen: str, stage: Any
+) -> None:
     server = mock(error_rate=0.4, error_status=503)
     load = {"retry": {"times": 20, "wait": "20ms", "maxWait": "40ms"}}
-    run = perfbench(spec_for(server, stage, load=load, target=NO_TEST, runner={"workers": 2}))
+    runner = {"workers": 2, "linger": "60s"}
+    run = perfbench(spec_for(server, stage, load=load, target=NO_TEST, runner=runner), "--listen", listen)
+    run.until(lambda: json.loads(get(listen, "/progress") or "{}").get("phase") == "done", 60)
+    live = {
+        one.labels["reason"]: one.value
+        for family in text_string_to_metric_families(get(listen, "/metrics"))
+        for one in family.samples
+        if one.name == "perfbench_retries_total"
+    }
+    run.signal(signal.SIGINT)  # it lingers no longer
     assert run.wait() == 0
     assert (run.stage["requests"]["total"], run.stage["requests"]["failed"]) == (60, 0)
     again = run.rows("retries, retry_time, first_chunk_latency", "retries > 0")
@@ -21,6 +36,7 @@ def test_refused_requests_are_sent_again_if_asked(mock: Any, perfbench: Any, spe
     assert found["requests"] == found["succeeded"] == run.stage["requests"]["retried"] == len(again) > 5
     assert found["attempts"] == 60 + sum(retries for retries, *_ in again)
     assert server.stats()["by_status"]["503"] == found["attempts"] - 60
+    assert live == {"http_429": 0, "http_503": found["attempts"] - 60}
     assert found["gave_up"] == 0
     assert all(first_s >= retry_s >= 0.02 * min(2, retries) for retries, retry_s, first_s in again)
     assert found["wait_s"]["count"] == len(again)
