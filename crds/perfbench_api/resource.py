@@ -1,5 +1,6 @@
 """PerfBenchmark: the whole resource. Errors name the field and say what to do."""
 
+import re
 from datetime import date
 from difflib import get_close_matches
 from typing import Any, Literal, Self, get_args
@@ -26,7 +27,7 @@ from perfbench_api.sections import (
 from perfbench_api.sections.goodput import GOODPUT
 from perfbench_api.sections.target import check_address
 from perfbench_api.sections.targets import check_targets
-from perfbench_api.values import Section
+from perfbench_api.values import Section, parse_share
 
 
 class SpecError(ValueError):
@@ -297,6 +298,8 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
         text = "must be a map of fields"
     if item["input"] is None:
         return f"{path}: {text[0].lower()}{text[1:]}; it is empty"
+    if kind == "float_parsing" and re.fullmatch(r"[0-9]+(\.[0-9]+)?%", str(item["input"])):
+        return f"{path}: must be a number, got {item['input']!r}; write it as {parse_share(item['input']):g}"
     if kind == "string_type" and isinstance(item["input"], (bool, int, float, date)) and loc[-1:] != ("apiKey",):
         return f"{path}: must be text, got {item['input']}; put it in quotes"
     way_out = "; name what holds it: {env: VARIABLE} or {secretKeyRef: ...}" if loc[-1:] == ("apiKey",) else ""

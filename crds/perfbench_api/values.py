@@ -6,9 +6,10 @@ Inside, a duration is a float of seconds; in YAML it is text such as `500ms`, `3
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -26,6 +27,25 @@ class Section(Described):
         extra="forbid",
         allow_inf_nan=False,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`yes` and `true` of YAML are not 1, which pydantic takes them for, and an API server refuses them."""
+        if isinstance(value, bool) and info.field_name and _is_number(cls.model_fields[info.field_name].annotation):
+            raise ValueError(f"must be a number, got {str(value).lower()}")
+        return value
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a field takes numbers, alone or as one of several types, and neither truth values nor anything at all."""
+    types = _plain_types(annotation)
+    return not types.isdisjoint((int, float)) and types.isdisjoint((bool, Any))
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType, Annotated) else ()
+    return set().union(*map(_plain_types, members)) if members else {annotation}
 
 
 @dataclass(frozen=True)
@@ -82,12 +102,19 @@ def format_duration(seconds: float) -> str:
     return f"{seconds * 1e3:.12f}".rstrip("0").rstrip(".") + "ms"
 
 
+def parse_share(value: Any) -> float:
+    """A share of 1, of `5%` or a plain number; anything else raises ValueError, a duration too."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?%?", value):
+        return float(value[:-1]) / 100 if value.endswith("%") else float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise ValueError(f"{value!r} is not a share; write it as 1% or 0.01")
+
+
 def parse_limit(value: Any) -> Any:
     """An objective's bound: a duration (`500ms`), a share (`1%`) or a plain number; seconds, a share of 1, or unchanged."""
     if isinstance(value, str) and value.endswith("%"):
-        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?%", value):
-            raise ValueError(f"{value!r} is not a share; write it as 1% or 0.01")
-        return float(value[:-1]) / 100
+        return parse_share(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise ValueError(f"{value} is not a number to compare with")
@@ -118,6 +145,12 @@ Limit = Annotated[
     BeforeValidator(parse_limit),
     Schema({"x-kubernetes-preserve-unknown-fields": True}),
     Unit("duration or number"),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    Schema({"x-kubernetes-preserve-unknown-fields": True}),
+    Unit("share"),
 ]
 Tokens = Annotated[int, Unit("tokens")]
 Free = Annotated[dict[str, Any], Schema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from perfbench_api.values import Limit, Section, Tokens, Unit
+from perfbench_api.values import Section, Share, Tokens, Unit
 
 Money = Annotated[float, Unit("of any currency")]
 
@@ -29,6 +29,8 @@ class Budget(Section):
             raise ValueError("limits nothing; give requests, tokens or money")
         if self.money is not None and (self.input_price is None or self.output_price is None):
             raise ValueError("money: what a token costs is not known; give inputPrice and outputPrice")
+        if self.money is not None and self.input_price == self.output_price == 0:
+            raise ValueError("money: nothing is ever spent at two prices of 0; give one that is more")
         if self.money is None and (self.input_price is not None or self.output_price is not None):
             raise ValueError("inputPrice and outputPrice belong to money; give it, or leave them out")
         return self
@@ -37,7 +39,7 @@ class Budget(Section):
 class Guards(Section):
     """What ends a run or a stage early."""
 
-    failed_share: Limit | None = None
+    failed_share: Share | None = None
     """End the run when surely more than this share of a stage's requests fail: text such as 20%, or the number 0.2."""
     over_saturation: bool = False
     """End an open-loop stage in which the queue grows without end; the next stage goes on."""

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from perfbench_api.values import Limit, Section
+from perfbench_api.values import Section, Share
 
 
 class Until(Section):
@@ -24,7 +24,7 @@ class Until(Section):
     """Which latency, or which throughput."""
     statistic: Literal["p50", "p90", "p95", "p99", "p99_9"] = "p99"
     """Which quantile of a latency; a throughput has none."""
-    within: Limit = 0.05
+    within: Share = 0.05
     """Half of its 95 % interval, as a share of the value: text such as 5%, or the number 0.05."""
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perfbench_api.values import format_duration, parse_duration, parse_limit
+from perfbench_api.values import format_duration, parse_duration, parse_limit, parse_share
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,16 @@ def test_a_duration_is_text_or_a_number(value: Any) -> None:
 def test_anything_else_is_no_limit(text: Any) -> None:
     with pytest.raises(ValueError, match=r"share|duration|number"):
         parse_limit(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "share"), [("5%", 0.05), ("0.5%", 0.005), ("0.05", 0.05), (0.05, 0.05), (0, 0.0), (1, 1.0)]
+)
+def test_a_share_is_of_a_hundred_or_of_one(given: Any, share: float) -> None:
+    assert parse_share(given) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("given", ["500ms", "5s", "x", "", "%", "-1%", "1e-3%", True, None, math.inf, math.nan, [1]])
+def test_anything_else_is_no_share_nor_is_a_duration(given: Any) -> None:
+    with pytest.raises(ValueError, match="is not a share; write it as 1% or 0.01"):
+        parse_share(given)

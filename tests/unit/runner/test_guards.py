@@ -85,6 +85,12 @@ def test_a_budget_counts_the_warmup_and_not_the_test_of_the_connection() -> None
     [
         ({"failedShare": 2}, "spec.load.guards: failedShare 2 is no share between 0 and 1; write 20%, or 0.2"),
         ({"budget": {}}, "spec.load.guards.budget: limits nothing; give requests, tokens or money"),
+        ({"failedShare": "500ms"}, "spec.load.guards.failedShare: '500ms' is not a share; write it as 1% or 0.01"),
+        ({"failedShare": "x"}, "spec.load.guards.failedShare: 'x' is not a share; write it as 1% or 0.01"),
+        (
+            {"budget": {"money": 1, "inputPrice": 0, "outputPrice": 0}},
+            "spec.load.guards.budget: money: nothing is ever spent at two prices of 0",
+        ),
         ({"budget": {"money": 1}}, "spec.load.guards.budget: money: what a token costs is not known; give inputPrice"),
         (
             {"budget": {"tokens": 1, "inputPrice": 1}},
