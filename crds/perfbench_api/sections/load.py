@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from perfbench_api.sections.guards import Guards
@@ -68,6 +68,13 @@ class Stage(Section):
     """Begin with one lane, or no rate, and rise evenly to concurrency or rate; these requests are in no figure."""
     ramp_down: Duration | None = Field(None, gt=0)
     """Fall evenly to nothing at the end of the duration; these requests are in no figure."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_of_one_line(cls, name: str | None) -> str | None:
+        if name is not None and not name.isprintable():
+            raise ValueError(f"{name!r} has characters that cannot be printed, and would break tables; leave them out")
+        return name
 
     @model_validator(mode="after")
     def _one_load(self) -> Self:

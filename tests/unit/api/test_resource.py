@@ -105,6 +105,10 @@ def test_everything_but_the_target_has_a_default() -> None:
         ),
         (stage(timestamps={"path": "a.csv"}, arrival="constant"), "spec.load.stages[0]: timestamps are the arrivals"),
         ({"load": {"stages": []}}, "spec.load.stages: "),
+        (
+            stage(concurrency=1, requests=1, name="a\nb"),
+            "spec.load.stages[0].name: 'a\\nb' has characters that cannot be printed",
+        ),
         (stage(concurrency=True, requests=1), "spec.load.stages[0].concurrency: must be a number, got true"),
         (stage(concurrency=1, requests=True), "spec.load.stages[0].requests: must be a number, got true"),
         (stage(rate=True, requests=1), "spec.load.stages[0].rate: must be a number, got true"),

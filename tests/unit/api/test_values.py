@@ -101,5 +101,5 @@ def test_a_share_is_of_a_hundred_or_of_one(given: Any, share: float) -> None:
 
 @pytest.mark.parametrize("given", ["500ms", "5s", "x", "", "%", "-1%", "1e-3%", True, None, math.inf, math.nan, [1]])
 def test_anything_else_is_no_share_nor_is_a_duration(given: Any) -> None:
-    with pytest.raises(ValueError, match="is not a share; write it as 1% or 0.01"):
+    with pytest.raises(ValueError, match=r"is not a share; write it as 1% or 0\.01"):
         parse_share(given)
