@@ -37,9 +37,10 @@ def search_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _range(name: str, text: str) -> dict[str, float]:
     """The ends of a range such as 1:64."""
-    if not re.fullmatch(r"[0-9.]+:[0-9.]+", text):
+    number = r"([0-9]+\.?[0-9]*|\.[0-9]+)"
+    if not re.fullmatch(f"{number}:{number}", text):
         raise SpecError([f"{name}: {text!r} is no range; write the lowest and the highest load as 1:64"])
     low, high = (float(end) for end in text.split(":"))
-    if RANGES[name] == "concurrency":
+    if RANGES[name] == "concurrency" and low.is_integer() and high.is_integer():  # others are refused, and named
         return {"from": int(low), "to": int(high)}
     return {"from": low, "to": high}

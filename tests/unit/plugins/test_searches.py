@@ -33,6 +33,12 @@ def test_nobody_searches_unasked() -> None:
     ("values", "message"),
     [
         ({"search_rate": "64"}, "search_rate: '64' is no range; write the lowest and the highest load as 1:64"),
+        ({"search_rate": "1.2.3:4"}, "search_rate: '1.2.3:4' is no range"),
+        ({"search_rate": ".:4"}, "search_rate: '.:4' is no range"),
+        (
+            {"search_concurrency": "1.5:8"},
+            "concurrency.from: input should be a valid integer, got a number with a frac",
+        ),
         ({"search_rate": "8:4"}, "from 8 is not below to 4"),
         ({"search_rate": "1:4", "search_concurrency": "1:4"}, "exclude each other"),
         ({"search_rate": "1:4", "parallel": 4}, "parallel: search_rate finds the load by itself; leave it out"),
