@@ -3,13 +3,17 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test check cluster-up cluster-down images clean
+.PHONY: demo test test-kueue check cluster-up cluster-down images clean
 
 demo: $(VENV)/runner.stamp
 	$(BIN)/perfbench run examples/quickstart.yaml --no-fail
 
 test: $(VENV)/dev.stamp
 	scripts/test
+
+# Runs in a queue of Kueue, which is built from source once, for minutes.
+test-kueue: $(VENV)/dev.stamp
+	PERFBENCH_KUEUE=1 scripts/test tests/cluster/test_kueue.py
 
 check: $(VENV)/dev.stamp
 	scripts/check
