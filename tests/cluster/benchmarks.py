@@ -161,7 +161,7 @@ def condition(found: Mapping[str, Any], kind: str) -> tuple[str, str]:
 _READ = """
 import base64, hashlib, json, sqlite3, sys
 import numpy
-path, needle = "/results/" + sys.argv[1], sys.argv[2]
+path, needle, questions = "/results/" + sys.argv[1], sys.argv[2], sys.argv[3:]
 data = open(path, "rb").read()
 db = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
 requests = [row[0] for row in db.execute("SELECT request FROM result")]
@@ -172,18 +172,20 @@ print(json.dumps({
     "rows": len(requests), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(),
     "ttft_p99_s": float(numpy.percentile(ttft, 99)) if ttft else None,
     "runners": [row[0] for row in db.execute("SELECT requests FROM runner ORDER BY runner")],
+    "answers": [db.execute(question).fetchall() for question in questions],
     "has_needle": bool(needle) and needle.encode() in everything, "requests": text.decode("latin1")[-2000:],
 }))
 """
 
 
-def results(space: Namespace, found: Mapping[str, Any], needle: str = "") -> dict[str, Any]:
-    """What a pod that mounts the claim reads from the results file, and whether some text is anywhere in it."""
+def results(space: Namespace, found: Mapping[str, Any], needle: str = "", *questions: str) -> dict[str, Any]:
+    """What a pod that mounts the claim reads from the results file, whether some text is anywhere in it, and what it says
+    to questions in SQL (`answers`: rows of each)."""
     stored = found["results"]
     name = f"reader-{uuid.uuid4().hex[:6]}"
     spec = pod_spec(
         space.cluster.images["runner"],
-        *("python3", "-c", _READ, stored["path"], needle),
+        *("python3", "-c", _READ, stored["path"], needle, *questions),
         volumeMounts=[{"name": "results", "mountPath": "/results"}],
     )
     spec["volumes"] = [{"name": "results", "persistentVolumeClaim": {"claimName": stored["claim"]}}]

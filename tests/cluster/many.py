@@ -18,7 +18,7 @@ from typing import Any
 
 import images
 from benchmarks import FINAL
-from machine import run
+from machine import STATE, run
 from proxy import Rest
 
 GROUP = "/apis/perfbench.io/v1alpha1"
@@ -66,13 +66,13 @@ class Run:
         self.victim = pod["spec"].get("hostname") or pod["metadata"]["name"]
         return pod
 
-    def until(self, what: str, check: Callable[[], Any], timeout_s: float = 90) -> Any:
+    def until(self, what: str, check: Callable[[], Any], timeout_s: float = 90, every_s: float = 0.3) -> Any:
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             with suppress(KeyError, IndexError, StopIteration):
                 if found := check():
                     return found
-            time.sleep(0.3)
+            time.sleep(every_s)
         raise AssertionError(f"{self.name}: {what}: not within {timeout_s:.0f} s; status: {json.dumps(self.status())}")
 
     def until_loaded(self, requests: int = 20) -> None:
@@ -134,12 +134,21 @@ def processes(pod: dict[str, Any]) -> list[int]:
 
 def send(pod: dict[str, Any], number: signal.Signals) -> None:
     """Send a signal to all processes of a pod's container."""
-    for pid in processes(pod):
+    signal_all(processes(pod), number)
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    """Send a signal to those of the processes that there still are."""
+    for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
 # What happens
+
+
+def nothing(it: Run) -> None:
+    """The run goes its way."""
 
 
 def kill_worker(it: Run) -> None:
@@ -182,6 +191,28 @@ def cut_network(it: Run) -> None:
     ends = (it.leader["status"]["podIP"], it.worker(1)["status"]["podIP"])
     with cut(*ends):
         time.sleep(10)
+
+
+def cut_hand_over(it: Run) -> None:
+    """When part of a worker's file has arrived, its connection is cut, and the leader's port refused for 6 s."""
+    it.until_loaded()
+    pod, leader = it.worker(2), it.leader
+    [store] = it.folder(f"{it.name}-results").rglob("results.sqlite.partial")
+    partial = store.with_name("runner-2.sqlite.partial")
+    pids = processes(leader)
+    it.until("part of the file has arrived", lambda: partial.exists() and partial.stat().st_size, 120, every_s=0.001)
+    signal_all(pids, signal.SIGSTOP)  # it takes longer to make a rule than to hand over the rest
+    try:
+        own = STATE / "kubelet" / "pods" / pod["metadata"]["uid"] / "volumes"
+        it.notes["whole"] = max(file.stat().st_size for file in own.rglob("results.sqlite*"))
+        it.notes["arrived"] = partial.stat().st_size
+        way = ("-s", pod["status"]["podIP"], "-d", leader["status"]["podIP"], "-p", "tcp", "--dport", f"{RUNNERS_PORT}")
+        rule = ("FORWARD", *way, "-j", "REJECT", "--reject-with", "tcp-reset")
+        run("iptables", "-w", "-I", *rule)
+    finally:
+        signal_all(pids, signal.SIGCONT)
+    time.sleep(6)
+    run("iptables", "-w", "-D", *rule)
 
 
 def slow_worker(it: Run) -> None:
