@@ -6,8 +6,9 @@ from rich.console import Console
 
 from perfbench_runner.cli.grid import Column, show_grid
 from perfbench_runner.results import differing
+from perfbench_runner.results.measured import Distribution, TtftOfPrompts
 from perfbench_runner.results.objectives import MINIMUM_SAMPLES, prompts_in_words
-from perfbench_runner.results.summary import Distribution, StageSummary, TargetSummary, TtftOfPrompts, WorkloadSummary
+from perfbench_runner.results.summary import StageSummary, TargetSummary, WorkloadSummary
 from perfbench_runner.results.written import number, share, time_in, unit_of
 
 LATENCIES = {"TTFT": "ttft_s", "ITL": "itl_s", "E2E": "e2e_latency_s"}

@@ -10,8 +10,9 @@ from perfbench_runner.cli.part_tables import is_rare, rare_in_parts, show_by_pro
 from perfbench_runner.cli.repeats_table import show_repeated
 from perfbench_runner.cli.runners_table import show_runners
 from perfbench_runner.cli.search_table import show_search
+from perfbench_runner.results.measured import Distribution
 from perfbench_runner.results.objectives import MINIMUM_SAMPLES, interval_in_words, prompts_in_words, with_unit
-from perfbench_runner.results.summary import Distribution, ObjectiveResult, StageSummary, Summary
+from perfbench_runner.results.summary import ObjectiveResult, StageSummary, Summary
 from perfbench_runner.results.written import number, share, time, time_in, unit_of
 from perfbench_runner.run.calibrate import Calibration
 

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from perfbench_runner.results.asked import Asked
+from perfbench_runner.results.measured import Answers
 from perfbench_runner.results.quantiles import Array
 from perfbench_runner.results.rows import Rows
-from perfbench_runner.results.summary import Answers, StageSummary
+from perfbench_runner.results.summary import StageSummary
 
 TOLERANCE = 0.05
 """Prompts whose reported length differs by no more from the one asked for are the same prompts."""

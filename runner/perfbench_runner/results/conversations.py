@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from perfbench_runner.results.measured import Conversations
 from perfbench_runner.results.quantiles import distribution
 from perfbench_runner.results.rows import Rows
-from perfbench_runner.results.summary import Conversations
 
 
 def conversations(rows: Rows) -> Conversations | None:

@@ -1,7 +1,8 @@
 """What tokens cost, in money and in energy: pure functions of a stage's figures."""
 
 from perfbench_api.sections import Price
-from perfbench_runner.results.summary import Cost, StageSummary
+from perfbench_runner.results.measured import Cost
+from perfbench_runner.results.summary import StageSummary
 
 HOUR_S = 3600.0
 NO_TOKENS = "no output tokens were counted in the stage's window"

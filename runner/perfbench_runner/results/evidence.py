@@ -11,10 +11,11 @@ from perfbench_api.sections.objectives import COUNTS
 from perfbench_runner.results.asked import Limits
 from perfbench_runner.results.goodput import good
 from perfbench_runner.results.intervals import Measured, Sample, Share, design_effect
+from perfbench_runner.results.measured import Steady
 from perfbench_runner.results.quantiles import Array
 from perfbench_runner.results.rows import Ints, Mask, Part, Rows
 from perfbench_runner.results.sliced_gaps import SlicedGaps
-from perfbench_runner.results.summary import Figures, Steady
+from perfbench_runner.results.summary import Figures
 from perfbench_runner.results.windows import Span
 
 GAPS = ("itl", "token_gap")

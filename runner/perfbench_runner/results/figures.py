@@ -23,6 +23,7 @@ from perfbench_runner.results.comparison import comparisons
 from perfbench_runner.results.evidence import Judge, Nobody
 from perfbench_runner.results.load_in_words import load_in_words
 from perfbench_runner.results.looks import doublings
+from perfbench_runner.results.measured import ServerFigure, Window
 from perfbench_runner.results.notes import notes, notes_of_part
 from perfbench_runner.results.parts import PartFigures, PartRows, part_figures
 from perfbench_runner.results.quantiles import Array, distribution
@@ -32,14 +33,7 @@ from perfbench_runner.results.repeats import SentToEach
 from perfbench_runner.results.rows import Mask, Part, Rows, gaps_of, read_rows
 from perfbench_runner.results.steady_figures import steady_figures
 from perfbench_runner.results.store import StoreError
-from perfbench_runner.results.summary import (
-    Figures,
-    ServerFigure,
-    StageSummary,
-    TargetSummary,
-    Window,
-    WorkloadSummary,
-)
+from perfbench_runner.results.summary import Figures, StageSummary, TargetSummary, WorkloadSummary
 from perfbench_runner.results.throughput import overall_throughput, per_second
 from perfbench_runner.results.windows import Span, StageTimes, units_of, window
 

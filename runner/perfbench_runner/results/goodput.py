@@ -6,9 +6,9 @@ Each request has the limits of its workload; where that has none, it is good if 
 import numpy as np
 
 from perfbench_runner.results.asked import Limits
+from perfbench_runner.results.measured import Goodput
 from perfbench_runner.results.quantiles import Array
 from perfbench_runner.results.rows import Mask, Rows
-from perfbench_runner.results.summary import Goodput
 from perfbench_runner.results.throughput import per_second
 from perfbench_runner.results.windows import Span
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from perfbench_runner.results.measured import Distribution
 from perfbench_runner.results.quantiles import Array, distribution
 from perfbench_runner.results.rows import Rows
-from perfbench_runner.results.summary import Distribution
 
 
 def ttft(rows: Rows) -> Distribution:

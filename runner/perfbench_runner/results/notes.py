@@ -5,8 +5,9 @@ from typing import Any
 from perfbench_runner.results.answers import is_same_model
 from perfbench_runner.results.asked import Asked
 from perfbench_runner.results.client_health import Stamps
+from perfbench_runner.results.measured import Prompts
 from perfbench_runner.results.ramps import Ramps
-from perfbench_runner.results.summary import Figures, Prompts, StageSummary
+from perfbench_runner.results.summary import Figures, StageSummary
 from perfbench_runner.results.throughput import Estimate
 from perfbench_runner.results.windows import Span
 

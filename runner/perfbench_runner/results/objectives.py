@@ -25,10 +25,11 @@ from perfbench_runner.results.judging import (
     judge_share,
     more_requests,
 )
+from perfbench_runner.results.measured import Distribution, PromptRange, Steady
 from perfbench_runner.results.prompt_lengths import judge_by_prompt
 from perfbench_runner.results.quantiles import QUANTILES, Array
 from perfbench_runner.results.rows import Part
-from perfbench_runner.results.summary import Distribution, Figures, ObjectiveResult, PromptRange, Steady, Summary
+from perfbench_runner.results.summary import Figures, ObjectiveResult, Summary
 
 THROUGHPUTS = {
     "request_throughput": "request_throughput_rps",

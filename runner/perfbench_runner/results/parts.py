@@ -12,13 +12,14 @@ from perfbench_runner.results.conversations import conversations
 from perfbench_runner.results.evidence import Evidence, Judge
 from perfbench_runner.results.goodput import goodput
 from perfbench_runner.results.latencies import e2e_latency, scheduled_latency, tpot_of, ttft
+from perfbench_runner.results.measured import Requests, ServerFigure, Steady
 from perfbench_runner.results.prompt_cache import prompt_cache
 from perfbench_runner.results.prompt_lengths import ttft_by_prompt
 from perfbench_runner.results.quantiles import Array, distribution
 from perfbench_runner.results.retries import retries
 from perfbench_runner.results.rows import Part, Rows, gaps_of
 from perfbench_runner.results.sliced_gaps import GapSlices, SlicedGaps, gap_distribution, token_gap_distribution
-from perfbench_runner.results.summary import Figures, Requests, ServerFigure, Steady
+from perfbench_runner.results.summary import Figures
 from perfbench_runner.results.throughput import Estimate, window_throughput
 from perfbench_runner.results.windows import Span
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from perfbench_runner.results.measured import PromptCache, ServerFigure
 from perfbench_runner.results.quantiles import distribution
 from perfbench_runner.results.rows import Rows
-from perfbench_runner.results.summary import PromptCache, ServerFigure
 
 COLD_BELOW, WARM_FROM = 0.1, 0.5
 """Cached shares of all prompt tokens. A chat template alone is a few percent of usual prompts, and more of short ones."""

@@ -13,9 +13,9 @@ from perfbench_api.sections import Objective, PromptTokens
 from perfbench_runner.results.evidence import Evidence
 from perfbench_runner.results.intervals import Interval
 from perfbench_runner.results.judging import Bounds, Finding, Levels, judge_mean, judge_quantile, more_requests
+from perfbench_runner.results.measured import TtftByPrompt, TtftOfPrompts
 from perfbench_runner.results.quantiles import QUANTILES, distribution
 from perfbench_runner.results.rows import Mask, Rows
-from perfbench_runner.results.summary import TtftByPrompt, TtftOfPrompts
 
 
 def ttft_by_prompt(rows: Rows) -> TtftByPrompt | None:

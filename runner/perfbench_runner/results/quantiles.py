@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from perfbench_runner.results.summary import Distribution
+from perfbench_runner.results.measured import Distribution
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import numpy as np
 
+from perfbench_runner.results.measured import Prompts
 from perfbench_runner.results.rows import Ints, Rows
-from perfbench_runner.results.summary import Prompts
 
 
 class SentBefore:

@@ -1,8 +1,8 @@
 """Requests that were sent again because the target refused them for now. Pure functions of a stage's rows."""
 
+from perfbench_runner.results.measured import Retries
 from perfbench_runner.results.quantiles import distribution
 from perfbench_runner.results.rows import Rows
-from perfbench_runner.results.summary import Retries
 
 REFUSALS = ("http_429", "http_503")
 

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from perfbench_runner.results.intervals import BATCHES, Share, design_effect_of_parts
+from perfbench_runner.results.measured import Distribution
 from perfbench_runner.results.quantiles import Array, Counts, GapHistogram, quantile_of_counts
 from perfbench_runner.results.rows import Part, read_gaps, read_gaps_in_time, read_token_gaps
-from perfbench_runner.results.summary import Distribution
 
 SLICES = max(BATCHES)
 

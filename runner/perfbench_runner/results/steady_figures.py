@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from perfbench_runner.results.latencies import e2e_latency, scheduled_latency, tpot_of, ttft
+from perfbench_runner.results.measured import Steady
 from perfbench_runner.results.quantiles import Array, distribution
 from perfbench_runner.results.rows import Rows
 from perfbench_runner.results.steady import steady_cut
-from perfbench_runner.results.summary import Steady
 from perfbench_runner.results.throughput import EdgeGaps, window_throughput
 from perfbench_runner.results.windows import Span
 

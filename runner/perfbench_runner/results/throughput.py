@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from perfbench_runner.results.measured import Throughput
 from perfbench_runner.results.quantiles import Array
 from perfbench_runner.results.rows import Ints, Rows
-from perfbench_runner.results.summary import Throughput
 from perfbench_runner.results.windows import Span
 
 EdgeGaps = Callable[[Ints], Iterator[tuple[int, Array]]]

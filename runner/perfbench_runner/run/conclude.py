@@ -253,7 +253,7 @@ def _summary(
     )
     summary.verdict, summary.verdict_reasons = verdict(summary)
     if benchmark.spec.load.search is not None and benchmark.spec.objectives and not summary.objectives:
-        summary.verdict, summary.verdict_reasons = _without_confirmation(summary)
+        summary.verdict, summary.verdict_reasons = without_confirmation(summary)
     return summary
 
 
@@ -270,15 +270,21 @@ def _judged_names(stages: Sequence[str], benchmark: PerfBenchmark) -> list[str]:
     return [name for name in stages[-1:] if confirms(name)]
 
 
-def _without_confirmation(summary: Any) -> tuple[Verdict, list[str]]:
+def without_confirmation(summary: Any) -> tuple[Verdict, list[str]]:
     """The verdict of a search that came to no load to confirm."""
     found = summary.search
     if found is None:
         return "Inconclusive", ["the search has not come to an answer"]
     if found.load is None and found.high is not None:
         return "Failed", [found.reason]
-    is_sure = bool(found.confirmed) and summary.state == "complete" and summary.client.state != "invalid"
-    return ("Passed", []) if is_sure else ("Inconclusive", [found.reason])
+    doubts = []
+    if summary.client.state == "invalid":
+        doubts.append("the client was too slow to be believed: " + "; ".join(summary.client.reasons))
+    if summary.state != "complete":
+        doubts.append(f"the run is {summary.state}")
+    if found.confirmed and not doubts:
+        return "Passed", []
+    return "Inconclusive", [*doubts, found.reason]
 
 
 def finished(folder: Path, path: Path, summary: Any, end: End, benchmark: PerfBenchmark) -> Finished:

@@ -6,7 +6,8 @@ import pytest
 
 from perfbench_api.sections import Price
 from perfbench_runner.results.cost import NO_GOOD_TOKENS, cost
-from perfbench_runner.results.summary import Distribution, Goodput, Requests, StageSummary
+from perfbench_runner.results.measured import Distribution, Goodput, Requests
+from perfbench_runner.results.summary import StageSummary
 
 NONE = Distribution()
 LATENCIES = {f"{name}_s": NONE for name in ("ttft", "itl", "tpot", "e2e_latency", "scheduled_latency", "dispatch_lag")}

@@ -11,10 +11,11 @@ import pytest
 from perfbench_api.sections import Objective
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.results.figures import summarise
+from perfbench_runner.results.measured import PromptCache
 from perfbench_runner.results.objectives import Judging, interval_in_words, verdict
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store
-from perfbench_runner.results.summary import ClientHealth, ObjectiveResult, PromptCache, StageSummary, Summary
+from perfbench_runner.results.summary import ClientHealth, ObjectiveResult, StageSummary, Summary
 
 Stages = Callable[..., Summary]
 """Makes a results file of stages, and judges it."""

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from perfbench_runner.cli.runners_table import MOST, show_runners
 from perfbench_runner.results.client_summary import RunnerSummary, StageRunner
-from perfbench_runner.results.summary import Distribution, Requests, StageSummary, Summary
+from perfbench_runner.results.measured import Distribution, Requests
+from perfbench_runner.results.summary import StageSummary, Summary
 
 
 def shown(runners: list[RunnerSummary], begins: dict[int, float]) -> str:

@@ -12,6 +12,8 @@ from perfbench_runner.engine.searching import Searching, bound_of, confirms, too
 from perfbench_runner.results.kept import exclude_settling, kept, offered_rps
 from perfbench_runner.results.result import Result
 from perfbench_runner.results.store import Store
+from perfbench_runner.results.summary import Summary
+from perfbench_runner.run.conclude import without_confirmation
 
 OBJECTIVE = {"metric": "ttft", "statistic": "p90", "max": "1s"}
 
@@ -170,3 +172,35 @@ def test_a_search_may_have_more_points_than_a_manifest_has_stages(store: Store) 
     assert number == 70 == len({stage.title for stage in made.load.stages})
     assert searching.found is not None
     assert "the budget was used up" in searching.found.reason
+
+
+@pytest.mark.parametrize(
+    ("client", "state", "confirmed", "verdict", "reasons"),
+    [
+        ("valid", "complete", True, "Passed", []),
+        ("valid", "complete", None, "Inconclusive", ["it was so"]),
+        (
+            "invalid",
+            "complete",
+            True,
+            "Inconclusive",
+            ["the client was too slow to be believed: it waited", "it was so"],
+        ),
+        ("valid", "interrupted", True, "Inconclusive", ["the run is interrupted", "it was so"]),
+    ],
+)
+def test_a_verdict_without_a_confirming_stage_says_what_is_in_doubt(
+    client: str, state: str, confirmed: bool | None, verdict: str, reasons: list[str]
+) -> None:
+    found = {"kind": "rate", "goal": "objectives", "load": 8.0, "low": 8.0, "high": None, "confirmed": confirmed}
+    summary = Summary.model_validate(
+        {
+            "name": "a",
+            "verdict": None,
+            "state": state,
+            "client": {"state": client, "reasons": ["it waited"] if client == "invalid" else []},
+            "search": {**found, "reason": "it was so", "requests": 1, "duration_s": 1.0},
+            "stages": [],
+        }
+    )
+    assert without_confirmation(summary) == (verdict, reasons)

@@ -17,6 +17,7 @@ from perfbench_runner.cli import progress
 from perfbench_runner.cli.progress import ProgressLine, console
 from perfbench_runner.cli.table import show_calibration, show_summary
 from perfbench_runner.results import written
+from perfbench_runner.results.measured import TtftByPrompt, TtftOfPrompts
 from perfbench_runner.results.quantiles import distribution
 from perfbench_runner.results.summary import (
     Comparison,
@@ -25,8 +26,6 @@ from perfbench_runner.results.summary import (
     StageSummary,
     Summary,
     TargetSummary,
-    TtftByPrompt,
-    TtftOfPrompts,
     WorkloadSummary,
 )
 from perfbench_runner.run.calibrate import Calibration, Ceiling, Error, StageError

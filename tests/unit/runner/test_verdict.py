@@ -2,8 +2,9 @@
 
 import pytest
 
+from perfbench_runner.results.measured import Requests
 from perfbench_runner.results.quantiles import distribution
-from perfbench_runner.results.summary import Requests, StageSummary
+from perfbench_runner.results.summary import StageSummary
 from perfbench_runner.results.verdict import too_many_failures
 
 
