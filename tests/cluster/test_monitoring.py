@@ -41,8 +41,11 @@ JUDGED = {
     "goodput": {"ttft": "300ms"},
     "workloads": [{"name": "chat", "weight": 2}, {"name": "batch"}],
 }
+SEARCH = "perfbench_search_load"
+"""What the runner tells of a search: the load under way, and what is known of the one that is looked for."""
+SEARCHED = {"concurrency": {"from": 1, "to": 2}, "requests": 60, "maxDuration": "60s"}
+CARRIED = {"metric": "ttft", "statistic": "p90", "max": "5s"}
 NO_FAILURE = "nothing fails in this run"
-NO_SEARCH = "the benchmarks have stages and search for nothing"
 NO_GPU = "there is no GPU"
 MOCK = "the mock has neither prefix cache nor drafts, and preempts nobody"
 EMPTY = {
@@ -52,7 +55,6 @@ EMPTY = {
     ("run", "Preemptions", "preempted"): MOCK,
     ("run", "GPU utilization", "utilization"): NO_GPU,
     ("run", "GPU power", "power"): NO_GPU,
-    ("run", "Search", "{{end}}"): NO_SEARCH,
 }
 EITHER = {
     (
@@ -92,7 +94,7 @@ ALERTS: list[dict[str, Any]] = yaml.safe_load((CHART / "alerts.yaml").read_text(
 
 @dataclass(frozen=True)
 class Scene:
-    """What has happened: two benchmarks ran, one after the other, while Prometheus looked."""
+    """What has happened: three benchmarks ran, one after the other, while Prometheus looked; the second one searched."""
 
     prometheus: Prometheus
     namespace: Namespace
@@ -106,7 +108,7 @@ class Scene:
         own = {
             "job": ".+",
             "namespace": self.namespace.name,
-            "benchmark": ".+" if board == "results" else "watched",
+            "benchmark": ".+" if board == "results" else "searching" if SEARCH in text else "watched",
             "model": ".+",
             "stage": ".+",
             "a": "watched",
@@ -124,7 +126,7 @@ class Scene:
         text = self.filled(expr, board)
         if is_instant:
             return self.prometheus.at(text, self.now_s)
-        end_s = self.ended_s if board == "run" else self.now_s
+        end_s = self.ended_s if board == "run" and SEARCH not in expr else self.now_s
         return self.prometheus.over(text, self.began_s, end_s)
 
     def last(self, selector: str) -> str:
@@ -158,6 +160,7 @@ def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         began_s = now_s()
         run(space, "watched", release.demo, {"team": "search"}, load={"stages": STAGES, "retry": {}}, **JUDGED)
         ended_s = now_s()
+        run(space, "searching", release.demo, {}, load={"search": SEARCHED}, objectives=[CARRIED])
         run(space, "other", release.demo, {}, load={"stages": [{"concurrency": 4, "requests": 40}]})
         told = f'perfbench_benchmark_requests{{namespace="{space.name}", benchmark="other"}}'
         wait_for(lambda: prometheus.at(told, now_s()), 60, "the operator's figures of the last benchmark")
@@ -281,7 +284,7 @@ def test_without_the_prometheus_operator_annotations_lead_to_the_same_pages(scen
     pods = scene.namespace.get("pods", selector)["items"]
     [service] = scene.namespace.get("services", "--selector=app.kubernetes.io/component=operator")["items"]
     wanted = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
-    assert len(pods) == 2
+    assert len(pods) == 3
     for item in (*pods, service):
         assert wanted.items() <= item["metadata"]["annotations"].items()
 
@@ -364,10 +367,11 @@ def test_the_server_s_own_count_of_tokens_is_ours(scene: Scene) -> None:
 
 def test_results_can_be_filtered_by_label(scene: Scene) -> None:
     board = json.loads((CHART / "dashboards" / "results.json").read_text())
+    wanted = {"team=search": {"watched"}, "team=.*|": {"watched", "searching", "other"}, "team=ads": set()}
     for title in ("Benchmarks", "Stages", "Output tokens"):
         [panel] = [panel for panel in board["panels"] if panel["title"] == title]
         expr = panel["targets"][0]["expr"]
-        for label, names in {"team=search": {"watched"}, "team=.*|": {"watched", "other"}, "team=ads": set()}.items():
+        for label, names in wanted.items():
             found = scene.ask(expr.replace("$label", label), panel["targets"][0]["instant"], "results")
             own = {one["metric"].get("benchmark") for one in found}
             assert bool(found) == bool(names)
