@@ -27,6 +27,7 @@ from perfbench_api.sections import (
 from perfbench_api.sections.goodput import GOODPUT
 from perfbench_api.sections.target import check_address
 from perfbench_api.sections.targets import check_targets
+from perfbench_api.sections.workloads import check_names
 from perfbench_api.values import Section, parse_share
 
 
@@ -119,10 +120,7 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _workloads_can_be_told_apart(self) -> Self:
-        names = [workload.name for workload in self.workloads]
-        for index, name in enumerate(names):
-            if names.index(name) != index:
-                raise ValueError(f"workloads[{index}].name: two workloads are named {name!r}; give each its own name")
+        check_names("workloads", [workload.name for workload in self.workloads])
         return self
 
     @model_validator(mode="after")

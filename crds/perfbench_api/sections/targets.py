@@ -16,7 +16,7 @@ from perfbench_api.sections.target import (
     check_address,
     check_target,
 )
-from perfbench_api.sections.workloads import NAME
+from perfbench_api.sections.workloads import NAME, check_names
 from perfbench_api.values import Duration, Free, Section
 
 
@@ -74,10 +74,8 @@ OWN = OneTarget.model_fields.keys() & Target.model_fields.keys()
 
 def check_targets(targets: Sequence[OneTarget], common: Target, load: Load) -> None:
     """Raise ValueError where targets cannot be compared under a load."""
-    names = [each.name for each in targets]
+    check_names("targets", [each.name for each in targets])
     for index, each in enumerate(targets):
-        if names.index(each.name) != index:
-            raise ValueError(f"targets[{index}].name: two targets are named {each.name!r}; give each its own name")
         try:
             each.over(common)
         except ValueError as error:

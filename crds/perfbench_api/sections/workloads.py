@@ -1,5 +1,7 @@
 """`spec.workloads`: several kinds of requests in one run."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from perfbench_api.sections.dataset import Dataset
@@ -9,6 +11,13 @@ from perfbench_api.values import Free, Section
 
 NAME = r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$"
 """Of a workload: it is a word in tables, in objectives and in SQL."""
+
+
+def check_names(section: str, names: Sequence[str]) -> None:
+    """Raise ValueError where two parts of a run, such as its `workloads`, have one name."""
+    for index, name in enumerate(names):
+        if names.index(name) != index:
+            raise ValueError(f"{section}[{index}].name: two {section} are named {name!r}; give each its own name")
 
 
 class Workload(Section):

@@ -8,7 +8,7 @@ from perfbench_runner.cli.grid import Column, show_grid
 from perfbench_runner.results import differing
 from perfbench_runner.results.measured import Distribution, TtftOfPrompts
 from perfbench_runner.results.objectives import MINIMUM_SAMPLES, prompts_in_words
-from perfbench_runner.results.summary import StageSummary, TargetSummary, WorkloadSummary
+from perfbench_runner.results.summary import PartSummary, StageSummary
 from perfbench_runner.results.written import number, share, time_in, unit_of
 
 LATENCIES = {"TTFT": "ttft_s", "ITL": "itl_s", "E2E": "e2e_latency_s"}
@@ -46,7 +46,7 @@ def show_parts(console: Console, stage: StageSummary) -> None:
         console.print(f"{stage.name}: {line}", soft_wrap=True)
 
 
-def _show(console: Console, whole: str, what: str, found: Sequence[WorkloadSummary | TargetSummary]) -> None:
+def _show(console: Console, whole: str, what: str, found: Sequence[PartSummary]) -> None:
     if not found:
         return
     columns = [

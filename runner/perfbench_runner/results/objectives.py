@@ -227,17 +227,23 @@ def verdict(summary: Summary) -> tuple[Verdict | None, list[str]]:
     """The run's verdict and why. An invalid client, an interrupted run or too little data leave it open."""
     if not summary.objectives:
         return None, []
-    reasons = []
     is_believed = _is_believed(summary)
-    if not is_believed:
-        reasons.append("the client was too slow to be believed: " + "; ".join(summary.client.reasons))
-    if summary.state != "complete":
-        reasons.append(f"the run is {summary.state}")
+    reasons = doubts(summary, is_believed)
     reasons += [open_in_words(result) for result in summary.objectives if result.kept is None]
     broken = [result for result in summary.objectives if result.kept is False]
     if broken and is_believed:
         return "Failed", [broken_in_words(result) for result in broken]
     return ("Inconclusive", reasons) if reasons else ("Passed", _of_a_cache(summary))
+
+
+def doubts(summary: Summary, is_believed: bool) -> list[str]:
+    """What leaves a verdict open whatever the figures are, in words. `is_believed`: whether the client allows it."""
+    found = []
+    if not is_believed:
+        found.append("the client was too slow to be believed: " + "; ".join(summary.client.reasons))
+    if summary.state != "complete":
+        found.append(f"the run is {summary.state}")
+    return found
 
 
 def broken_in_words(result: ObjectiveResult) -> str:

@@ -74,8 +74,8 @@ class Figures(_Model):
     """Null in summaries of older versions."""
 
 
-class WorkloadSummary(Figures):
-    """Figures of a workload's requests of a stage. Its throughputs are over the stage's window."""
+class PartSummary(Figures):
+    """Figures of a part of a stage's requests. Its throughputs are over the stage's window."""
 
     weight: int
     """As asked for."""
@@ -83,13 +83,13 @@ class WorkloadSummary(Figures):
     """Its share of the requests of the stage, or of its target, as they were sent."""
 
 
-class TargetSummary(Figures):
+class WorkloadSummary(PartSummary):
+    """Figures of a workload's requests of a stage. Its throughputs are over the stage's window."""
+
+
+class TargetSummary(PartSummary):
     """Figures of the requests of a stage that went to one target. Its throughputs are over the stage's window."""
 
-    weight: int
-    """As asked for."""
-    share: float | None
-    """Its share of the stage's requests, as they were sent."""
     workloads: list[WorkloadSummary] = []
     """The same by workload, where there are several."""
 

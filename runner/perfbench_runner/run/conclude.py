@@ -272,19 +272,17 @@ def _judged_names(stages: Sequence[str], benchmark: PerfBenchmark) -> list[str]:
 
 def without_confirmation(summary: Any) -> tuple[Verdict, list[str]]:
     """The verdict of a search that came to no load to confirm."""
+    from perfbench_runner.results.objectives import doubts
+
     found = summary.search
     if found is None:
         return "Inconclusive", ["the search has not come to an answer"]
     if found.load is None and found.high is not None:
         return "Failed", [found.reason]
-    doubts = []
-    if summary.client.state == "invalid":
-        doubts.append("the client was too slow to be believed: " + "; ".join(summary.client.reasons))
-    if summary.state != "complete":
-        doubts.append(f"the run is {summary.state}")
-    if found.confirmed and not doubts:
+    in_doubt = doubts(summary, summary.client.state != "invalid")
+    if found.confirmed and not in_doubt:
         return "Passed", []
-    return "Inconclusive", [*doubts, found.reason]
+    return "Inconclusive", [*in_doubt, found.reason]
 
 
 def finished(folder: Path, path: Path, summary: Any, end: End, benchmark: PerfBenchmark) -> Finished:

@@ -100,12 +100,14 @@ class Shard:
 def transports(wirings: Sequence[Wiring], first_address: int) -> list[HttpTransport]:
     """For each wiring what sends its requests: those of one target go over the same connections."""
     made: dict[Any, HttpTransport] = {}
+    found = []
     for wiring in wirings:
         key = wiring.limits, wiring.proxy, tuple(sorted(wiring.tls.items()))
         if key not in made:
             tls = partial(tls_context, **wiring.tls)
             made[key] = HttpTransport(wiring.limits, tls, first_address=first_address, proxy=wiring.proxy)
-    return [made[wiring.limits, wiring.proxy, tuple(sorted(wiring.tls.items()))] for wiring in wirings]
+        found.append(made[key])
+    return found
 
 
 class _Stage:
