@@ -56,7 +56,12 @@ def _job(
 ) -> Resource:
     """A pod for each worker. One that has ended is not started again: nobody can join a run once it has left it."""
     template = build_pod(benchmark, identity, keys, settings)
-    template["metadata"]["labels"]["app.kubernetes.io/component"] = "worker"
+    metadata = template["metadata"]
+    metadata["labels"]["app.kubernetes.io/component"] = "worker"
+    # The leader's page speaks for the whole run: with a worker's beside it, that part would be counted twice.
+    metadata["annotations"] = {
+        key: value for key, value in metadata["annotations"].items() if not key.startswith(_SCRAPE)
+    }
     queue_pods(template, kueue_labels(benchmark, settings), identity, workers + 1)
     spec = template["spec"]
     # Its own results are with the leader when it ends.
@@ -94,5 +99,7 @@ def _job(
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job}
 
 
+_SCRAPE = "prometheus.io/"
+"""Annotations by which a Prometheus without the Prometheus operator finds pages."""
 _OF_THE_LEADER = ("PERFBENCH_RUNNERS_LISTEN", "PERFBENCH_RUN_TOKEN", "PERFBENCH_NODE")
 """Variables that every runner's container has, of which workers have others, or the same again."""

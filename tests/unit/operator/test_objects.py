@@ -498,6 +498,18 @@ def test_workers_are_restricted_spread_and_told_apart_from_the_leader() -> None:
     assert service["spec"]["clusterIP"] == "None"
 
 
+def test_only_the_leader_s_page_is_scraped_by_annotations() -> None:
+    """It speaks for the whole run: with a worker's beside it, that worker's part would be counted twice."""
+    spec = runners(3, annotations={"prometheus.io/port": "9090", "team": "search"})
+    *_, made = workers(spec)
+    of_worker, of_leader = (
+        each["metadata"]["annotations"] for each in (made["spec"]["template"], job(spec)["template"])
+    )
+    assert of_leader["prometheus.io/scrape"] == "true"
+    assert of_worker == {key: value for key, value in of_leader.items() if not key.startswith("prometheus.io/")}
+    assert of_worker["team"] == "search"
+
+
 def test_all_that_belongs_to_workers_goes_with_the_benchmark() -> None:
     items = workers(runners(3))
     assert all(item["metadata"]["ownerReferences"][0]["uid"] == UID for item in items)
