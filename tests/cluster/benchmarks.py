@@ -92,6 +92,17 @@ def restricted_namespace(cluster: Cluster) -> Iterator[Namespace]:
         cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
+def described(space: Namespace) -> str:
+    """What there is in a namespace, and what has happened there: for whoever looks for a test's mistake."""
+    texts = []
+    for command in (["describe", "pods"], ["get", "all,pvc"], ["get", "events", "--sort-by=.lastTimestamp"]):
+        try:
+            texts.append(f"--- kubectl {' '.join(command)}\n{space.kubectl(*command)}")
+        except CommandError as error:
+            texts.append(str(error))
+    return "\n".join(texts)
+
+
 @contextmanager
 def installed(cluster: Cluster, space: Namespace, folder: Path, **more: Any) -> Iterator[Release]:
     """The chart, installed into a namespace; nothing of it is left afterwards."""

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ import cluster as own  # noqa: E402
 import components  # noqa: E402
 import images  # noqa: E402
 import machine  # noqa: E402
-from benchmarks import restricted_namespace  # noqa: E402
-from kube import Cluster, CommandError, Namespace  # noqa: E402
+from benchmarks import described, restricted_namespace  # noqa: E402
+from kube import Cluster, Namespace  # noqa: E402
 from planted import KEY, SECRET, found_on_claims  # noqa: E402
 from proxy import kubectl_proxy  # noqa: E402
 from recorder import Recorder  # noqa: E402
@@ -93,7 +94,7 @@ def _recorded(cluster: Cluster, session: pytest.Session) -> Iterator[Cluster]:
             recorder.look_into(machine.STATE / "kubelet" / "pods", "*/volumes/kubernetes.io~empty-dir")
         with recorder.running():
             session.stash[_RECORDER] = recorder
-            yield cluster
+            yield replace(cluster, url=url)
             recorder.assert_nothing_is_found()
             print(recorder.summary())
 
@@ -110,15 +111,7 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Name
     with restricted_namespace(cluster) as space:
         yield space
         if request.node.stash.get(_FAILED, False):
-            _show(space)
-
-
-def _show(space: Namespace) -> None:
-    for command in (["describe", "pods"], ["get", "all,pvc"], ["get", "events", "--sort-by=.lastTimestamp"]):
-        try:
-            print(f"--- kubectl {' '.join(command)}", space.kubectl(*command), sep="\n")
-        except CommandError as error:
-            print(error)
+            print(described(space))
 
 
 def _cluster_command(name: str) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from benchmarks import FINAL, benchmark
 from kube import Cluster
-from proxy import Proxy, Rest
+from proxy import Proxy
+from rest import Rest
 
 GROUP = "/apis/perfbench.io/v1alpha1"
 TIMEOUT_S = 240

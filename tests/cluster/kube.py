@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rest import Rest, path_of
+
 T = TypeVar("T")
 
 USER_ID = 65532
@@ -39,6 +41,8 @@ class Cluster:
     """Paths of kubectl and helm."""
     images: Mapping[str, str]
     """References of runner, operator and busybox, as pods name them."""
+    url: str = ""
+    """Of a proxy to its API server; where there is none, kubectl is asked for everything."""
 
     def kubectl(self, *arguments: str, stdin: str = "", timeout_s: float = 120) -> str:
         """Return what kubectl printed; raise CommandError with what it said."""
@@ -88,7 +92,14 @@ class Namespace:
         self.kubectl("apply", "-f", "-", stdin=_documents(manifests))
 
     def get(self, *arguments: str) -> dict[str, Any]:
-        return _object(self.kubectl("get", *arguments, "--output", "json"))
+        """Return an object or a list, as `kubectl get` does; raise CommandError when there is none."""
+        path = path_of(self.name, arguments) if self.cluster.url else ""
+        if not path:
+            return _object(self.kubectl("get", *arguments, "--output", "json"))
+        try:
+            return Rest(self.cluster.url)("GET", path)
+        except (KeyError, RuntimeError, OSError) as error:
+            raise CommandError(str(error)) from None
 
     def phase(self, kind: str, name: str) -> str:
         """Return status.phase of a pod or claim, empty while it has none."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import aiohttp
 from aiohttp import web
@@ -41,29 +41,6 @@ def kubectl_proxy(cluster: Cluster) -> Iterator[str]:
             yield f"http://{line.rpartition(' ')[2].strip()}"
         finally:
             process.kill()
-
-
-@dataclass(frozen=True)
-class Rest:
-    """Requests to the API server without a kubectl for each: tests that poll would do nothing else."""
-
-    url: str
-
-    def __call__(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> dict[str, Any]:
-        """One request; KeyError if there is no such thing, RuntimeError with the answer for any other refusal."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": kind}, method=method)
-        try:
-            with _OPENER.open(request, timeout=30) as response:
-                answer: dict[str, Any] = json.load(response)
-                return answer
-        except urllib.error.HTTPError as error:
-            text = error.read().decode()
-            raise (KeyError if error.code == 404 else RuntimeError)(f"{method} {path}: {text}") from None
-
-    def patch(self, path: str, body: Any) -> dict[str, Any]:
-        """A merge patch."""
-        return self("PATCH", path, body, "application/merge-patch+json")
 
 
 def kind_of(method: str, path: str, query: str, body: bytes) -> str:

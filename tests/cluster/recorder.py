@@ -77,6 +77,8 @@ class Recorder:
     _logs: dict[Log, asyncio.Task[None]] = field(default_factory=dict)
     _files: dict[str, Marks] = field(default_factory=dict)
     _searched_s: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the test that searches: several may want to at a time."""
 
     # What tests do
 
@@ -90,11 +92,12 @@ class Recorder:
 
     def search(self) -> list[Finding]:
         """What was found since the last search, each finding once, and what is there now."""
-        began_s = time.monotonic()
-        found = asyncio.run_coroutine_threadsafe(self._search(), self._loop).result(120)
-        found += self.search_claims() if self.search_claims else []
-        self.took_s.append(time.monotonic() - began_s)
-        return found
+        with self._lock:
+            began_s = time.monotonic()
+            found = asyncio.run_coroutine_threadsafe(self._search(), self._loop).result(120)
+            found += self.search_claims() if self.search_claims else []
+            self.took_s.append(time.monotonic() - began_s)
+            return found
 
     def assert_nothing_is_found(self) -> None:
         found = self.search()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,14 @@ from benchmarks import (
     status,
     until,
 )
+from ghosts import TOLERATED, ghost_node
 from kube import Cluster, CommandError, Namespace, pod, pod_spec, wait_for
 from planted import planted_env, with_planted_key
 from recorder import Recorder
+from rest import Rest
+from together import Together
+
+side_by_side = Together()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +46,8 @@ def release(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield found
 
 
-def test_quickstart_runs_against_a_service_and_its_file_agrees_with_its_status(
+@side_by_side
+def quickstart_runs_against_a_service_and_its_file_agrees_with_its_status(
     release: Release, namespace: Namespace
 ) -> None:
     manifest = yaml.safe_load((REPOSITORY / "examples" / "quickstart.yaml").read_text())
@@ -65,13 +73,15 @@ def test_quickstart_runs_against_a_service_and_its_file_agrees_with_its_status(
     assert {"Running", "Succeeded"} <= reasons
 
 
-def test_p99_of_the_file_is_the_p99_of_the_status(release: Release, namespace: Namespace) -> None:
+@side_by_side
+def p99_of_the_file_is_the_p99_of_the_status(release: Release, namespace: Namespace) -> None:
     namespace.apply(benchmark("exact", release.demo, load={"stages": [{"concurrency": 4, "requests": 60}]}))
     found = until(namespace, "exact", "Succeeded")
     assert results(namespace, found)["ttft_p99_s"] == pytest.approx(found["summary"][0]["ttft_s"]["p99"], rel=0.02)
 
 
-def test_custom_api_and_dataset_come_from_config_maps(release: Release, namespace: Namespace) -> None:
+@side_by_side
+def custom_api_and_dataset_come_from_config_maps(release: Release, namespace: Namespace) -> None:
     """The seed document's own programs, byte for byte."""
     files = {
         name: (REPOSITORY / "tests" / "data" / "seed" / name).read_text()
@@ -114,7 +124,8 @@ def serve(space: Namespace, name: str, *command: str) -> None:
     space.kubectl("wait", "--for=condition=Ready", "--timeout=60s", f"pod/{name}")
 
 
-def test_a_target_that_asks_for_a_key_gets_it(release: Release, namespace: Namespace) -> None:
+@side_by_side
+def a_target_that_asks_for_a_key_gets_it(release: Release, namespace: Namespace) -> None:
     mock = 'exec perfbench mock --host=0.0.0.0 --port=8000 --api-key="$KEY" --ttft-s=0.01 --itl-s=0.001'
     serve(namespace, "guarded", "sh", "-c", mock)
     target: dict[str, Any] = {"service": {"name": "guarded", "port": 8000}, "model": "mock", "exclusive": False}
@@ -128,7 +139,8 @@ def test_a_target_that_asks_for_a_key_gets_it(release: Release, namespace: Names
     assert condition(until(namespace, "unkeyed", "Failed"), "Failed") == ("True", "Unauthorized")
 
 
-def test_a_key_that_the_endpoint_shows_is_written_nowhere(
+@side_by_side
+def a_key_that_the_endpoint_shows_is_written_nowhere(
     release: Release, namespace: Namespace, recorder: Recorder
 ) -> None:
     """Like every test here; but this endpoint does what it can."""
@@ -153,7 +165,8 @@ def test_a_key_that_the_endpoint_shows_is_written_nowhere(
     assert seen == {f"{way} with the key" for way in echo.WAYS}
 
 
-def test_operator_may_do_what_it_does_and_nothing_else(release: Release, cluster: Cluster) -> None:
+@side_by_side
+def operator_may_do_what_it_does_and_nothing_else(release: Release, cluster: Cluster) -> None:
     from perfbench_operator.cluster import RIGHTS
 
     user = f"system:serviceaccount:{release.namespace.name}:perfbench"
@@ -180,28 +193,8 @@ def test_operator_may_do_what_it_does_and_nothing_else(release: Release, cluster
         assert not may(verb, group, resource), (verb, group, resource)
 
 
-def test_operator_dies_twice_and_the_run_is_made_once(release: Release, namespace: Namespace) -> None:
-    manifest = benchmark("twice", release.demo, load={"stages": [{"rate": 10, "duration": "12s"}]})
-    namespace.apply(manifest)
-    namespace.apply(manifest)  # the same file again changes nothing
-    wait_for(lambda: namespace.get("jobs")["items"], 30, "Job is made")
-    release.scale(0)
-    # As if it had died before it could say that it made the Job.
-    namespace.kubectl("patch", "pb/twice", "--subresource=status", "--type=merge", "-p", '{"status": null}')
-    release.scale(1)
-    until(namespace, "twice", "Running")
-    release.scale(0)
-    release.scale(1)
-
-    found = until(namespace, "twice", "Succeeded")
-    assert len(namespace.get("jobs")["items"]) == 1
-    pods = namespace.get("pods", "-l", "app.kubernetes.io/name=perfbench")["items"]
-    assert len(pods) == 1
-    assert pods[0]["status"]["containerStatuses"][0]["restartCount"] == 0
-    assert results(namespace, found)["rows"] == found["summary"][0]["requests"]["total"]
-
-
-def test_cancel_keeps_what_was_measured(release: Release, namespace: Namespace) -> None:
+@side_by_side
+def cancel_keeps_what_was_measured(release: Release, namespace: Namespace) -> None:
     namespace.apply(benchmark("stopped", release.demo, **LONG))
     wait_for(lambda: status(namespace, "stopped").get("live", {}).get("requests", 0) > 5, 60, "some requests are done")
     namespace.kubectl("patch", "pb/stopped", "--type=merge", "-p", '{"spec": {"cancel": true}}')
@@ -213,7 +206,8 @@ def test_cancel_keeps_what_was_measured(release: Release, namespace: Namespace) 
         namespace.kubectl("patch", "pb/stopped", "--type=merge", "-p", '{"spec": {"cancel": false}}')
 
 
-def test_deleted_in_mid_run_nothing_is_left_and_the_name_is_free(release: Release, namespace: Namespace) -> None:
+@side_by_side
+def deleted_in_mid_run_nothing_is_left_and_the_name_is_free(release: Release, namespace: Namespace) -> None:
     namespace.apply(benchmark("again", release.demo, **LONG))
     until(namespace, "again", "Running")
     namespace.kubectl("delete", "pb/again", "--timeout=5s")
@@ -233,10 +227,111 @@ def test_deleted_in_mid_run_nothing_is_left_and_the_name_is_free(release: Releas
     assert namespace.phase("pvc", "again-results") == "Bound", "results outlive their benchmark"
 
 
-def test_ttl_deletes_the_benchmark_and_keeps_its_results(release: Release, namespace: Namespace) -> None:
+@side_by_side
+def ttl_deletes_the_benchmark_and_keeps_its_results(release: Release, namespace: Namespace) -> None:
     namespace.apply(benchmark("brief", release.demo, ttlSecondsAfterFinished=1))
     wait_for(lambda: not namespace.get("pb")["items"], 60, "benchmark is gone")
     assert namespace.phase("pvc", "brief-results") == "Bound"
+
+
+@side_by_side
+def waiting_is_told_while_there_is_hope(release: Release, namespace: Namespace) -> None:
+    """A quota, and a target that comes late, are not the end."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
+    namespace.apply(quota)
+    wait_for(lambda: namespace.get("resourcequota", "q").get("status", {}).get("hard"), 20, "quota counts")
+    namespace.apply(benchmark("patient", {"service": {"name": "late", "port": 8000}, "model": "mock"}))
+    wait_for(
+        lambda: condition(status(namespace, "patient"), "Running") == ("False", "QuotaExceeded"), 15, "quota is told"
+    )
+    namespace.kubectl("delete", "resourcequota", "q")
+    found = until(namespace, "patient", "Waiting")
+    assert condition(found, "TargetReady") == ("False", "TargetNotReady")
+    host = f"perfbench-demo.{release.namespace.name}.svc.cluster.local"
+    service = {"type": "ExternalName", "externalName": host}
+    namespace.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "late"}, "spec": service})
+    until(namespace, "patient", "Succeeded")
+
+
+@side_by_side
+def runner_that_is_taken_away_fails_with_what_it_measured(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("moved", release.demo, **LONG))
+    wait_for(lambda: status(namespace, "moved").get("live", {}).get("requests", 0) > 5, 60, "some requests are done")
+    namespace.kubectl("delete", "pods", "-l", "perfbench.io/benchmark=moved", "--wait=false")
+    found = until(namespace, "moved", "Failed")
+    assert condition(found, "Failed") == ("True", "Interrupted")
+    assert results(namespace, found)["rows"] > 5
+
+
+@side_by_side
+def runner_that_is_killed_fails(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("killed", release.demo, **LONG))
+    until(namespace, "killed", "Running")
+    namespace.kubectl("delete", "pods", "-l", "perfbench.io/benchmark=killed", "--force", "--grace-period=0")
+    found = until(namespace, "killed", "Failed")
+    assert condition(found, "Failed")[1] in ("RunnerLost", "RunnerKilled", "Interrupted")
+
+
+@side_by_side
+def runners_of_a_run_are_spread_over_the_nodes(release: Release, namespace: Namespace, cluster: Cluster) -> None:
+    """By the cluster's own scheduler; the second node is only an object, so that this run never starts."""
+    rest, node = Rest(cluster.url), f"ghost-{namespace.name}"
+    with ghost_node(rest, node):
+        namespace.apply(benchmark("spread", release.demo, runner={"replicas": 5, "tolerations": [TOLERATED]}))
+
+        def nodes() -> list[str]:
+            pods = namespace.get("pods", "-l", "perfbench.io/benchmark=spread")["items"]
+            return [name for pod in pods if (name := pod["spec"].get("nodeName"))]
+
+        wait_for(lambda: len(nodes()) == 5, 30, "all pods have a node")
+        assert sorted(Counter(nodes()).values()) == [2, 3], nodes()
+        assert node in nodes()
+        namespace.kubectl("delete", "pb/spread")
+        namespace.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")  # nobody ends those of the ghost
+
+
+@side_by_side
+def rules_are_told_at_apply(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("fixed", release.demo, cancel=True))
+    with pytest.raises(CommandError, match="load cannot change"):
+        namespace.apply(benchmark("fixed", release.demo, cancel=True, load={"pause": "1s"}))
+    with pytest.raises(CommandError, match="load cannot change"):  # in a field whose type Kubernetes does not know
+        namespace.apply(benchmark("fixed", release.demo, cancel=True, load={"stages": [{"rate": 77, "requests": 1}]}))
+    for text, spec in (
+        ("exactly one of ramp", {"load": {"stages": [{"profile": {}, "duration": "9s"}]}}),
+        ("belong together", {"load": {"stages": [{"rate": 1, "arrival": "gamma", "requests": 1}]}}),
+        ("no end", {"load": {"stages": [{"concurrency": 1}]}}),
+        (r"one and only one schema \(oneOf\)", {"load": {"stages": [{"concurrency": 1, "rate": 1, "requests": 1}]}}),
+        (r"one and only one schema \(oneOf\)", {"load": {"stages": [{"requests": 1}]}}),
+        ("exactly one of url", {"target": {"url": "http://x", "mock": {}}}),
+        ("unknown field", {"lod": {}}),
+    ):
+        with pytest.raises(CommandError, match=text):
+            namespace.apply(benchmark("wrong", release.demo, **spec) if "target" not in spec else _with(spec))
+    with pytest.raises(CommandError, match="48 characters"):
+        namespace.apply(benchmark("a" * 49, release.demo))
+    assert "Stages of the load" in namespace.kubectl("explain", "perfbenchmark.spec.load")
+
+
+def _with(spec: dict[str, Any]) -> dict[str, Any]:
+    return benchmark("wrong", spec["target"])
+
+
+@side_by_side
+def operator_tells_prometheus_of_itself_and_of_benchmarks(release: Release, namespace: Namespace) -> None:
+    namespace.apply(benchmark("counted", release.demo))
+    until(namespace, "counted", "Succeeded")
+    path = f"/api/v1/namespaces/{release.namespace.name}/services/perfbench:9090/proxy/metrics"
+    labels = f'namespace="{namespace.name}",benchmark="counted"'
+
+    def metrics() -> str:
+        text = namespace.cluster.kubectl("get", "--raw", path)
+        return text if f'perfbench_benchmark_phase{{benchmark="counted",namespace="{namespace.name}"' in text else ""
+
+    text = wait_for(metrics, 30, f"metrics of {labels}")
+    assert "perfbench_operator_reconciles_total" in text
+    assert 'perfbench_benchmark_latency_seconds{benchmark="counted",metric="ttft"' in text
+    assert json.loads(release.log().splitlines()[-1])["severity"]
 
 
 # What goes wrong: all at once, each is told within a minute.
@@ -264,6 +359,21 @@ def troubled(release: Release, cluster: Cluster) -> Iterator[Namespace]:
             benchmark("deadline", demo, runner={"activeDeadline": "8s"}, **LONG),
         )
         yield space
+
+
+@pytest.fixture(scope="module")
+def under_way(
+    release: Release, troubled: Namespace, cluster: Cluster, recorder: Recorder, request: pytest.FixtureRequest
+) -> Iterator[dict[str, Future[None]]]:
+    """All of the above that were selected, while what is in trouble waits to be given up."""
+    selected = {item.callspec.params.get("way") for item in request.session.items if hasattr(item, "callspec")}
+    with side_by_side.under_way(selected, cluster, recorder, release=release) as found:
+        yield found
+
+
+@pytest.mark.parametrize("way", side_by_side)
+def test_in_a_cluster(under_way: dict[str, Future[None]], way: str) -> None:
+    under_way[way].result(300)
 
 
 @pytest.mark.parametrize(
@@ -299,81 +409,28 @@ def test_what_never_started_is_not_started_later(troubled: Namespace) -> None:
     wait_for(lambda: not troubled.get("pods", "-l", "perfbench.io/benchmark=image")["items"], 30, "pods are gone")
 
 
-def test_waiting_is_told_while_there_is_hope(release: Release, namespace: Namespace) -> None:
-    """A quota, and a target that comes late, are not the end."""
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
-    namespace.apply(quota)
-    wait_for(lambda: namespace.get("resourcequota", "q").get("status", {}).get("hard"), 20, "quota counts")
-    namespace.apply(benchmark("patient", {"service": {"name": "late", "port": 8000}, "model": "mock"}))
-    wait_for(
-        lambda: condition(status(namespace, "patient"), "Running") == ("False", "QuotaExceeded"), 15, "quota is told"
-    )
-    namespace.kubectl("delete", "resourcequota", "q")
-    found = until(namespace, "patient", "Waiting")
-    assert condition(found, "TargetReady") == ("False", "TargetNotReady")
-    host = f"perfbench-demo.{release.namespace.name}.svc.cluster.local"
-    service = {"type": "ExternalName", "externalName": host}
-    namespace.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "late"}, "spec": service})
-    until(namespace, "patient", "Succeeded")
+# By themselves: others would miss the operator.
 
 
-def test_runner_that_is_taken_away_fails_with_what_it_measured(release: Release, namespace: Namespace) -> None:
-    namespace.apply(benchmark("moved", release.demo, **LONG))
-    wait_for(lambda: status(namespace, "moved").get("live", {}).get("requests", 0) > 5, 60, "some requests are done")
-    namespace.kubectl("delete", "pods", "-l", "perfbench.io/benchmark=moved", "--wait=false")
-    found = until(namespace, "moved", "Failed")
-    assert condition(found, "Failed") == ("True", "Interrupted")
-    assert results(namespace, found)["rows"] > 5
+def test_operator_dies_twice_and_the_run_is_made_once(release: Release, namespace: Namespace) -> None:
+    manifest = benchmark("twice", release.demo, load={"stages": [{"rate": 10, "duration": "12s"}]})
+    namespace.apply(manifest)
+    namespace.apply(manifest)  # the same file again changes nothing
+    wait_for(lambda: namespace.get("jobs")["items"], 30, "Job is made")
+    release.scale(0)
+    # As if it had died before it could say that it made the Job.
+    namespace.kubectl("patch", "pb/twice", "--subresource=status", "--type=merge", "-p", '{"status": null}')
+    release.scale(1)
+    until(namespace, "twice", "Running")
+    release.scale(0)
+    release.scale(1)
 
-
-def test_runner_that_is_killed_fails(release: Release, namespace: Namespace) -> None:
-    namespace.apply(benchmark("killed", release.demo, **LONG))
-    until(namespace, "killed", "Running")
-    namespace.kubectl("delete", "pods", "-l", "perfbench.io/benchmark=killed", "--force", "--grace-period=0")
-    found = until(namespace, "killed", "Failed")
-    assert condition(found, "Failed")[1] in ("RunnerLost", "RunnerKilled", "Interrupted")
-
-
-def test_rules_are_told_at_apply(release: Release, namespace: Namespace) -> None:
-    namespace.apply(benchmark("fixed", release.demo, cancel=True))
-    with pytest.raises(CommandError, match="load cannot change"):
-        namespace.apply(benchmark("fixed", release.demo, cancel=True, load={"pause": "1s"}))
-    with pytest.raises(CommandError, match="load cannot change"):  # in a field whose type Kubernetes does not know
-        namespace.apply(benchmark("fixed", release.demo, cancel=True, load={"stages": [{"rate": 77, "requests": 1}]}))
-    for text, spec in (
-        ("exactly one of ramp", {"load": {"stages": [{"profile": {}, "duration": "9s"}]}}),
-        ("belong together", {"load": {"stages": [{"rate": 1, "arrival": "gamma", "requests": 1}]}}),
-        ("no end", {"load": {"stages": [{"concurrency": 1}]}}),
-        (r"one and only one schema \(oneOf\)", {"load": {"stages": [{"concurrency": 1, "rate": 1, "requests": 1}]}}),
-        (r"one and only one schema \(oneOf\)", {"load": {"stages": [{"requests": 1}]}}),
-        ("exactly one of url", {"target": {"url": "http://x", "mock": {}}}),
-        ("unknown field", {"lod": {}}),
-    ):
-        with pytest.raises(CommandError, match=text):
-            namespace.apply(benchmark("wrong", release.demo, **spec) if "target" not in spec else _with(spec))
-    with pytest.raises(CommandError, match="48 characters"):
-        namespace.apply(benchmark("a" * 49, release.demo))
-    assert "Stages of the load" in namespace.kubectl("explain", "perfbenchmark.spec.load")
-
-
-def _with(spec: dict[str, Any]) -> dict[str, Any]:
-    return benchmark("wrong", spec["target"])
-
-
-def test_operator_tells_prometheus_of_itself_and_of_benchmarks(release: Release, namespace: Namespace) -> None:
-    namespace.apply(benchmark("counted", release.demo))
-    until(namespace, "counted", "Succeeded")
-    path = f"/api/v1/namespaces/{release.namespace.name}/services/perfbench:9090/proxy/metrics"
-    labels = f'namespace="{namespace.name}",benchmark="counted"'
-
-    def metrics() -> str:
-        text = namespace.cluster.kubectl("get", "--raw", path)
-        return text if f'perfbench_benchmark_phase{{benchmark="counted",namespace="{namespace.name}"' in text else ""
-
-    text = wait_for(metrics, 30, f"metrics of {labels}")
-    assert "perfbench_operator_reconciles_total" in text
-    assert 'perfbench_benchmark_latency_seconds{benchmark="counted",metric="ttft"' in text
-    assert json.loads(release.log().splitlines()[-1])["severity"]
+    found = until(namespace, "twice", "Succeeded")
+    assert len(namespace.get("jobs")["items"]) == 1
+    pods = namespace.get("pods", "-l", "app.kubernetes.io/name=perfbench")["items"]
+    assert len(pods) == 1
+    assert pods[0]["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert results(namespace, found)["rows"] == found["summary"][0]["requests"]["total"]
 
 
 def test_helm_test_passes(release: Release) -> None:

@@ -24,8 +24,9 @@ from benchmarks import CRD, REPOSITORY, has_crd
 from faults import TIMEOUT_S, Bench, Place
 from kube import Cluster, wait_for
 from planted import planted_secret
-from proxy import Killer, Proxy, Rest, kubectl_proxy
+from proxy import Killer, Proxy, kubectl_proxy
 from recorder import Recorder
+from rest import Rest
 from ways import (
     End,
     be_away,

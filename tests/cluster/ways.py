@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import FINAL, condition
 from faults import Place
+from ghosts import ghost_node, now
 from kube import pod_spec, wait_for
 
 SHORT: dict[str, Any] = {"load": {"stages": [{"rate": 10, "duration": "4s"}], "gracePeriod": "2s"}}
@@ -207,41 +208,27 @@ def end_runner(after_s: float) -> Callable[[Place], End]:
 
 
 def lose_node(place: Place) -> End:
-    """A node whose kubelet has stopped: it is only an object, and the test has said what a kubelet would."""
+    """A node whose kubelet has stopped: it is only an object, and the test says what a kubelet would."""
     node = f"ghost-{place.name}"
-    labels = {"kubernetes.io/hostname": node, "ghost": place.name}
-    taint = {"taints": [{"key": "ghost", "effect": "NoSchedule"}]}  # else pods of other cases are put there
-    place.bench.rest(
-        "POST",
-        "/api/v1/nodes",
-        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}, "spec": taint},
-    )
     try:
-        capacity = {"cpu": "4", "memory": "8Gi", "pods": "10"}
-        ready = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "",
-                  "lastHeartbeatTime": _now(), "lastTransitionTime": _now()}]  # fmt: skip
-        place.bench.rest.patch(
-            f"/api/v1/nodes/{node}/status",
-            {"status": {"capacity": capacity, "allocatable": capacity, "conditions": ready}},
-        )
-        _make_claim(place, Path("/nobody/uses/it"))
-        place.apply(
-            "way",
-            results={"claim": {"name": "anywhere"}},
-            runner={"nodeSelector": {"ghost": place.name}, "tolerations": [{"operator": "Exists"}]},
-            **LONG,
-        )
-        pod = place.until(
-            "pod is on the node", lambda: [one for one in place.pods("way") if one["spec"].get("nodeName")]
-        )[0]
-        running = {"name": "runner", "ready": True, "restartCount": 0, "image": "i", "imageID": "", "started": True,
-                   "state": {"running": {"startedAt": _now()}}}  # fmt: skip
-        state = {"phase": "Running", "containerStatuses": [running], "startTime": _now(),
-                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": _now()}]}  # fmt: skip
-        place.bench.rest.patch(f"{place.path('pods', pod['metadata']['name'])}/status", {"status": state})
-        return End.of(place, "way")
+        with ghost_node(place.bench.rest, node):
+            _make_claim(place, Path("/nobody/uses/it"))
+            place.apply(
+                "way",
+                results={"claim": {"name": "anywhere"}},
+                runner={"nodeSelector": {"ghost": node}, "tolerations": [{"operator": "Exists"}]},
+                **LONG,
+            )
+            pod = place.until(
+                "pod is on the node", lambda: [one for one in place.pods("way") if one["spec"].get("nodeName")]
+            )[0]
+            running = {"name": "runner", "ready": True, "restartCount": 0, "image": "i", "imageID": "", "started": True,
+                       "state": {"running": {"startedAt": now()}}}  # fmt: skip
+            state = {"phase": "Running", "containerStatuses": [running], "startTime": now(),
+                     "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now()}]}  # fmt: skip
+            place.bench.rest.patch(f"{place.path('pods', pod['metadata']['name'])}/status", {"status": state})
+            return End.of(place, "way")
     finally:
-        place.bench.rest("DELETE", f"/api/v1/nodes/{node}", {})
         _drop_volume(place)
 
 
@@ -273,10 +260,6 @@ def _make_claim(place: Place, folder: Path) -> None:
     claim = {"accessModes": modes, "resources": {"requests": size}, "storageClassName": "", "volumeName": place.name}
     place.bench.rest("POST", "/api/v1/persistentvolumes", {"metadata": {"name": place.name}, "spec": volume})
     place.bench.rest("POST", place.path("persistentvolumeclaims"), {"metadata": {"name": "anywhere"}, "spec": claim})
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _drop_volume(place: Place) -> None:
