@@ -44,6 +44,9 @@ JUDGED = {
 SEARCH = "perfbench_search_load"
 """What the runner tells of a search: the load under way, and what is known of the one that is looked for."""
 SEARCHED = {"concurrency": {"from": 1, "to": 2}, "requests": 60, "maxDuration": "60s"}
+RUNNERS = 3
+SHARED = {"concurrency": 4, "requests": 160}
+"""The load of three runners: some 7 s."""
 CARRIED = {"metric": "ttft", "statistic": "p90", "max": "5s"}
 NO_FAILURE = "nothing fails in this run"
 NO_GPU = "there is no GPU"
@@ -94,7 +97,9 @@ ALERTS: list[dict[str, Any]] = yaml.safe_load((CHART / "alerts.yaml").read_text(
 
 @dataclass(frozen=True)
 class Scene:
-    """What has happened: three benchmarks ran, one after the other, while Prometheus looked; the second one searched."""
+    """What has happened while Prometheus looked: one benchmark ran, then two side by side, of which one searched and the
+    other one had three runners.
+    """
 
     prometheus: Prometheus
     namespace: Namespace
@@ -129,11 +134,16 @@ class Scene:
         end_s = self.ended_s if board == "run" and SEARCH not in expr else self.now_s
         return self.prometheus.over(text, self.began_s, end_s)
 
-    def last(self, selector: str) -> str:
-        """The highest that series of the first benchmark came to."""
+    def last(self, selector: str, benchmark: str = "watched") -> str:
+        """The highest that series of a benchmark came to."""
         name, _, labels = selector.partition("{")
-        own = f'namespace="{self.namespace.name}", benchmark="watched"'
+        own = f'namespace="{self.namespace.name}", benchmark="{benchmark}"'
         return f"max_over_time({name}{{{own}, {labels.rstrip('}')}}}[5m])"
+
+    def of_other(self, expr: str) -> list[dict[str, Any]]:
+        """The answer to a query of the run dashboard with the run of three runners chosen."""
+        text = self.filled(expr.replace("$benchmark", "other"), "run")
+        return self.prometheus.over(text, self.ended_s, self.now_s)
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +170,10 @@ def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         began_s = now_s()
         run(space, "watched", release.demo, {"team": "search"}, load={"stages": STAGES, "retry": {}}, **JUDGED)
         ended_s = now_s()
-        run(space, "searching", release.demo, {}, load={"search": SEARCHED}, objectives=[CARRIED])
-        run(space, "other", release.demo, {}, load={"stages": [{"concurrency": 4, "requests": 40}]})
+        start(space, "searching", release.demo, {}, load={"search": SEARCHED}, objectives=[CARRIED])
+        start(space, "other", release.demo, {}, replicas=RUNNERS, load={"stages": [SHARED]})
+        for name in ("searching", "other"):
+            until(space, name, "Succeeded", timeout_s=120)
         told = f'perfbench_benchmark_requests{{namespace="{space.name}", benchmark="other"}}'
         wait_for(lambda: prometheus.at(told, now_s()), 60, "the operator's figures of the last benchmark")
         errors = [line for line in release.log().splitlines() if '"error"' in line.lower()]
@@ -201,11 +213,19 @@ def need_prometheus() -> None:
         pytest.skip(reason)
 
 
-def run(space: Namespace, name: str, target: dict[str, Any], labels: dict[str, str], **spec: Any) -> None:
-    """Run a benchmark whose pod stays for a last scrape."""
-    made = benchmark(name, target, request={"maxTokens": 24}, runner={"linger": "4s"}, **spec)
+def start(
+    space: Namespace, name: str, target: dict[str, Any], labels: dict[str, str], replicas: int = 1, **spec: Any
+) -> None:
+    """Start a benchmark whose leader's pod stays for a last scrape."""
+    runner = {"linger": "4s", "replicas": replicas}
+    made = benchmark(name, target, request={"maxTokens": 24}, runner=runner, **spec)
     made["metadata"]["labels"] = labels
     space.apply(made)
+
+
+def run(space: Namespace, name: str, target: dict[str, Any], labels: dict[str, str], **spec: Any) -> None:
+    """Run a benchmark to its end."""
+    start(space, name, target, labels, **spec)
     until(space, name, "Succeeded", timeout_s=120)
 
 
@@ -280,13 +300,19 @@ def test_monitors_find_runners_and_operator_and_rules_are_taken(scene: Scene) ->
 
 
 def test_without_the_prometheus_operator_annotations_lead_to_the_same_pages(scene: Scene) -> None:
-    selector = "--selector=app.kubernetes.io/managed-by=perfbench-operator"
-    pods = scene.namespace.get("pods", selector)["items"]
+    pods, workers = (
+        scene.namespace.get("pods", f"--selector=app.kubernetes.io/component={component}")["items"]
+        for component in ("runner", "worker")
+    )
     [service] = scene.namespace.get("services", "--selector=app.kubernetes.io/component=operator")["items"]
     wanted = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
     assert len(pods) == 3
     for item in (*pods, service):
         assert wanted.items() <= item["metadata"]["annotations"].items()
+    assert len(workers) == RUNNERS - 1
+    assert not [item for item in workers if wanted.keys() & item["metadata"]["annotations"].keys()], (
+        "leaders speak for all"
+    )
 
 
 def test_every_exception_is_of_a_query_that_exists() -> None:
@@ -315,12 +341,58 @@ def lasts(series: dict[str, Any], long: str) -> bool:
     return bool(times[-1] - times[0] >= number * {"s": 1, "m": 60}[unit])
 
 
-@pytest.mark.parametrize("stage", ["c4", "r8"])
-def test_counts_and_means_agree_with_the_summary(scene: Scene, stage: str) -> None:
-    summary = of_stage(scene, stage)
+def test_several_runners_are_one_run_in_every_panel(scene: Scene) -> None:
+    """What the dashboard of a run shows of three runners: their sums, and none of them beside."""
+    [leader] = scene.namespace.get(
+        "pods", "--selector=app.kubernetes.io/component=runner,perfbench.io/benchmark=other"
+    )["items"]
+    every = f'{{__name__=~"perfbench_.+", job=~".+/perfbench-runners", namespace="{scene.namespace.name}", benchmark="other"}}'
+    pods = {
+        one["metric"]["pod"] for one in scene.prometheus.over(f"count by (pod) ({every})", scene.ended_s, scene.now_s)
+    }
+    assert pods == {leader["metadata"]["name"]}
+    panels = {(panel, legend): expr for board, panel, legend, expr, _ in queries() if board == "run"}
+    shown = {name: scene.of_other(expr) for name, expr in panels.items()}
+    without_series = {name for name, found in shown.items() if not found}
+    expected = {name[1:] for name in EMPTY if name[0] == "run"} | {name for name in panels if is_of_more(*name)}
+    assert without_series <= expected, without_series - expected
+
+    def highest(panel: str, legend: str) -> float:
+        [series] = shown[panel, legend]
+        return max(float(value) for _, value in series["values"])
+
+    assert highest("Requests in flight", "limit") == SHARED["concurrency"], "of all lanes, which no runner has alone"
+    assert SHARED["concurrency"] / RUNNERS < highest("Requests in flight", "in flight") <= SHARED["concurrency"]
+    [phase] = shown["Phase", "__auto"]
+    assert phase["values"][-1][1] == "6", "done"
+    assert highest("Done", "__auto") == 1
+    summary = of_stage(scene, "c4", "other")
+    sent = scene.last('perfbench_requests_sent_total{stage="c4"}', "other")
+    assert scene.prometheus.value(f"sum({sent})", scene.now_s) == SHARED["requests"] == summary["requests"]["total"]
+    tokens = scene.prometheus.value(f"sum({scene.last('perfbench_output_tokens_total{}', 'other')})", scene.now_s)
+    assert tokens == 24 * SHARED["requests"]
+    [panel] = [panel for panel in json.loads((CHART / "dashboards" / "results.json").read_text())["panels"]
+               if panel["title"] == "Benchmarks"]  # fmt: skip
+    rows = scene.ask(panel["targets"][0]["expr"].replace("$label", ".*"), panel["targets"][0]["instant"], "results")
+    assert [row["metric"]["benchmark"] for row in rows].count("other") == 1
+
+
+def is_of_more(panel: str, legend: str) -> bool:
+    """Whether a panel is of what the run of three runners has not: objectives, workloads, retries, a search, a rate."""
+    return (
+        panel in ("Search", "Goodput", "Retries")
+        or "workload" in panel
+        or "objective" in legend
+        or legend == "asked for"
+    )
+
+
+@pytest.mark.parametrize(("run_name", "stage"), [("watched", "c4"), ("watched", "r8"), ("other", "c4")])
+def test_counts_and_means_agree_with_the_summary(scene: Scene, run_name: str, stage: str) -> None:
+    summary = of_stage(scene, stage, run_name)
 
     def value(selector: str) -> float:
-        return scene.prometheus.value(scene.last(selector), scene.now_s)
+        return scene.prometheus.value(scene.last(selector, run_name), scene.now_s)
 
     of = f'stage="{stage}"'
     assert value(f'perfbench_requests_total{{{of}, outcome="success"}}') == summary["requests"]["succeeded"]
@@ -330,14 +402,14 @@ def test_counts_and_means_agree_with_the_summary(scene: Scene, stage: str) -> No
         assert total / count == pytest.approx(summary[f"{metric}_s"]["mean"], rel=1e-3), metric
 
 
-@pytest.mark.parametrize("stage", ["c4", "r8"])
+@pytest.mark.parametrize(("run_name", "stage"), [("watched", "c4"), ("watched", "r8"), ("other", "c4")])
 @pytest.mark.parametrize("metric", ["ttft", "itl", "e2e_latency"])
 @pytest.mark.parametrize(("name", "q"), [("p50", 0.5), ("p99", 0.99)])
 def test_quantiles_agree_with_the_summary_within_a_bucket(
-    scene: Scene, stage: str, metric: str, name: str, q: float
+    scene: Scene, run_name: str, stage: str, metric: str, name: str, q: float
 ) -> None:
-    exact = of_stage(scene, stage)[f"{metric}_s"][name]
-    buckets = scene.last(f'perfbench_{metric}_seconds_bucket{{stage="{stage}"}}')
+    exact = of_stage(scene, stage, run_name)[f"{metric}_s"][name]
+    buckets = scene.last(f'perfbench_{metric}_seconds_bucket{{stage="{stage}"}}', run_name)
     shown = scene.prometheus.value(f"histogram_quantile({q}, sum by (le) ({buckets}))", scene.now_s)
     bounds = sorted(float(one["metric"]["le"]) for one in scene.prometheus.at(buckets, scene.now_s))
     below, above = (next(i for i, bound in enumerate(bounds) if bound >= value) for value in (exact, shown))
@@ -406,9 +478,9 @@ def test_the_chart_s_dashboards_are_in_the_cluster(scene: Scene) -> None:
     }
 
 
-def of_stage(scene: Scene, name: str) -> dict[str, Any]:
+def of_stage(scene: Scene, name: str, benchmark: str = "watched") -> dict[str, Any]:
     """A stage's summary from the status."""
-    found: dict[str, Any] = next(one for one in status(scene.namespace, "watched")["summary"] if one["name"] == name)
+    found: dict[str, Any] = next(one for one in status(scene.namespace, benchmark)["summary"] if one["name"] == name)
     return found
 
 
