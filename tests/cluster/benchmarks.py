@@ -103,6 +103,11 @@ def described(space: Namespace) -> str:
     return "\n".join(texts)
 
 
+def forget_lease(cluster: Cluster) -> None:
+    """Take away what an operator that is gone held: it lost the right to release it, and the next one would wait for its end."""
+    cluster.kubectl("delete", "lease", "perfbench-operator-all", "--namespace=default", "--ignore-not-found")
+
+
 @contextmanager
 def installed(cluster: Cluster, space: Namespace, folder: Path, **more: Any) -> Iterator[Release]:
     """The chart, installed into a namespace; nothing of it is left afterwards."""
@@ -114,6 +119,7 @@ def installed(cluster: Cluster, space: Namespace, folder: Path, **more: Any) -> 
         yield Release(space)
     finally:
         space.helm("uninstall", "perfbench", "--wait")
+        forget_lease(cluster)
         if not had_crd:
             assert has_crd(cluster), "the definition, and so everybody's benchmarks, survives an uninstall"
             cluster.kubectl("delete", "crd", CRD)

@@ -19,7 +19,7 @@ from typing import Any
 import images
 from benchmarks import FINAL
 from machine import STATE, run
-from proxy import Rest
+from rest import Rest
 
 GROUP = "/apis/perfbench.io/v1alpha1"
 PORT, RUNNERS_PORT = 9090, 9091
@@ -42,6 +42,11 @@ class Run:
 
     def path(self, plural: str, name: str = "", api: str = "/api/v1") -> str:
         return f"{api}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+
+    @property
+    def disk(self) -> str:
+        """Its claim, where that is on a small disk."""
+        return f"{self.name}-disk"
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self.rest("GET", self.path("perfbenchmarks", self.name, GROUP)).get("status") or {}
@@ -147,7 +152,7 @@ def signal_all(pids: list[int], number: signal.Signals) -> None:
 # What happens
 
 
-def nothing(it: Run) -> None:
+def nothing(_: Run) -> None:
     """The run goes its way."""
 
 
@@ -164,7 +169,7 @@ def delete_worker(it: Run) -> None:
 
 def hang_worker(it: Run) -> None:
     it.until_loaded()
-    pod = it.worker(3)
+    pod = it.worker(1)
     it.stack.callback(send, pod, signal.SIGCONT)
     send(pod, signal.SIGSTOP)
 
@@ -239,7 +244,29 @@ def group_of(pid: int, controller: str) -> Path:
 def fill_disk(it: Run) -> None:
     """Its claim is on a small disk in memory, which is full from now on."""
     it.until_loaded()
-    with suppress(OSError), (it.folder("full") / "filler").open("wb", buffering=0) as file:
+    fill(it.folder(it.disk))
+
+
+def fill_disk_at_hand_over(it: Run) -> None:
+    """When part of a worker's file has arrived, the small disk that the claim is on is full."""
+    it.until_loaded()
+    disk, pids = it.folder(it.disk), processes(it.leader)
+
+    def has_begun() -> bool:
+        return any(partial.stat().st_size for partial in disk.rglob("runner-*.sqlite.partial"))
+
+    it.until("part of a file has arrived", has_begun, 120, every_s=0.001)
+    signal_all(pids, signal.SIGSTOP)  # the rest may arrive sooner than the disk is full
+    fill(disk)
+    signal_all(pids, signal.SIGCONT)
+
+
+FILLER = "filler"
+
+
+def fill(disk: Path) -> None:
+    """Leave no room on a disk, until its file FILLER is gone."""
+    with suppress(OSError), (disk / FILLER).open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
 
@@ -263,7 +290,7 @@ def speak_with_a_wrong_token(it: Run) -> None:
 
 def cancel_before_the_leader(it: Run) -> None:
     """The leader's claim is never bound, so it never starts; the workers wait for it."""
-    it.until("workers run", lambda: [pod["status"]["phase"] for pod in it.pods("worker")] == ["Running"] * 3)
+    it.until("workers run", lambda: [pod["status"]["phase"] for pod in it.pods("worker")] == ["Running"] * 2)
     it.patch({"cancel": True})
 
 

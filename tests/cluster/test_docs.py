@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from benchmarks import CRD, LONG, REPOSITORY, has_crd, keyless_benchmark, until
+from benchmarks import CRD, LONG, REPOSITORY, forget_lease, has_crd, keyless_benchmark, until
 from kube import Cluster, CommandError, Namespace, wait_for
 
 PAGE = (REPOSITORY / "docs" / "kubernetes.md").read_text()
@@ -86,6 +86,7 @@ def reader(cluster: Cluster, tmp_path: Path) -> Iterator[Reader]:
         ("delete", "pod/reader", "configmap/plugins", "configmap/prompts", "--namespace", DEFAULT),
     ):
         cluster.kubectl(*leftover, "--ignore-not-found")
+    forget_lease(cluster)
 
 
 def test_the_page_s_commands_work_in_their_order(reader: Reader) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +20,8 @@ import pytest
 from benchmarks import Release, benchmark, condition, installed, restricted_namespace, results, until
 from kube import Cluster, Namespace, pod, pod_spec, wait_for
 from many import Run
-from proxy import Rest
 from recorder import Recorder
+from rest import Rest
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +113,14 @@ def mock_as(name: str, namespace: Namespace, *options: str) -> list[dict[str, An
     ]
 
 
-# What happens to runs of four runner pods, several at the same time
+# What happens to runs of several runner pods, some at the same time
 
 GRACE = {"gracePeriod": "5s", "maxFailedShare": 0.5}  # whatever else the machine does: it is not about the endpoint
 OPEN = {"stages": [{"rate": 12, "duration": "15s", "arrival": "constant"}], **GRACE}
 CLOSED = {"stages": [{"concurrency": 8, "requests": 450}], **GRACE}  # some 13 s: an answer takes 0.22 s
 ENDLESS_OPEN = {"stages": [{"rate": 12, "duration": "5m"}], **GRACE}
 ENDLESS_CLOSED = {"stages": [{"concurrency": 8, "duration": "5m"}], **GRACE}
-MERGED = ["merged"] * 4
+MERGED = ["merged"] * 3
 SILENT = "was not heard of for 15 s"
 
 
@@ -138,6 +141,28 @@ class Case:
     results: tuple[tuple[str, Any], ...] = ()
     target: tuple[tuple[str, Any], ...] = ()
     spec: tuple[tuple[str, Any], ...] = ()
+    replicas: int = 3
+    disk: str = ""
+    """Size of the small disk that its claim is on."""
+    afterwards: Callable[[Run], None] = many.nothing
+    """What is done when it is over, and the disk still there."""
+
+
+def free_and_recover(it: Run) -> None:
+    """What somebody does who has made room on the claim."""
+    it.until(
+        "the leader has ended", lambda: it.leader["status"]["phase"] == "Failed"
+    )  # until then the folder is its own
+    disk = it.folder(it.disk)
+    (disk / many.FILLER).unlink()
+    folder = next(disk.rglob("results.sqlite*")).parent
+    command = [str(Path(sys.executable).with_name("perfbench")), "recover", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    it.notes["files"] = sorted(file.name for file in folder.iterdir())
+    assert done.returncode == 0, (done.stderr, it.notes["files"], it.status())
+    with closing(sqlite3.connect(folder / "results.sqlite")) as db:
+        it.notes["runners"] = list(db.execute("SELECT runner, state, requests FROM runner ORDER BY runner"))
+        it.notes["rows"] = db.execute("SELECT count(*), count(DISTINCT seq) FROM requests").fetchall()
 
 
 CONTINUE = (("onLoss", "continue"),)
@@ -145,20 +170,23 @@ SOON = (("startDeadline", "30s"),)
 SEARCH = {"search": {"concurrency": {"from": 2, "to": 5}, "requests": 60, "maxDuration": "90s"}, "gracePeriod": "2s"}
 KEPT = (("objectives", [{"metric": "ttft", "statistic": "p90", "max": "5s"}]),)
 AFTER = {"name": "after", "concurrency": 4, "requests": 8}
+PRECISE = {
+    "concurrency": 8, "duration": "3m", "until": {"metric": "e2e_latency", "statistic": "p50", "within": "20%"}
+}  # fmt: skip
 FLOOD = {"rate": 30, "maxConcurrency": 4, "duration": "3m"}  # four places at 0.22 s carry 18 a second
 LONG_PROMPTS = (("dataset", {"name": "line_by_line", "configMap": {"name": "long"}, "path": "lines.txt"}),)
 CASES = {
     "worker killed": Case(
-        many.kill_worker, ENDLESS_OPEN, "Failed RunnerLost", SILENT, ("merged", "merged", "lost", "merged")
+        many.kill_worker, ENDLESS_OPEN, "Failed RunnerLost", SILENT, ("merged", "merged", "lost")
     ),
     "worker killed, onLoss: continue": Case(
-        many.kill_worker, CLOSED, "Succeeded", SILENT, ("merged", "merged", "lost", "merged"), runner=CONTINUE
+        many.kill_worker, CLOSED, "Succeeded", SILENT, ("merged", "merged", "lost"), runner=CONTINUE
     ),
     "worker deleted": Case(
-        many.delete_worker, ENDLESS_CLOSED, "Failed RunnerLost", "SIGTERM", ("merged", "merged", "cut", "merged")
+        many.delete_worker, ENDLESS_CLOSED, "Failed RunnerLost", "SIGTERM", ("merged", "merged", "cut")
     ),
     "worker hangs": Case(
-        many.hang_worker, ENDLESS_CLOSED, "Failed RunnerLost", SILENT, ("merged", "merged", "merged", "lost")
+        many.hang_worker, ENDLESS_CLOSED, "Failed RunnerLost", SILENT, ("merged", "lost", "merged")
     ),
     "worker never comes": Case(
         many.keep_worker_away, OPEN, "Failed RunnerMissing", "did not report in within 30 s", rows=(0, 0), runner=SOON
@@ -167,12 +195,16 @@ CASES = {
     "operator killed": Case(many.kill_operator, CLOSED, "Succeeded", "", MERGED, (450, 450)),
     "network cut for 10 s": Case(many.cut_network, OPEN, "Succeeded", "", MERGED, (179, 181)),
     "slow worker": Case(many.slow_worker, OPEN, "Succeeded", "", MERGED, (100, 181)),
-    "leader's disk full": Case(many.fill_disk, ENDLESS_OPEN, "Failed CannotStore", rows=(0, 10_000)),
+    "leader's disk full": Case(many.fill_disk, ENDLESS_OPEN, "Failed CannotStore", rows=(0, 10_000), disk="8m"),
+    "leader's disk full at the hand-over": Case(
+        many.fill_disk_at_hand_over, CLOSED, "Failed CannotStore", "room on the disk", rows=(0, 10_000),
+        spec=LONG_PROMPTS, disk="80m", afterwards=free_and_recover,
+    ),
     "wrong token": Case(many.speak_with_a_wrong_token, OPEN, "Succeeded", "", MERGED, (179, 181)),
     "hand-over cut in the middle": Case(
         many.cut_hand_over, CLOSED, "Succeeded", "", MERGED, (450, 450), spec=LONG_PROMPTS
     ),
-    "search": Case(many.nothing, SEARCH, "Succeeded", "", MERGED, spec=KEPT),
+    "search": Case(many.nothing, SEARCH, "Succeeded", "", ["merged"] * 4, spec=KEPT, replicas=4),
     "failures beyond doubt": Case(
         many.nothing, {**ENDLESS_OPEN, "maxFailedShare": 1, "guards": {"failedShare": "20%"}},
         "Failed TooManyFailures", "load.guards.failedShare 0.2", MERGED, (10, 200),
@@ -181,6 +213,7 @@ CASES = {
     "over-saturation": Case(
         many.nothing, {"stages": [FLOOD, AFTER], **GRACE, "guards": {"overSaturation": True}}, "Succeeded", "", MERGED,
     ),
+    "precise": Case(many.nothing, {"stages": [PRECISE, AFTER], **GRACE}, "Succeeded", "", MERGED, rows=(200, 10_000)),
     "budget": Case(
         many.nothing, {**ENDLESS_CLOSED, "guards": {"budget": {"requests": 80}}},
         "Failed BudgetSpent", "load.guards.budget.requests", MERGED, (80, 200),
@@ -238,20 +271,20 @@ def play(rest: Rest, release: Release, namespace: str, folder: Path, name: str) 
         run = Run(rest, namespace, name_of(name), stack)
         run.notes["operator"] = lambda: pod_of(rest, release, "operator")
         kept = {"storage": "1Gi", **dict(case.results)}
-        if case.fault is many.fill_disk:
-            kept = {
-                "claim": {"name": stack.enter_context(many.small_disk(rest, namespace, "full", folder / "full", "8m"))}
-            }
+        if case.disk:
+            disk = many.small_disk(rest, namespace, run.disk, folder / run.disk, case.disk)
+            kept = {"claim": {"name": stack.enter_context(disk)}}
         spec = {"request": {"maxTokens": 100}, "load": case.load, "results": kept, **dict(case.spec)}
         # Not by its Service, which has no endpoint while the machine is too busy for a probe.
         url = f"http://{pod_of(rest, release, 'demo')['status']['podIP']}:8000/v1/chat/completions"
         target = dict(case.target) or {"url": url, "model": "mock", "exclusive": False}
-        made = benchmark(run.name, target, runner={"replicas": 4, **dict(case.runner)}, **spec)
+        made = benchmark(run.name, target, runner={"replicas": case.replicas, **dict(case.runner)}, **spec)
         every = run.path("perfbenchmarks", api=many.GROUP)
         run.until("the definition is served", lambda: rest("GET", every))
         rest("POST", every, made)
         case.fault(run)
         status = run.until_final()
+        case.afterwards(run)
         return Seen(run, status, run.runners(status) if case.states else [])
 
 
@@ -314,6 +347,18 @@ def is_unfinished(it: Seen) -> None:
     assert condition(it.status, "ResultsStored") == ("False", "Unfinished"), it.status
 
 
+def is_recovered(it: Seen) -> None:
+    """Once there is room again: all of the leader's rows, of each worker all or none, and who is missing."""
+    is_unfinished(it)
+    notes = it.run.notes
+    assert notes["files"] == ["manifest.yaml", "results.sqlite", "summary.json"]
+    (number, state, own), *others = notes["runners"]
+    assert (number, state) == (0, "merged")
+    assert own > 50, "of 450 a third, more or less"
+    assert "lost" in {state for _, state, _ in others}, others
+    assert notes["rows"] == [(sum(rows for *_, rows in notes["runners"]),) * 2]
+
+
 def was_cut(it: Seen) -> None:
     assert 0 < it.run.notes["arrived"] < it.run.notes["whole"]
 
@@ -329,11 +374,21 @@ def has_found_all_of_the_range(it: Seen) -> None:
 def ended_at_one_time(it: Seen) -> None:
     """The first stage; and the next one went on."""
     stops = it.run.ask(it.status, "SELECT stop_time FROM runner_stage WHERE stage = 0")
-    assert len(stops) == 4
+    assert len(stops) == 3
     assert max(stops)[0] - min(stops)[0] < 0.005, stops
     first, after = it.status["summary"]
     assert first["duration_s"] < 80, first
     assert after["requests"]["succeeded"] == 8
+
+
+def ended_since_it_was_precise(it: Seen) -> None:
+    """Long before its time, by what all had measured."""
+    ended_at_one_time(it)
+    first = it.status["summary"][0]
+    assert first["requests"]["total"] >= 200, "the first look"
+    assert first["requests"]["failed"] == first["requests"]["unfinished"] == first["requests"]["unsent"] == 0
+    parts = it.run.ask(it.status, "SELECT min(requests) FROM runner_stage WHERE stage = 0")
+    assert parts[0][0] > 0, parts
 
 
 CHECKS: dict[str, Callable[[Seen], None]] = {
@@ -342,7 +397,9 @@ CHECKS: dict[str, Callable[[Seen], None]] = {
     "worker never comes": names_who_is_missing,
     "wrong token": is_refused,
     "leader's disk full": is_unfinished,
+    "leader's disk full at the hand-over": is_recovered,
     "hand-over cut in the middle": was_cut,
     "search": has_found_all_of_the_range,
     "over-saturation": ended_at_one_time,
+    "precise": ended_since_it_was_precise,
 }
