@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 COMMAND = [str(Path(sys.executable).parent / "perfbench")]
@@ -19,8 +20,11 @@ def test_a_plan_follows_from_a_ceiling_that_was_measured_here(tmp_path: Path) ->
     done = subprocess.run([*COMMAND, "plan", str(file), *options], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    ceiling_rps = found["ceiling"]["requests_per_s"]
+    ceiling = found["ceiling"]
+    ceiling_rps, paced = ceiling["requests_per_s"], ceiling["paced"]
     assert ceiling_rps > 0
+    one_by_one_rps = 1000 / max(paced["shard_ms"], paced["control_ms"])
+    assert ceiling_rps == pytest.approx(min(ceiling["instant_rps"], one_by_one_rps)), "the lower one counts"
     small, large = found["stages"]
     assert small["replicas"] == 1
     assert large["replicas"] == found["replicas"] >= 1_000_000 / ceiling_rps

@@ -1,13 +1,18 @@
 """`perfbench plan`: how many runners a manifest needs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from perfbench_api.capacity import HEADROOM
 from perfbench_api.resource import PerfBenchmark, SpecError
 from perfbench_api.values import parse_duration
 from perfbench_runner.cli import manifest
 from perfbench_runner.results.written import number
+
+if TYPE_CHECKING:
+    from perfbench_runner.run.calibrate import Ceiling
 
 PATH = click.Path(path_type=Path)
 
@@ -18,7 +23,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--ttft", default="200ms", show_default=True, help="The endpoint's expected time to first token.")
 @click.option("--itl", default="20ms", show_default=True, help="Its expected time between tokens.")
 @click.option("--output-tokens", default=256, show_default=True, help="Its expected length of answers.")
-@click.option("--seconds", default="5s", show_default=True, help="How long the ceiling of a runner is measured here.")
+@click.option(
+    "--seconds",
+    default="5s",
+    show_default=True,
+    help="How long the ceiling of a runner is measured here, each of two times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan_command(
     file: Path, overrides: tuple[str, ...], ttft: str, itl: str, output_tokens: int, seconds: str, as_json: bool
@@ -50,6 +60,7 @@ def plan_command(
     click.echo(
         f"one runner here (workers: {workers}): {least}{number(measured.requests_per_s)} requests/s of {output_tokens} tokens"
     )
+    click.echo(f"  {how(measured)}")
     for stage in found.stages:
         why = f" (one runs out of {stage.why})" if stage.why else ""
         rate, streams = number(stage.requests_per_s), number(stage.streams)
@@ -60,6 +71,20 @@ def plan_command(
     click.echo(
         f"runner.replicas: {found.replicas}; of each: workers {found.workers}, CPUs {found.cpus},"
         f" memory {found.memory_mb} MB; disk {disk}"
+    )
+
+
+def how(ceiling: "Ceiling") -> str:
+    """How a ceiling is known, and what of it a runner is given."""
+    given = f"each is given {HEADROOM:.0%} of that, {number(HEADROOM * ceiling.requests_per_s)}"
+    instant = f"{number(ceiling.instant_rps)} requests/s of answers at once"
+    paced = ceiling.paced
+    if paced is None:
+        return f"by {instant}; what tokens one by one cost is not known; {given}"
+    busiest = "the control process" if paced.control_ms >= paced.shard_ms else "the busiest shard"
+    return (
+        f"the lower one of {instant}, and {number(paced.ceiling_rps)} whose tokens come every {paced.itl_ms:.3g} ms, of which"
+        f" each takes {busiest} {max(paced.shard_ms, paced.control_ms):.3g} ms of its CPU; {given}"
     )
 
 

@@ -2,10 +2,15 @@
 
 The run's own load shape is sent to the bundled mock, in another process, which knows when each request arrived and each
 token left, by the kernel's stamps where there are any. What the client reports minus what the mock knows is the client's
-error. Then the mock answers as fast as it can: the client's ceiling. The mock's own lateness is reported beside it.
+error. The mock's own lateness is reported beside it.
+
+The client's ceiling is measured in two ways, and the lower one counts. Once the mock answers as fast as it can, which shows
+what the machine carries; but an answer that comes in one piece is cheap to read. So once more its tokens come one by one,
+under half of that load: what the processes of the client use of their CPUs then says how many such requests fill one.
 """
 
 import json
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,12 +20,17 @@ from pydantic import BaseModel
 from perfbench_api.described import Described
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Load, MockTarget, Request, Results, Stage, Target, Warmup
+from perfbench_runner.results.summary import StageSummary
 from perfbench_runner.run.conclude import Finished
 from perfbench_runner.run.execute import execute
 from perfbench_runner.run.prepare import PreparedRun, prepare
 from perfbench_runner.signals import Interrupted, kept
 
 FILE = "calibration.json"
+ANSWER_S = 0.5
+"""A paced answer takes no longer than this, so that many end within seconds."""
+SHARE = 0.5
+"""The paced load, of what was carried of instant answers: on the same CPUs the mock has more to do, too."""
 MOCK_BUSY = 0.9
 """Above this share of a CPU the mock itself is the limit, and a ceiling is only a lower bound."""
 
@@ -50,15 +60,38 @@ class StageError(BaseModel):
     """How late the mock wrote its own tokens: the limit of what can be said here."""
 
 
+class Paced(BaseModel):
+    """What requests whose tokens come one by one ask of the client's processes."""
+
+    requests_per_s: float
+    """Under so many it was measured."""
+    itl_ms: float
+    """The time between two tokens then."""
+    shard_ms: float
+    """CPU time of the busiest shard for each request of the whole run, milliseconds."""
+    control_ms: float
+    """CPU time of the control process for each."""
+
+    @property
+    def ceiling_rps(self) -> float:
+        """Requests/s that fill a CPU of the process that needs the most."""
+        return 1000.0 / max(self.shard_ms, self.control_ms)
+
+
 class Ceiling(BaseModel):
     """The most this client carries on this machine."""
 
     requests_per_s: float
+    """The lower one of what was seen with instant answers, and of what paced ones would fill a CPU with."""
     events_per_s: float
     streams: float
     """Streams at the calibrated inter-token latency."""
     is_lower_bound: bool
     """The mock, not the client, was the limit."""
+    instant_rps: float | None = None
+    """Requests/s with answers that come as fast as the mock can; null in files until 2026-11-26."""
+    paced: Paced | None = None
+    """Null where nothing was answered, and in files until 2026-11-26."""
 
 
 class Calibration(Described):
@@ -103,17 +136,39 @@ def _measure(
 
 
 def ceiling(benchmark: PerfBenchmark, mock: MockTarget, seconds: float, workers: int | None) -> Ceiling:
-    """The most that this client carries on this machine: the mock answers as fast as it can."""
+    """The most that this client carries on this machine, of answers as long as the mock's. Takes twice `seconds`."""
     instant = mock.model_copy(update={"ttft": 0.0, "itl": 0.0, "ttft_jitter": 0.0, "itl_jitter": 0.0})
     streams = max(stage.concurrency or 0 for stage in benchmark.spec.load.stages) or 64
-    finished, truth = _run(benchmark, Stage(concurrency=max(16, min(streams, 256)), duration=seconds), instant, workers)
-    requests_per_s = finished.summary.stages[0].request_throughput_rps or 0.0
+    stage = Stage(concurrency=max(16, min(streams, 256)), duration=seconds)
+    finished, truth = _run(benchmark, stage, instant, workers)
+    instant_rps = finished.summary.stages[0].request_throughput_rps or 0.0
+    slow = instant.model_copy(update={"itl": min(mock.itl, ANSWER_S / mock.output_tokens)})
+    lanes = ceil(SHARE * instant_rps * slow.itl * mock.output_tokens)
+    found = None
+    if instant_rps and slow.itl:
+        paced_run, _ = _run(benchmark, Stage(concurrency=max(1, lanes), duration=seconds), slow, workers)
+        found = paced(paced_run.summary.stages[0], slow.itl)
+    requests_per_s = min([instant_rps, *([found.ceiling_rps] if found else [])])
     events_per_s = requests_per_s * mock.output_tokens
     return Ceiling(
         requests_per_s=requests_per_s,
         events_per_s=events_per_s,
         streams=events_per_s * mock.itl,
-        is_lower_bound=truth["cpu_s"] > MOCK_BUSY * truth["window_s"],
+        is_lower_bound=requests_per_s == instant_rps and truth["cpu_s"] > MOCK_BUSY * truth["window_s"],
+        instant_rps=instant_rps,
+        paced=found,
+    )
+
+
+def paced(stage: StageSummary, itl_s: float) -> Paced | None:
+    """What each request of a stage asked of the client's processes; None where nothing is known."""
+    requests = stage.requests.succeeded
+    shares = [stage.client.figures.get(name, 0.0) for name in ("cpu_share", "control_cpu_share")]
+    if not requests or not stage.duration_s or not max(shares):
+        return None
+    shard_ms, control_ms = (1000.0 * share * stage.duration_s / requests for share in shares)
+    return Paced(
+        requests_per_s=requests / stage.duration_s, itl_ms=1000.0 * itl_s, shard_ms=shard_ms, control_ms=control_ms
     )
 
 
