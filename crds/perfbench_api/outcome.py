@@ -54,7 +54,7 @@ class FoundLoad(Section):
 class Progress(BaseModel):
     """GET /progress of a runner."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
     phase: RunPhase = "starting"
     """waiting: for the target to answer; pausing: between two stages; storing: the load is over, results are being written."""
     stage: str | None = None
@@ -107,7 +107,7 @@ FEWEST_FIGURES = 4
 class Outcome(BaseModel):
     """How a run ended: the runner's termination message."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
     outcome: Literal["succeeded", "failed", "interrupted"]
     reason: str = ""
     """CamelCase reason for conditions: Completed, TooManyFailures, TargetUnreachable, InvalidSpec, Interrupted, …"""

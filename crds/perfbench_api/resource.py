@@ -28,7 +28,7 @@ from perfbench_api.sections.goodput import GOODPUT
 from perfbench_api.sections.target import check_address
 from perfbench_api.sections.targets import check_targets
 from perfbench_api.sections.workloads import check_names
-from perfbench_api.values import Section, parse_share
+from perfbench_api.values import Section, Truth, parse_share
 
 
 class SpecError(ValueError):
@@ -216,7 +216,7 @@ class Spec(Section):
 class Metadata(BaseModel):
     """Kubernetes metadata; fields that perfbench does not use are kept as they are."""
 
-    model_config = {"extra": "allow"}
+    model_config = {"extra": "allow", "defer_build": True}
     name: str = Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     namespace: str | None = None
     labels: dict[str, str] = {}
@@ -225,7 +225,7 @@ class Metadata(BaseModel):
 class PerfBenchmark(BaseModel):
     """A benchmark of a model endpoint, as `kubectl apply` and `perfbench run` take it."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "defer_build": True}
     api_version: Literal["perfbench.io/v1alpha1"] = Field("perfbench.io/v1alpha1", alias="apiVersion")
     kind: Literal["PerfBenchmark"] = "PerfBenchmark"
     metadata: Metadata
@@ -290,6 +290,8 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
         return f"{path}: unknown field; {hint}"
     if kind == "missing":
         return f"{path}: missing; it must be given"
+    if isinstance(item["input"], Truth):
+        return f"{path}: must be a number, got {item['input']}"
     if kind == "value_error":
         return f"{path}: {without_keys(text.removeprefix('Value error, '))}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):

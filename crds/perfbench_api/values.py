@@ -6,6 +6,7 @@ Inside, a duration is a float of seconds; in YAML it is text such as `500ms`, `3
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -15,8 +16,7 @@ from pydantic import (
     ConfigDict,
     GetJsonSchemaHandler,
     PlainSerializer,
-    ValidationInfo,
-    field_validator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
@@ -34,15 +34,34 @@ class Section(Described):
         validate_by_alias=True,
         extra="forbid",
         allow_inf_nan=False,
+        defer_build=True,
     )
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """`yes` and `true` of YAML are not 1, which pydantic takes them for, and an API server refuses them."""
-        if isinstance(value, bool) and info.field_name and _is_number(cls.model_fields[info.field_name].annotation):
-            raise ValueError(f"must be a number, got {str(value).lower()}")
-        return value
+    def _truth_is_no_number(cls, data: Any) -> Any:
+        """`yes` and `true` of YAML are not 1, which pydantic takes them for, and an API server refuses them.
+
+        One look at all fields: a validator of each would take longer to build than all the rest of a section.
+        """
+        truths = [key for key, value in data.items() if isinstance(value, bool)] if isinstance(data, dict) else []
+        wrong = {key: Truth(str(data[key]).lower()) for key in truths if key in _numbers(cls)}
+        return {**data, **wrong} if wrong else data
+
+
+class Truth(str):
+    """What stands in for a truth value where a number belongs, so that it is refused; as YAML has it."""
+
+    __slots__ = ()
+
+
+@cache
+def _numbers(section: type[Section]) -> frozenset[str]:
+    """Names and aliases of the fields that take numbers."""
+    fields = section.model_fields.items()
+    return frozenset(
+        key for name, field in fields if _is_number(field.annotation) for key in (name, field.alias or name)
+    )
 
 
 def _is_number(annotation: Any) -> bool:

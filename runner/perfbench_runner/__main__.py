@@ -48,7 +48,7 @@ def run_command() -> None:
 def run_program(file: str, *arguments: str) -> None:
     """Run a Python file as `python FILE` does, its imports from `evalscope` finding ours; mistakes are one line each."""
     import perfbench_plugins  # noqa: F401  # lets those imports find ours
-    from perfbench_runner.cli.commands import BAD_INPUT
+    from perfbench_runner.cli.mistakes import BAD_INPUT
 
     if not Path(file).is_file():
         sys.exit(f"error: there is no file {file}")

@@ -63,7 +63,7 @@ sys.modules.update(dict.fromkeys({forbidden!r}))  # importing one of these raise
          ["numpy", "kopf", "aiohttp", "orjson", "uvloop", "kubernetes", "click", "rich"]),
         ("import perfbench_plugins.arguments, perfbench_plugins.registry, perfbench_plugins.api.openai_api",
          ["numpy", "kopf", "aiohttp", "kubernetes", "tokenizers"]),
-        ("import perfbench_runner.cli.commands", ["numpy", "kopf", "aiohttp", "kubernetes", "tokenizers", "rich", "jinja2"]),
+        ("import perfbench_runner.cli.run_command", ["numpy", "kopf", "aiohttp", "kubernetes", "tokenizers", "rich", "jinja2"]),
         ("import perfbench_runner.shard.shard", ["numpy", "kopf", "aiohttp", "kubernetes", "rich", "yaml", "sqlite3"]),
     ],
 )  # fmt: skip
@@ -71,22 +71,6 @@ def test_nothing_heavy_is_imported_to_start(program: str, forbidden: list[str]) 
     source = IMPORTS.format(forbidden=forbidden, program=program)
     found = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=30)
     assert found.returncode == 0, found.stderr
-
-
-def test_nothing_heavy_is_imported_before_the_load(mock: Start, tmp_path: Path) -> None:
-    """Up to the fork of the shards, that is; only then may the control process load what makes the summary."""
-    program = f"""
-import sys
-from perfbench_runner.cli import commands as cli
-from perfbench_runner.run import execute
-def fork(count, wiring, places):
-    print(sorted({{"numpy", "aiohttp", "kopf", "tokenizers"}} & sys.modules.keys()))
-    sys.exit(0)
-execute.start_shards = fork
-cli.main(["run", "--url", {mock().base_url!r}, "--model", "m", "-o", {str(tmp_path)!r}])
-"""
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
-    assert found.stdout.strip() == "[]", found.stdout + found.stderr
 
 
 @pytest.mark.alone

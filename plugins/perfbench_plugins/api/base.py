@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a fifth of a second to import, and most runs need no sessio
 class BaseApiArgs(Described):
     """Options of an API plugin (`target.apiArgs`); a plugin with its own inherits this. Unknown ones are errors."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class ApiPluginBase:

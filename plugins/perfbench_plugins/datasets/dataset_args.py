@@ -15,7 +15,7 @@ FIRST_TURN_LENGTH, SUBSEQUENT_TURN_LENGTH = 65000, 500
 class BaseDatasetArgs(Described):
     """Options of a dataset plugin (`dataset.args`); a plugin with its own inherits this. Unknown ones are errors."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class TextLengthArgs(BaseDatasetArgs):

@@ -26,7 +26,7 @@ REDRAWS = 100
 class NumberDistribution(Described):
     """A number that is drawn for each request. Short forms: a number is `fixed`, [min, max] is `uniform`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     distribution: Literal["fixed", "uniform", "normal", "lognormal", "empirical"]
     """Kind: fixed (value), uniform (min, max), normal or lognormal (mean, std), empirical (file, or values and weights)."""

@@ -26,13 +26,13 @@ class ProgressLine(Observer):
     When nobody can read it any more, it goes quiet; the run goes on.
     """
 
-    def __init__(self, console: Console, quiet: bool = False) -> None:
-        self.console, self.quiet = console, quiet
+    def __init__(self, console: Console) -> None:
+        self.console = console
         self._live: LiveDisplay | None = None
         self._printed_s = perf_counter()
 
     def __enter__(self) -> "ProgressLine":
-        if self.console.is_terminal and not self.quiet:
+        if self.console.is_terminal:
             live = LiveDisplay(console=self.console, auto_refresh=False, transient=True)
             with self._while_read():
                 live.__enter__()
@@ -46,7 +46,7 @@ class ProgressLine(Observer):
 
     def tick(self, run: RunView) -> None:
         """Show how far it is."""
-        if self.quiet or self.console.quiet:
+        if self.console.quiet:
             return
         self._show(self._text(run))
 
@@ -60,7 +60,7 @@ class ProgressLine(Observer):
 
     def summarising(self, done: int, total: int) -> None:
         """Show how much of the results has been read."""
-        if self.quiet or self.console.quiet or not total:
+        if self.console.quiet or not total:
             return
         self._show(Text(f"summarising {total:,} rows  {100 * done / total:3.0f} %"))
 

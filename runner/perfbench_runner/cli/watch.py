@@ -45,8 +45,8 @@ ROWS: dict[str, tuple[Callable[[Progress], float | None], Callable[[float | None
 class WatchView(ProgressLine):
     """Shows sparklines on a terminal; elsewhere the plain line."""
 
-    def __init__(self, console: Console, quiet: bool = False, clock: Callable[[], float] = perf_counter) -> None:
-        super().__init__(console, quiet)
+    def __init__(self, console: Console, clock: Callable[[], float] = perf_counter) -> None:
+        super().__init__(console)
         self._clock = clock
         self._next_s = clock()
         self._history: dict[str, deque[float | None]] = {name: deque(maxlen=KEPT) for name in ROWS}

@@ -20,7 +20,7 @@ Buckets = Annotated[dict[Annotated[int, Field(ge=LOWEST, le=HIGHEST)], Count], F
 class Told(BaseModel):
     """Anything that is told."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class HistogramFigures(Told):

@@ -75,7 +75,7 @@ def test_the_json_schema_has_them_by_alias_and_nested() -> None:
 
 def test_starting_parses_no_source() -> None:
     program = (
-        "import ast, inspect; ast.parse = inspect.getsource = None\nimport perfbench_runner.cli.commands as commands\n"
+        "import ast, inspect; ast.parse = inspect.getsource = None\nimport perfbench_runner.cli.run_command\n"
         "from perfbench_api.resource import PerfBenchmark\n"
         "PerfBenchmark.read({'metadata': {'name': 'a'}, 'spec': {'target': {'mock': {}}}})"
     )

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from perfbench_api.resource import PerfBenchmark, SpecError
+from perfbench_api.sections import Stage
 
 TARGET = {"url": "http://x:8000/v1", "model": "m"}
 RAMP = {"ramp": {"from": 1, "to": 5}}
@@ -286,3 +288,19 @@ def test_a_dumped_manifest_reads_back_as_itself() -> None:
         objectives=[{"metric": "ttft", "max": "500ms"}, {"metric": "failed_share", "max": "1%"}],
     )
     assert PerfBenchmark.read(benchmark.dump()) == benchmark
+
+
+def test_a_truth_value_in_place_of_a_number_is_told_beside_all_else() -> None:
+    with pytest.raises(SpecError) as error:
+        read(**stage(concurrency=True, requests=1, duration=False, arival="poisson"))
+    assert error.value.problems == [
+        "spec.load.stages[0].concurrency: must be a number, got true",
+        "spec.load.stages[0].duration: must be a number, got false",
+        "spec.load.stages[0].arival: unknown field; did you mean 'arrival'?",
+    ]
+
+
+@pytest.mark.parametrize("name", ["max_concurrency", "maxConcurrency"])
+def test_a_truth_value_is_no_number_under_any_name_of_a_field(name: str) -> None:
+    with pytest.raises(ValidationError, match="int_parsing"):
+        Stage.model_validate({"rate": 1, "requests": 1, name: True})

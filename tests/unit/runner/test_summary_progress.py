@@ -43,12 +43,9 @@ def test_what_is_quick_is_not_told_of_and_what_is_slow_twice_a_second() -> None:
     assert told == [10, 15, 20, 25, 30, 35]
 
 
-@pytest.mark.parametrize(("quiet", "shown"), [(False, "summarising 1,000,000 rows   25 %\n"), (True, "")])
-def test_the_share_that_was_read_is_shown(
-    quiet: bool, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_share_that_was_read_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.0)
-    with ProgressLine(console(stderr=True), quiet) as line:
+    with ProgressLine(console(stderr=True)) as line:
         line.summarising(250_000, 1_000_000)
         line.summarising(0, 0)
-    assert capsys.readouterr().err == shown
+    assert capsys.readouterr().err == "summarising 1,000,000 rows   25 %\n"
