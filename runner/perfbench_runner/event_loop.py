@@ -44,6 +44,11 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+def load() -> None:
+    """Load what loops are made of, before a process forks: what is loaded once, all of them share."""
+    _loop_factory()
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop

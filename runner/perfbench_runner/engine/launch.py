@@ -4,6 +4,7 @@ A fork is quick and takes along whatever plugins there are. But it copies the lo
 releases them; on macOS, system libraries do not survive it at all. A notebook has threads of its own.
 """
 
+import gc
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 from functools import partial
 
+from perfbench_runner import event_loop
 from perfbench_runner.engine.supervisor import ShardProcess
 from perfbench_runner.shard import shard
 from perfbench_runner.shard.messages import Wiring
@@ -34,7 +36,13 @@ def start_shards(count: int, wiring: Wiring, places: Places) -> list[ShardProces
 
 
 def fork_shards(count: int, wiring: Wiring, places: Places) -> list[ShardProcess]:
-    """Fork them. No thread and no event loop may have started: a fork takes neither along."""
+    """Fork them. No thread and no event loop may have started: a fork takes neither along.
+
+    What is loaded until now is frozen: a collector that looked through it would take as long in every process, and write
+    to its pages, of which each process would get a copy. The engine thaws it at its end.
+    """
+    event_loop.load()
+    gc.freeze()
     shards: list[ShardProcess] = []
     for number in range(count):
         ours, theirs = _sockets()

@@ -12,7 +12,7 @@ import pytest
 from perfbench_runner.cli.commands import Commands
 
 UP_TO_THE_FORK = """
-import json, os, sys
+import gc, json, os, sys
 from perfbench_runner.__main__ import main
 
 def models(model):
@@ -24,6 +24,8 @@ def fork():
     told = {
         "modules": sorted(sys.modules),
         "models": sorted(built),
+        "collections": [each["collections"] for each in gc.get_stats()],
+        "frozen": gc.get_freeze_count(),
     }
     print(json.dumps(told), flush=True)
     os._exit(0)
@@ -63,6 +65,15 @@ def test_what_is_needed_later_is_loaded_later(at_the_fork: dict[str, Any]) -> No
 def test_models_are_built_when_they_are_used(at_the_fork: dict[str, Any]) -> None:
     assert len(at_the_fork["models"]) < 25, at_the_fork["models"]
     assert {"PerfBenchmark", "Arguments"} <= set(at_the_fork["models"])
+
+
+def test_nothing_that_was_loaded_is_looked_through_for_garbage(at_the_fork: dict[str, Any]) -> None:
+    assert sum(at_the_fork["collections"]) < 20, at_the_fork["collections"]  # half of them before Python has started
+
+
+def test_processes_share_what_was_loaded_before_the_fork(at_the_fork: dict[str, Any]) -> None:
+    assert at_the_fork["frozen"] > 10_000
+    assert "uvloop.loop" in at_the_fork["modules"]
 
 
 @pytest.mark.parametrize("name", Commands())
