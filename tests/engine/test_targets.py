@@ -122,3 +122,24 @@ def test_of_two_equal_engines_no_difference_is_claimed(perfbench: Any) -> None:
     assert found["ttft", "p50"] is False
     assert True not in found.values()
     assert "no difference seen between other and one in TTFT p50" in run.stdout
+
+
+@pytest.mark.parametrize("runner", [{"workers": 5}, {"workers": 2, "replicas": 2}])
+def test_weights_are_kept_in_short_closed_loops_however_fast_each_target_answers(
+    mock: Any, perfbench: Any, spec_for: Any, runner: dict[str, int]
+) -> None:
+    weights, speeds = {"fast": 5, "slow": 2, "third": 1}, {"fast": 0.03, "slow": 0.3, "third": 0.1}
+    targets = [
+        {"name": name, "weight": weights[name], "url": mock(output_tokens=2, ttft_s=ttft_s, itl_s=0.001).base_url}
+        for name, ttft_s in speeds.items()
+    ]
+    stages = [{"name": f"s{number}", "concurrency": 5, "duration": "200ms"} for number in range(6)]
+    run = perfbench(spec_for("http://127.0.0.1:9", *stages, targets=targets, runner=runner))
+    assert run.wait(60) == 0, run.stderr
+    sent = dict(run.query("SELECT target, count(*) FROM requests GROUP BY target"))
+    for name, weight in weights.items():
+        assert abs(sent[name] - sum(sent.values()) * weight / 8) < runner.get("replicas", 1)
+    for counts in (stage["targets"] for stage in run.summary["stages"]):
+        total = sum(each["requests"]["total"] for each in counts)
+        for each in counts:
+            assert abs(each["requests"]["total"] - total * weights[each["name"]] / 8) < 2 * runner.get("replicas", 1)

@@ -26,7 +26,7 @@ class OneTarget(Section):
     name: str = Field(min_length=1, max_length=40, pattern=NAME)
     """Name in figures and the results file."""
     weight: int = Field(1, ge=1, le=1000)
-    """Its share of the requests: weight / sum of all weights, exact at every point of the run to within one request."""
+    """Its share of the requests: weight / sum of all weights, kept at every point of the run by what was sent."""
     url: str | None = None
     """Address of the endpoint, in place of that of spec.target."""
     service: ServiceRef | None = None

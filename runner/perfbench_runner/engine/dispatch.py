@@ -1,16 +1,17 @@
 """Who gets which request, and when: draws requests from the feed and assigns them to shards ahead of time.
 
 Open loop: request i of the schedule goes to shard i mod m, so that all together keep the law of its gaps. Closed loop:
-to the shard that will need one first. Which lane sends it is up to the shards: they share the places (`shard.places`).
+to the shard that will need one first. Which lane sends it is up to the shards: they share the places (`shard.places`),
+and the turns where a stage of several kinds ends by time (`engine.stock`).
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 from perfbench_api.sections import Stage
-from perfbench_runner.engine.sides import Sides
+from perfbench_runner.engine.stock import Stock
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
 from perfbench_runner.event_loop import Soon
 from perfbench_runner.load.feed import REFUSALS
@@ -73,7 +74,7 @@ class Dispatcher:
         self._ask_for_more: Callable[[], None] | None = None
         """Where requests are leased: looks whether more are needed."""
         self._remaining: float = 0
-        self._sides: Sides | None = None
+        self._stock: Stock | None = None
         self._arrivals: Iterator[float] | None = None
         self._ahead: Pending | None = None
         """The next request and its time: drawn, not yet given to a shard."""
@@ -85,6 +86,8 @@ class Dispatcher:
         """Open loop: what is due later than this, from the stage's start, is no part of it."""
         self._turn = 0
         """Open loop: requests assigned so far, which says whose turn it is."""
+        self._given = Counter[tuple[int, int]]()
+        """Requests of the stage by shard and kind."""
         self._due_times: deque[float] = deque()
         self._due = 0
         self._is_feeding = False
@@ -101,20 +104,23 @@ class Dispatcher:
         arrivals: Iterator[float] | None,
         numbers: Numbers | None = None,
         ask_for_more: Callable[[], None] | None = None,
-        sides: Sides | None = None,
+        stock: Stock | None = None,
     ) -> None:
         """Assign what is needed before the load of a stage begins.
 
         `arrivals`: times of an open loop, seconds from the stage's start; the dataset's own come before them.
         `numbers`: which requests of the stage are this runner's, all if not given. `ask_for_more` is called when there is
-        a chance that those do not last; `allow` gets more. `sides`: where each target has lanes of its own.
+        a chance that those do not last; `allow` gets more. `stock`: where whose turn it is gets settled by the shards.
         """
-        self._sides = sides
+        self._stock = stock
+        if stock is not None:
+            stock.begin(self._active(), AHEAD)
         self._numbers, self._ask_for_more = numbers or Numbers(), ask_for_more
         self._remaining = float("inf") if stage.requests is None else stage.requests
         self._arrivals, self._schedule_began_s, self._stage_began_s = arrivals, None, None
         self._until_s = stage.duration
         self._turn = 0
+        self._given.clear()
         self.feed_s, self._due = 0.0, 0
         self._due_times.clear()
         self._ahead = self._next_s = None
@@ -169,9 +175,9 @@ class Dispatcher:
     def ended(self, process: ShardProcess, numbers: Sequence[int]) -> None:
         """A shard has answered for these requests."""
         process.outstanding -= len(numbers)
-        if self._sides is not None:
+        if self._stock is not None:
             for pending in filter(None, map(self.pending.get, numbers)):
-                self._sides.ended(process, pending.request.kind)
+                self._stock.ended(process, pending.request.kind)
 
     @property
     def outstanding(self) -> int:
@@ -234,25 +240,28 @@ class Dispatcher:
             if self._clock() > until_s:
                 self._refill_soon()
                 break
+        if self._stock is not None:
+            for order in self._stock.orders:
+                order.tell()
         self._send_batches()
         if self._remaining <= 0 and self._is_feeding and self._ask_for_more is None:
             self.end_feed()
 
     def _next(self) -> tuple[ShardProcess, Pending] | None:
         """Who gets what next; None when it is too early for it, or there is nothing."""
-        if self._sides is not None:
-            return self._next_of(self._sides)
+        if self._stock is not None:
+            return self._next_of(self._stock)
         ahead = self._look_ahead()
-        process = self._next_shard(ahead.at_s) if ahead else None
+        process = self._next_shard(ahead) if ahead else None
         return (process, ahead) if process and ahead else None
 
-    def _next_of(self, sides: Sides) -> tuple[ShardProcess, Pending] | None:
-        if (found := sides.neediest(self._active(), AHEAD)) is None:
+    def _next_of(self, stock: Stock) -> tuple[ShardProcess, Pending] | None:
+        if (found := stock.neediest()) is None:
             return None
-        process, side = found
-        if (drawn := self._drawn(sides.feeds[side], sides.numbers[side])) is None:
+        process, kind = found
+        if (drawn := self._drawn(stock.feeds[kind], stock.numbers[kind])) is None:
             return None
-        sides.given(process, drawn[0].kind)
+        stock.given(process, kind)
         return process, Pending(drawn[0], None)
 
     def _active(self) -> list[ShardProcess]:
@@ -294,13 +303,20 @@ class Dispatcher:
         self.feed_s += self._clock() - began_s
         return prepared, skipped_at_s
 
-    def _next_shard(self, at_s: float | None) -> ShardProcess | None:
-        """Who gets the next request, which is due then; None when it is too early for it."""
-        active = self._active()
+    def _next_shard(self, ahead: Pending) -> ShardProcess | None:
+        """Who gets the next request; None when it is too early for it.
+
+        Of shards of a closed loop that need one alike, the one that had the fewest of its kind: in the same order each time,
+        each would get the same part of the mix again and again, and what is sent until an early end would be another mix.
+        """
+        active, at_s = self._active(), ahead.at_s
         if not active:
             return None
         if at_s is None:
-            process = min(active, key=lambda process: process.outstanding / process.lanes)
+            kind, given = ahead.request.kind, self._given
+            process = min(
+                active, key=lambda each: (each.outstanding / each.lanes, given[each.number, kind] / each.lanes)
+            )
             return process if process.outstanding < 2 * process.lanes + AHEAD else None
         if self._until_s is not None and at_s >= self._until_s:
             self._is_feeding = False  # shards are not told so: the stage goes on until its deadline
@@ -312,6 +328,7 @@ class Dispatcher:
         self.pending[self._seq], request = pending, pending.request
         process.batch.append(Assignment(self._seq, pending.at_s, request.body, request.headers, request.kind))
         process.outstanding += 1
+        self._given[process.number, request.kind] += 1
         self._seq += self._share.runners
         if pending.at_s is not None:
             self._due_times.append(pending.at_s)

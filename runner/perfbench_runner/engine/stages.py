@@ -12,8 +12,8 @@ from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher, NeverSent
 from perfbench_runner.engine.early_end import EarlyEnd
 from perfbench_runner.engine.intake import Intake
 from perfbench_runner.engine.leasing import Leasing
-from perfbench_runner.engine.sides import Sides
 from perfbench_runner.engine.state import WARMUP, RunState
+from perfbench_runner.engine.stock import Stock, TurnOrder
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
 from perfbench_runner.load.arrivals import arrivals
 from perfbench_runner.load.feed import REFUSALS
@@ -89,6 +89,8 @@ class Stages:
         self._supervisor, self._dispatcher, self._intake = supervisor, dispatcher, intake
         self._record, self._agreement = record, agreement
         self.early = EarlyEnd(load, state, supervisor, dispatcher, agreement)
+        orders = feed.orders(agreement.share.number, agreement.share.runners)
+        self._orders = [TurnOrder(order, each.turns) for order, each in zip(orders, places.all, strict=True)]
 
     async def run(self) -> None:
         """Run all stages, unless the run is stopped."""
@@ -152,8 +154,10 @@ class Stages:
         if arrivals is not None:
             self._dispatcher.begin(own, share.of_schedule(arrivals), Numbers(share.every()))
             return None
-        if sides(stage, self._feed.together) > 1:
-            self._dispatcher.begin(own, None, sides=Sides(self._feed, share))
+        if self._is_by_turn(stage):
+            for order in self._orders:
+                order.begin(own.concurrency or 0, anew=number <= 0)
+            self._dispatcher.begin(own, None, stock=Stock(self._feed, share, self._orders))
             return None
         if share.is_whole or stage.requests is None or lanes is None:
             self._dispatcher.begin(own, None, Numbers(share.one_of_every()))
@@ -167,6 +171,10 @@ class Stages:
         settled = own.model_copy(update={"requests": len(first)})
         self._dispatcher.begin(settled, None, Numbers(first), leasing.look)
         return leasing
+
+    def _is_by_turn(self, stage: Stage) -> bool:
+        """Whether it is settled when a request is sent of which kind it is: nobody knows how many there will be of each."""
+        return not stage.is_open_loop and stage.requests is None and len(self._feed.kinds) > 1
 
     def _draw_from(self, number: int) -> bool:
         """Go to the stage's own part of the dataset; false when the dataset refuses."""
@@ -209,7 +217,7 @@ class Stages:
             is_limited = stage.max_concurrency is not None
             own_share = StageShare(
                 number, part, is_limited, stage.duration, self._load.grace_period, RetryRule.of(self._load.retry),
-                sides(stage, self._feed.together),
+                sides(stage, self._feed.together), self._is_by_turn(stage),
             )  # fmt: skip
             process.send("stage", own_share)
         return active

@@ -24,6 +24,7 @@ from perfbench_plugins.logger import get_logger
 from perfbench_plugins.registry import BUILTIN, PluginError
 from perfbench_plugins.tokens import TokenizerError
 from perfbench_runner.load.heads import NoTextError, own_prompt, with_head
+from perfbench_runner.load.mix import Mix, Order
 from perfbench_runner.load.requests import Kind
 from perfbench_runner.shard.request import NothingBuiltError, PreparedConversation, PreparedRequest, prepare_request
 
@@ -59,8 +60,7 @@ class Feed:
         self._as_given = self.arguments.model_copy()
         """The same, before the dataset's own changes."""
         self.together = 1
-        self._told: set[str] = set()
-        """What was warned of."""
+        self._warned_of: set[str] = set()
         self._make_dataset = make_dataset
         self.dataset = make_dataset(self.arguments)
         self.has_schedule = bool(getattr(self.dataset, "provides_arrival_schedule", False))
@@ -148,8 +148,8 @@ class Feed:
             self.all_arguments = self.all_arguments.model_copy(update=changes)
 
     def _warn_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._warned_of:
+            self._warned_of.add(text)
             get_logger().warning("%s", text)
 
     def __next__(self) -> PreparedRequest:
@@ -180,9 +180,13 @@ class Feed:
             first_s = first_s if number else at_s
         return first_s
 
-    def sides(self) -> "Sequence[Feed]":
-        """The requests to each target by themselves: there is one."""
+    def by_kind(self) -> "Sequence[Feed]":
+        """The requests of each kind by themselves: there is one."""
         return [self]
+
+    def orders(self, runner: int, runners: int) -> Sequence[Order]:
+        """Whose turn it is: always the only one's."""
+        return [Order(Mix([1], ""))]
 
     def pass_over(self, skipped: int) -> int:
         """The kind of a request that is never drawn: there is one."""

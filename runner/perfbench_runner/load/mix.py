@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from functools import cached_property
 from math import gcd
 from random import Random
+from typing import NamedTuple
 
 
 class Mix:
     """The endless order of kinds, by their positions in it. It comes in blocks, each of which has every share exactly."""
 
-    def __init__(self, weights: Sequence[int], seed: str) -> None:
-        """`weights`: whole numbers above 0, one for each kind."""
+    def __init__(self, weights: Sequence[int], seed: str, runner: int = 0, runners: int = 1) -> None:
+        """`weights`: whole numbers above 0, one for each kind. `runners`: only every n-th block, from the `runner`-th on."""
         common = gcd(*weights)
         self._weights, self._seed = [weight // common for weight in weights], seed
+        self._runner, self._runners = runner, runners
         self._length = sum(self._weights)
         self._block: tuple[int, list[int]] = (-1, [])
         """The one that was asked for last, and its number."""
@@ -25,6 +27,15 @@ class Mix:
     def kinds(self) -> int:
         """How many there are."""
         return len(self._weights)
+
+    @property
+    def shares(self) -> list[float]:
+        """The share of each."""
+        return [weight / self._length for weight in self._weights]
+
+    def of_runner(self, number: int, runners: int) -> "Mix":
+        """An order of its own for one of several runners; together they have the blocks of this one."""
+        return Mix(self._weights, self._seed, number, runners)
 
     def at(self, position: int) -> int:
         """The kind of the request at a position."""
@@ -41,7 +52,7 @@ class Mix:
 
     def _kinds(self, number: int) -> list[int]:
         if self._block[0] != number:
-            self._block = number, self._drawn(Random(f"{self._seed}/{number}"))
+            self._block = number, self._drawn(Random(f"{self._seed}/{number * self._runners + self._runner}"))
         return self._block[1]
 
     def _drawn(self, random: Random) -> list[int]:
@@ -79,17 +90,48 @@ class MixOfMixes:
         """`workloads`: one mix for each target; they are alike, and each remembers where its own target is."""
         self._targets, self._workloads = targets, workloads
 
+    @property
+    def shares(self) -> list[float]:
+        """The share of each kind."""
+        return [
+            of_target * share
+            for own, of_target in zip(self._workloads, self._targets.shares, strict=True)
+            for share in own.shares
+        ]
+
+    def of_runner(self, number: int, runners: int) -> "MixOfMixes":
+        """An order of its own for one of several runners, of which each target's part is balanced, too."""
+        return MixOfMixes(
+            self._targets.of_runner(number, runners), [own.of_runner(number, runners) for own in self._workloads]
+        )
+
+    def of_each_target(self) -> Sequence[Mix]:
+        """The order of each target's own kinds."""
+        return self._workloads
+
     def at(self, position: int) -> int:
         """The kind of the request at a position."""
         target = self._targets.at(position)
         own, before = self._workloads[target], self._targets.before(position)[target]
         return target * own.kinds + own.at(before)
 
-    def of_targets(self, position: int) -> list[tuple[Mix, int]]:
-        """The order of each target's own kinds, and how many of its requests come before a position of all."""
-        return list(zip(self._workloads, self._targets.before(position), strict=True))
-
     def before(self, position: int) -> list[int]:
         """How many requests of each kind come before a position."""
         counts = self._targets.before(position)
         return [count for own, before in zip(self._workloads, counts, strict=True) for count in own.before(before)]
+
+
+class Order(NamedTuple):
+    """Whose turn it is, of kinds whose numbers in the run are `first_kind` and those that follow it."""
+
+    mix: Mix | MixOfMixes
+    first_kind: int = 0
+
+    def at(self, position: int) -> int:
+        """The kind of the request at a position, by its number in the run."""
+        return self.first_kind + self.mix.at(position)
+
+    @property
+    def shares(self) -> dict[int, float]:
+        """The share of each kind, by its number in the run."""
+        return dict(enumerate(self.mix.shares, self.first_kind))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from perfbench_api.resource import SpecError
 from perfbench_runner.load.feed import REFUSALS, Feed
-from perfbench_runner.load.mix import Mix, MixOfMixes
+from perfbench_runner.load.mix import Mix, MixOfMixes, Order
 from perfbench_runner.load.requests import Kind
 from perfbench_runner.shard.request import PreparedRequest
 
@@ -25,15 +25,13 @@ class MixedFeed:
     dataset_entries: int | None = None
     """There is no one dataset."""
 
-    def __init__(
-        self, feeds: Sequence[Feed], mix: Mix | MixOfMixes, together: int = 1, position: int = 0, first_kind: int = 0
-    ) -> None:
+    def __init__(self, feeds: Sequence[Feed], mix: Mix | MixOfMixes, together: int = 1, first_kind: int = 0) -> None:
         """`feeds`: one for each kind of the mix. `together`: so many come in a round, one to each target.
 
-        `first_kind`: number of the first kind in the run, where these are those of one target.
+        `first_kind`: number of the first kind in the run, where these are only some of them.
         """
         self.together = together
-        self._feeds, self._mix, self._position, self._first_kind = feeds, mix, position, first_kind
+        self._feeds, self._mix, self._position, self._first_kind = feeds, mix, 0, first_kind
         self.kinds: Sequence[Kind] = [feed.kinds[0] for feed in feeds]
 
     def first(self) -> PreparedRequest:
@@ -82,17 +80,17 @@ class MixedFeed:
             with told_of(self.kinds[kind].whose):
                 self._feeds[kind].skip(1)
 
-    def sides(self) -> "Sequence[MixedFeed]":
-        """The requests to each target by themselves, from here on, where these are side by side; else all in one."""
-        if self.together == 1 or not isinstance(self._mix, MixOfMixes):
-            return [self]
+    def by_kind(self) -> "Sequence[MixedFeed]":
+        """The requests of each kind by themselves, from here on."""
+        return [MixedFeed([feed], Mix([1], ""), first_kind=kind) for kind, feed in enumerate(self._feeds)]
+
+    def orders(self, runner: int, runners: int) -> Sequence[Order]:
+        """Whose turn it is among one of several runners' requests; those to each target by themselves, where side by side."""
+        mix = self._mix.of_runner(runner, runners)
+        if self.together == 1 or not isinstance(mix, MixOfMixes):
+            return [Order(mix)]
         of_each = len(self._feeds) // self.together
-        return [
-            MixedFeed(self._feeds[first : first + of_each], mix, 1, position, first)
-            for first, (mix, position) in zip(
-                range(0, len(self._feeds), of_each), self._mix.of_targets(self._position), strict=True
-            )
-        ]
+        return [Order(own, target * of_each) for target, own in enumerate(mix.of_each_target())]
 
     def pass_over(self, skipped: int) -> int:
         """The kind of a request that is never drawn, after so many that other runners would have sent."""

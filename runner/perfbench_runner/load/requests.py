@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from perfbench_plugins.api.base import ApiPluginBase
+from perfbench_runner.load.mix import Order
 from perfbench_runner.shard.request import PreparedRequest
 
 
@@ -65,8 +66,11 @@ class Requests(Protocol):
     def skip(self, count: int) -> float | None:
         """Leave out so many requests, which other runners send; raises as `next` does. When the first of them is due."""
 
-    def sides(self) -> "Sequence[Requests]":
-        """The requests to each target by themselves, from here on, where these are side by side; else all in one."""
+    def by_kind(self) -> "Sequence[Requests]":
+        """The requests of each kind by themselves, from here on."""
+
+    def orders(self, runner: int, runners: int) -> Sequence[Order]:
+        """Whose turn it is among one of several runners' requests; those to each target by themselves, where side by side."""
 
     def pass_over(self, skipped: int) -> int:
         """The kind of a request that is never drawn, after so many that other runners would have sent."""

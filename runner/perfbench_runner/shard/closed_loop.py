@@ -14,10 +14,11 @@ from typing import Any
 from perfbench_runner.event_loop import Soon
 from perfbench_runner.shard.messages import Assignment, Lanes, Unsent
 from perfbench_runner.shard.places import Places
+from perfbench_runner.shard.turns import ByTurn, InOrder
 from perfbench_runner.timer import DeadlineTimer
 
 RETRY_S = 0.05
-"""How soon it is tried again to send while the control process does not take results."""
+"""How soon it is tried again to send while the control process does not take results, or does not say whose turn it is."""
 
 
 class ClosedLoop:
@@ -35,12 +36,16 @@ class ClosedLoop:
         start: Callable[[Coroutine[Any, Any, None]], None],
         is_blocked: Callable[[], bool],
         clock: Callable[[], float],
+        waiting: InOrder | ByTurn,
     ) -> None:
-        """`lanes`: which are this shard's to add and to withdraw. `perform` returns when the answer had arrived."""
+        """`lanes`: which are this shard's to add and to withdraw. `perform` returns when the answer had arrived.
+
+        `waiting`: holds the requests that wait for a lane, and says which is the next.
+        """
         self._lanes, self._places, self._perform, self._start = lanes, places, perform, start
         self._is_blocked, self._clock = is_blocked, clock
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[Assignment] = deque()
+        self._waiting = waiting
         self._freed: deque[float] = deque()
         """When places were given back here that were not taken here again, the earliest first."""
         self._is_running = self._is_fed = self._is_stopped = self._is_watching = False
@@ -50,13 +55,13 @@ class ClosedLoop:
         self._leaving = 0
         """Lanes that are to go, and have not yet: all were at work."""
         self._timer: DeadlineTimer | None = None
-        self._retry_soon = Soon(self._fill, RETRY_S)
+        self._retry_soon = Soon(self._retry, RETRY_S)
         self._all_started = asyncio.Event()
 
     def feed(self, assignments: Sequence[Assignment]) -> None:
         """Take requests to send."""
         if not self._is_stopped:
-            self._queue.extend(assignments)
+            self._waiting.add(assignments)
             self._fill()
 
     def end_feed(self) -> None:
@@ -67,8 +72,7 @@ class ClosedLoop:
     def stop(self) -> list[Unsent]:
         """Send no more: the requests that were not sent. None was due: in a closed loop that is when a lane takes it."""
         self._is_stopped = True
-        unsent = [Unsent(assignment.seq) for assignment in self._queue]
-        self._queue.clear()
+        unsent = [Unsent(assignment.seq) for assignment in self._waiting.clear()]
         self._fill()
         return unsent
 
@@ -89,9 +93,7 @@ class ClosedLoop:
         now_s = max(start_s, self._clock())
         while self._come_s and self._come_s[0] <= now_s:
             at_s = self._come_s.popleft()
-            if self._can_send():
-                self._start(self._lane(self._queue.popleft(), at_s))
-            elif not self._is_stopped:
+            if not self._start_next(at_s) and not self._is_stopped:
                 self._give_back(at_s)
         while self._go_s and self._go_s[0] <= now_s:
             self._go_s.popleft()
@@ -108,9 +110,10 @@ class ClosedLoop:
             if self._leaving:
                 self._leaving -= 1
                 return
-            if not self._can_send():
+            following = self._next()
+            if following is None:
                 break
-            assignment = self._queue.popleft()
+            assignment = following
         if not self._is_stopped:
             self._give_back(free_s)
         self._fill()
@@ -124,16 +127,31 @@ class ClosedLoop:
         while self._leaving and self._places.take():
             self._leaving -= 1
         while self._can_send() and self._places.take():
-            freed_s = self._freed.popleft() if self._freed else self._places.freed_s
-            self._start(self._lane(self._queue.popleft(), freed_s or self._clock()))
+            freed_s = (self._freed.popleft() if self._freed else self._places.freed_s) or self._clock()
+            if not self._start_next(freed_s):
+                self._give_back(freed_s)
         self._watch(self._can_send() or (self._leaving > 0 and not self._is_stopped))
-        if self._is_stopped or (self._is_running and self._is_fed and not self._queue):
+        if self._is_stopped or (self._is_running and self._is_fed and not len(self._waiting)):
             self._all_started.set()
-        elif self._queue and self._is_running and self._is_blocked():
+        elif len(self._waiting) and self._is_running and (self._is_blocked() or self._waiting.is_dry):
             self._retry_soon()
 
+    def _retry(self) -> None:
+        self._waiting.is_dry = False
+        self._fill()
+
+    def _start_next(self, free_s: float) -> bool:
+        """Send the next request in a lane of its own, if there is one that can be sent."""
+        if (assignment := self._next()) is None:
+            return False
+        self._start(self._lane(assignment, free_s))
+        return True
+
+    def _next(self) -> Assignment | None:
+        return self._waiting.take() if self._can_send() else None
+
     def _can_send(self) -> bool:
-        return bool(self._queue) and self._is_running and not self._is_stopped and not self._is_blocked()
+        return bool(self._waiting) and self._is_running and not self._is_stopped and not self._is_blocked()
 
     def _watch(self, is_wanted: bool) -> None:
         """Be told when a place is free, or not."""

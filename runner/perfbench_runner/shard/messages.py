@@ -66,6 +66,8 @@ class StageShare:
     """When requests are sent again that the target refuses for now; None: never."""
     sides: int = 1
     """Closed loop: so many targets have the lanes each for itself."""
+    by_turn: bool = False
+    """Closed loop of several kinds: which comes next is settled when it is sent (`shard.turns`)."""
 
 
 class Assignment(NamedTuple):

@@ -4,6 +4,7 @@ A pool of places that the shards share: who wants to send takes one, who is done
 is woken. So a limit is a limit however many shards there are, and the last requests of a stage are never stuck behind a
 busy shard while another has nothing to do. On Linux the pool is one eventfd, elsewhere a pipe with a byte for each
 place: both are atomic between processes and wake an event loop, and neither needs the control process.
+With the places come the turns (`turns`) of those who take them, where there are several kinds of requests.
 """
 
 import mmap
@@ -12,6 +13,8 @@ import struct
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+
+from perfbench_runner.shard.turns import Turns
 
 _SLOT = struct.Struct("<d")
 _PIPE_PLACES = 16_384
@@ -27,9 +30,11 @@ class Places:
     def __init__(self, descriptors: Sequence[int] = (), sides: int = 1) -> None:
         """Those of another process, which handed these descriptors over; else new ones, for so many sides."""
         pool = _EventPool if hasattr(os, "eventfd") else _PipePool
-        own, others = descriptors[: 1 + pool.ENDS], descriptors[1 + pool.ENDS :]
+        count = 1 + Turns.ENDS + pool.ENDS
+        own, others = descriptors[:count], descriptors[count:]
         page, *ends = own or (_page(),)
-        self._pool: _EventPool | _PipePool = pool(*ends)
+        self.turns = Turns(*ends[: Turns.ENDS])
+        self._pool: _EventPool | _PipePool = pool(*ends[Turns.ENDS :])
         self._page, self._freed = page, mmap.mmap(page, mmap.PAGESIZE)
         if others or sides > 1:
             self._others = Places(others, sides - 1)
@@ -45,7 +50,8 @@ class Places:
     @property
     def descriptors(self) -> list[int]:
         """What another process needs to share it."""
-        return [self._page, *self._pool.ends, *(self._others.descriptors if self._others else ())]
+        others = self._others.descriptors if self._others else ()
+        return [self._page, *self.turns.ends, *self._pool.ends, *others]
 
     @property
     def descriptor(self) -> int:
@@ -78,6 +84,7 @@ class Places:
         if self._others:
             self._others.close()
         self._pool.close()
+        self.turns.close()
         self._freed.close()
         with suppress(OSError):
             os.close(self._page)

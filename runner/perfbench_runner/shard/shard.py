@@ -34,6 +34,7 @@ from perfbench_runner.shard.retrying import Retrying, Send
 from perfbench_runner.shard.sampler import Sampler
 from perfbench_runner.shard.side_by_side import SideBySide
 from perfbench_runner.shard.transport import HttpTransport, destination, tls_context
+from perfbench_runner.shard.turns import ByTurn, InOrder
 
 
 class Shard:
@@ -132,9 +133,12 @@ class _Stage:
         def is_blocked() -> bool:
             return shard.outbox.is_full
 
+        def waiting(places: Places) -> InOrder | ByTurn:
+            return ByTurn(places.turns) if share.by_turn else InOrder()
+
         if share.lanes is not None:
             loops = [
-                ClosedLoop(share.lanes, places, self._perform, self._start, is_blocked, shard.clock)
+                ClosedLoop(share.lanes, places, self._perform, self._start, is_blocked, shard.clock, waiting(places))
                 for places in shard.places.all[: share.sides]
             ]
             return loops[0] if share.sides == 1 else SideBySide(loops, len(shard.wirings) // share.sides)

@@ -11,6 +11,7 @@ from perfbench_plugins.exchange import Exchange
 from perfbench_runner.shard.closed_loop import ClosedLoop
 from perfbench_runner.shard.messages import Assignment, Lanes, arrived_s
 from perfbench_runner.shard.places import Places
+from perfbench_runner.shard.turns import InOrder
 
 
 @pytest.mark.parametrize("requests", [1, 3, 5, 16])
@@ -27,7 +28,7 @@ async def test_a_request_is_scheduled_for_the_arrival_of_the_answer_before_it(re
         tasks.append(asyncio.get_running_loop().create_task(coroutine))
 
     places = Places()
-    loop = ClosedLoop(Lanes([0.0], []), places, perform, start, lambda: False, lambda: 1e9)
+    loop = ClosedLoop(Lanes([0.0], []), places, perform, start, lambda: False, lambda: 1e9, InOrder())
     loop.feed([Assignment(seq, None, b"") for seq in range(requests)])
     loop.end_feed()
     await loop.run(7.0)

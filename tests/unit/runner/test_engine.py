@@ -10,6 +10,7 @@ from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.datasets.base import DatasetPluginBase
 from perfbench_runner.engine.engine import Engine
 from perfbench_runner.load.feed import Feed
+from perfbench_runner.shard.places import Places
 
 
 @pytest.mark.parametrize(
@@ -20,8 +21,10 @@ async def test_a_signal_interrupts_the_load_and_not_what_comes_after_it(phase: A
     nothing: Any = None
     arguments = Arguments(url="http://x/v1/chat/completions", model="m")
     feed = Feed(arguments, DatasetPluginBase, OpenaiPlugin(arguments))
-    engine = Engine(spec, feed, [], nothing, nothing, "http://x")
+    places = Places()
+    engine = Engine(spec, feed, [], places, nothing, "http://x")
     engine.state.phase = phase
     engine.on_signal("SIGTERM")
     assert engine.state.end.state == state
     assert engine.state.interrupted.is_set(), "whoever lingers ends"
+    places.close()

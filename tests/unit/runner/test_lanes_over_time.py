@@ -12,6 +12,7 @@ from perfbench_runner.load.lanes import comings, goings
 from perfbench_runner.shard.closed_loop import ClosedLoop
 from perfbench_runner.shard.messages import Assignment, Lanes
 from perfbench_runner.shard.places import Places
+from perfbench_runner.shard.turns import InOrder
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 5, 16])
@@ -56,7 +57,7 @@ async def loop_of(lanes: Lanes, places: Places, changes: list[int], until_s: flo
     def start(coroutine: Coroutine[Any, Any, None]) -> None:
         tasks.append(asyncio.get_running_loop().create_task(coroutine))
 
-    loop = ClosedLoop(lanes, places, perform, start, lambda: False, clock)
+    loop = ClosedLoop(lanes, places, perform, start, lambda: False, clock, InOrder())
     loop.feed([Assignment(seq, None, b"") for seq in range(10_000)])
     running_loop = asyncio.create_task(loop.run(clock()))
     await asyncio.sleep(until_s)
