@@ -44,8 +44,8 @@ class Spec(Section):
 
     targets: list[OneTarget] = Field([], max_length=8)
     """Several endpoints in one run, to be compared: all get the same prompts, in the same order and at the same times."""
-    target: Target
-    """The model endpoint to measure; of several, what they have in common."""
+    target: Target = Field(Target(), validate_default=True)
+    """The model endpoint to measure; of several, what they have in common. Not needed where targets say all."""
     dataset: Dataset = Dataset()
     """What to send."""
     request: Request = Request()

@@ -40,7 +40,7 @@ def _any_of(*names: str) -> str:
 
 
 def _unchanged() -> tuple[Rule, ...]:
-    """The spec is immutable; every field but the target has a default, so all of them are always present."""
+    """The spec is immutable; every field has a default, so all of them are always present."""
     aliases = [field.alias or name for name, field in Spec.model_fields.items() if name not in MUTABLE]
     return tuple(
         Rule(

@@ -82,7 +82,7 @@ class Admitter:
 
 def _targets(spec: Data) -> list[Target]:
     """All that it loads; raises ValueError where that cannot be read."""
-    common = Target.model_validate(spec.get("target"))
+    common = Target.model_validate(spec.get("target") or {})
     several = spec.get("targets")
     if not several:
         return [common]

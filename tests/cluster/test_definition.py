@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from benchmarks import CRD, REPOSITORY, benchmark, has_crd
+from benchmarks import CRD, REPOSITORY, benchmark, has_crd, keyless_benchmark
 from kube import Cluster, CommandError, Namespace, wait_for
 
 MOCK = {"mock": {}}
@@ -75,6 +75,18 @@ def test_as_many_targets_as_there_may_be_are_not_too_costly_to_look_at(namespace
     targets = [{"name": f"t{number}", "url": "http://x", "headers": HEADERS} for number in range(8)]
     namespace.apply(benchmark("many", {"model": "m"}, targets=targets))
     assert namespace.get("pb", "many")["spec"]["targets"][7]["weight"] == 1
+
+
+@pytest.mark.usefixtures("definition")
+def test_targets_that_say_all_need_no_common_one(namespace: Namespace) -> None:
+    manifest = keyless_benchmark("alone", {}, targets=[{"name": "a", "mock": {}}, {"name": "b", "mock": {}}])
+    del manifest["spec"]["target"]
+    namespace.apply(manifest)
+    assert namespace.get("pb", "alone")["spec"]["target"]["api"] == "openai"
+    del manifest["spec"]["targets"]
+    manifest["metadata"]["name"] = "nothing"
+    with pytest.raises(CommandError, match="give exactly one of url, service and mock"):
+        namespace.apply(manifest)
 
 
 @pytest.mark.usefixtures("definition")

@@ -54,6 +54,16 @@ def test_a_mock_needs_no_model() -> None:
     assert [part.target.model for part in parts] == ["mock", "mock"]
 
 
+def test_what_they_have_in_common_need_not_be_given() -> None:
+    spec = PerfBenchmark.read({"metadata": {"name": "b"}, "spec": {"targets": [A | {"model": "m"}, B]}}).spec
+    assert [(part.target.url, part.target.model) for part in spec.parts()] == [
+        ("http://a/v1", "m"),
+        ("http://b/v1", "m-b"),
+    ]
+    with pytest.raises(SpecError, match=r"^spec\.target: nothing to measure; give url, service or mock$"):
+        PerfBenchmark.read({"metadata": {"name": "b"}, "spec": {}})
+
+
 def test_kinds_are_of_each_target_each_workload() -> None:
     spec = read(A, B, workloads=[{"name": "chat"}, {"name": "lora", "model": "l"}]).spec
     assert [(part.target.url, part.target.model) for part in spec.parts()] == [
@@ -66,6 +76,7 @@ def test_kinds_are_of_each_target_each_workload() -> None:
     ("targets", "spec", "problem"),
     [
         ([], {}, "spec.target: nothing to measure; give url, service or mock"),
+        ([A, {"name": "b"}], {"target": {}}, "targets[1]: nothing to measure; give url, service or mock"),
         ([A, {"name": "b"}], {}, "targets[1]: nothing to measure; give url, service or mock"),
         ([A, A], {}, "targets[1].name: two targets are named 'a'; give each its own name"),
         ([A, B | {"mock": {}}], {}, "targets[1]: url and mock exclude each other; give one of them"),
