@@ -11,6 +11,9 @@ from perfbench_api.values import parse_duration
 from perfbench_runner.cli import manifest
 from perfbench_runner.results.written import number
 
+WAITED = 0.1
+"""A shard that waited for CPUs so much was measured on a machine that was short of them."""
+
 if TYPE_CHECKING:
     from perfbench_runner.run.calibrate import Ceiling
 
@@ -82,9 +85,14 @@ def how(ceiling: "Ceiling") -> str:
     if paced is None:
         return f"by {instant}; what tokens one by one cost is not known; {given}"
     busiest = "the control process" if paced.control_ms >= paced.shard_ms else "the busiest shard"
+    waited = (
+        f"; a shard waited for a CPU {paced.wait_share:.0%} of the time: measure where nothing else runs, or on more CPUs"
+        if paced.wait_share > WAITED
+        else ""
+    )
     return (
         f"the lower one of {instant}, and {number(paced.ceiling_rps)} whose tokens come every {paced.itl_ms:.3g} ms, of which"
-        f" each takes {busiest} {max(paced.shard_ms, paced.control_ms):.3g} ms of its CPU; {given}"
+        f" each takes {busiest} {max(paced.shard_ms, paced.control_ms):.3g} ms of its CPU{waited}; {given}"
     )
 
 

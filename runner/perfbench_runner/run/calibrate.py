@@ -28,7 +28,7 @@ from perfbench_runner.signals import Interrupted, kept
 
 FILE = "calibration.json"
 ANSWER_S = 0.5
-"""A paced answer takes no longer than this, so that many end within seconds."""
+"""A paced answer's first token takes no longer than this, and so do all others, so that many end within seconds."""
 SHARE = 0.5
 """The paced load, of what was carried of instant answers: on the same CPUs the mock has more to do, too."""
 MOCK_BUSY = 0.9
@@ -71,6 +71,8 @@ class Paced(BaseModel):
     """CPU time of the busiest shard for each request of the whole run, milliseconds."""
     control_ms: float
     """CPU time of the control process for each."""
+    wait_share: float = 0.0
+    """Of its time the busiest shard was ready to run and had no CPU: then the machine was busy, or too small for the mock."""
 
     @property
     def ceiling_rps(self) -> float:
@@ -142,11 +144,12 @@ def ceiling(benchmark: PerfBenchmark, mock: MockTarget, seconds: float, workers:
     stage = Stage(concurrency=max(16, min(streams, 256)), duration=seconds)
     finished, truth = _run(benchmark, stage, instant, workers)
     instant_rps = finished.summary.stages[0].request_throughput_rps or 0.0
-    slow = instant.model_copy(update={"itl": min(mock.itl, ANSWER_S / mock.output_tokens)})
-    lanes = ceil(SHARE * instant_rps * slow.itl * mock.output_tokens)
+    pace = {"ttft": min(mock.ttft, ANSWER_S), "itl": min(mock.itl, ANSWER_S / mock.output_tokens)}
+    slow = instant.model_copy(update=pace)
+    lanes = ceil(SHARE * instant_rps * (slow.ttft + slow.itl * (mock.output_tokens - 1)))
     found = None
-    if instant_rps and slow.itl:
-        paced_run, _ = _run(benchmark, Stage(concurrency=max(1, lanes), duration=seconds), slow, workers)
+    if lanes:
+        paced_run, _ = _run(benchmark, Stage(concurrency=lanes, duration=seconds), slow, workers)
         found = paced(paced_run.summary.stages[0], slow.itl)
     requests_per_s = min([instant_rps, *([found.ceiling_rps] if found else [])])
     events_per_s = requests_per_s * mock.output_tokens
@@ -168,7 +171,11 @@ def paced(stage: StageSummary, itl_s: float) -> Paced | None:
         return None
     shard_ms, control_ms = (1000.0 * share * stage.duration_s / requests for share in shares)
     return Paced(
-        requests_per_s=requests / stage.duration_s, itl_ms=1000.0 * itl_s, shard_ms=shard_ms, control_ms=control_ms
+        requests_per_s=requests / stage.duration_s,
+        itl_ms=1000.0 * itl_s,
+        shard_ms=shard_ms,
+        control_ms=control_ms,
+        wait_share=stage.client.figures.get("wait_share", 0.0),
     )
 
 

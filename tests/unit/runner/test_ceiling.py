@@ -74,6 +74,10 @@ def ceiling(instant_rps: float, found: Paced | None) -> Ceiling:
             Paced(requests_per_s=90, itl_ms=20, shard_ms=2.0, control_ms=4.0),
             "of which each takes the control process 4 ms",
         ),
+        (
+            Paced(requests_per_s=90, itl_ms=20, shard_ms=2.0, control_ms=4.0, wait_share=0.26),
+            "4 ms of its CPU; a shard waited for a CPU 26% of the time",
+        ),
         (None, "what tokens one by one cost is not known"),
     ],
 )
