@@ -237,6 +237,17 @@ async def test_a_body_that_is_too_large_is_cut_off() -> None:
     assert "larger than 5000 bytes" in exchange.error
 
 
+@pytest.mark.parametrize("limit", [5000, 2**16, 2**17 + 1])
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_a_body_may_be_as_large_as_the_limit_and_no_larger(limit: int, beyond: int) -> None:
+    """However many reads it takes, one included."""
+    size = limit + beyond
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+    async with serving(replying(head + b"x" * size)) as server:
+        (exchange,) = await ask(server, Limits(response_bytes=limit))
+    assert exchange.failure == ("protocol" if beyond else "")
+
+
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 429, 500, 503])
 async def test_a_status_is_a_failure_of_its_own_and_its_text_is_kept(status: int) -> None:
     head = f"HTTP/1.1 {status} X\r\nContent-Length: 8\r\nLocation: /y\r\n\r\ngo away!".encode()

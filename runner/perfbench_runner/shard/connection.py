@@ -196,7 +196,8 @@ class Connection:
         exchange = self.exchange
         if exchange is None:
             return
-        if self._reader.size > self.limits.response_bytes:
+        # Fewer reads cannot have brought more.
+        if self.wire.reads >= self.wire.look_at and self._reader.size > self.limits.response_bytes:
             self._look()
             return
         if not 200 <= exchange.status < 300:  # a redirection too: a POST is not sent elsewhere unasked

@@ -90,7 +90,7 @@ class ResponseReader:
     @property
     def size(self) -> int:
         """Bytes of the body so far."""
-        return sum(len(entry) for entry in self.log if isinstance(entry, bytes))
+        return sum(map(len, filter(None, self.log)))
 
     def body(self, times: list[float]) -> Body:
         """What came, and when: `times` has one for each feed, also for the one that this is called from."""
