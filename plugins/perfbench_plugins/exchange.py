@@ -89,6 +89,8 @@ class Exchange:
     """Each time's FailureKind: http_429 or http_503."""
     retry_s: float = 0.0
     """How much later than `sent_s` it was sent for the last time, where it was sent again for that reason."""
+    gave_up: str = ""
+    """Why a refused request was not sent again, in words, where that is the client's own doing."""
     failure: str = ""
     """A FailureKind, or empty: transport failures only, the body has not been looked at."""
     error: str = ""

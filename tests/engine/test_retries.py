@@ -61,6 +61,8 @@ def test_the_wait_is_what_the_answer_says_and_whoever_asks_for_too_much_is_given
     assert short.wait() == 0
     assert short.stage["retries"]["gave_up"] == short.stage["errors"]["http_429"] >= 1
     assert short.stage["retries"]["requests"] == 0
+    [said] = {error for (error,) in short.query("SELECT error FROM requests WHERE NOT success")}
+    assert said.endswith("(given up: it asks to wait 1 s, and load.retry.maxWait is 0.9 s)")
 
 
 def test_they_are_not_sent_again_unasked(mock: Any, perfbench: Any, spec_for: Any) -> None:

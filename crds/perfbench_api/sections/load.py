@@ -16,6 +16,8 @@ from perfbench_api.values import Duration, Section, Unit
 USUAL_CONCURRENCY, USUAL_REQUESTS = 1, 1000
 """The load where none is asked for: that of `evalscope perf`, in a manifest, in flags and in Python alike."""
 MOST_STAGES = 64
+MOST_AT_A_TIME = 1_000_000
+"""Requests in flight: more take more memory and ports than any client has, and are a slip of the hand."""
 
 SEVERAL: JsonDict = {"x-kubernetes-preserve-unknown-fields": True}
 """A number, or what stands for several: Kubernetes has no type for that."""
@@ -28,7 +30,7 @@ class Warmup(Section):
     """How many requests."""
     duration: Duration | None = Field(None, gt=0)
     """How long; with requests given too, whichever comes first."""
-    concurrency: int | None = Field(None, ge=1)
+    concurrency: int | None = Field(None, ge=1, le=MOST_AT_A_TIME)
     """How many at a time; as many as in the first stage if not given."""
 
     @model_validator(mode="after")
@@ -43,7 +45,7 @@ class Stage(Section):
 
     name: str | None = Field(None, min_length=1, max_length=63)
     """Name in results; c8, r5, ramp, burst, recorded and so on if not given."""
-    concurrency: int | None = Field(None, ge=1, json_schema_extra=SEVERAL)
+    concurrency: int | None = Field(None, ge=1, le=MOST_AT_A_TIME, json_schema_extra=SEVERAL)
     """Closed loop: this many requests are always in flight; of a list, or {from, to, steps, scale}, each makes a stage."""
     rate: Annotated[float, Unit("requests/s")] | None = Field(None, gt=0, json_schema_extra=SEVERAL)
     """Open loop: requests start at this rate, however slow the answers are; a list, or {from, to, steps, scale}, likewise."""
@@ -55,7 +57,7 @@ class Stage(Section):
     """Open loop: gaps from an exponential distribution, all equal, from a gamma distribution with cv, or as in the dataset."""
     cv: float | None = Field(None, gt=0, le=100)
     """Coefficient of variation of gamma's gaps: 1 is Poisson, above it arrivals clump; 1/√burstiness in vLLM."""
-    max_concurrency: int | None = Field(None, ge=1)
+    max_concurrency: int | None = Field(None, ge=1, le=MOST_AT_A_TIME)
     """Open loop: at most this many requests in flight; later ones wait, and their wait is measured."""
     requests: int | None = Field(None, ge=1)
     """End after this many requests."""

@@ -1,6 +1,7 @@
 """Manifests as people write them: YAML files, `--set` overrides, and flags."""
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,8 +18,21 @@ STEP = r"[^.\[\]]+(\[\d+\])*"
 """A field of a path, and the items of it: stages[0]."""
 
 
+LOG = logging.getLogger(__name__)
+
+
 class _Loader(yaml.SafeLoader):
     """Takes no key twice, as kubectl does not: one of the two values would be lost without a word."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A number with a leading 0 is octal, for kubectl too; hardly anybody means that."""
+        value = super().construct_yaml_int(node)
+        if re.fullmatch(r"[-+]?0[0-7_]+", node.value) and value != int(node.value.replace("_", "")):
+            line = node.start_mark.line + 1
+            LOG.warning(
+                "line %d: YAML reads %s as %d, an octal number; leave out the 0 in front", line, node.value, value
+            )
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -29,6 +43,9 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.constructor.ConstructorError(problem=f"{key.value} is given twice", problem_mark=mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def load(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> PerfBenchmark:

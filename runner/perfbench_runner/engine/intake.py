@@ -138,6 +138,8 @@ class Intake:
         else:
             wire = what
             data = api.read(legible(what, redactor), body.decode())  # type: ignore[attr-defined]  # a DefaultApiPlugin
+            if wire.gave_up:
+                data.error = f"{data.error or ''} ({wire.gave_up})".strip()
         redact(data, api, redactor)
         data.tidy()
         if data.success and self._checked < CHECKED:

@@ -25,6 +25,7 @@ from perfbench_runner.load.repeats import Repeats, refuse_repeated_schedule, rep
 from perfbench_runner.load.requests import Requests, whose
 from perfbench_runner.load.shares import refuse_idle_runners, refuse_what_needs_one
 from perfbench_runner.load.timestamps import read_timestamps
+from perfbench_runner.load.unreachable import unreachable
 from perfbench_runner.run import disk, open_files, proxies, secrets
 from perfbench_runner.run.cpus import available_cpus, default_workers
 from perfbench_runner.run.kinds import (
@@ -115,7 +116,8 @@ def prepare(
         with told_of(kind.names.whose):
             _check_rows(kind, benchmark.spec.load)
     workers = benchmark.spec.runner.workers or default_workers(available_cpus())
-    if text := open_files.provide(_hardest(benchmark.spec), longest(kinds), workers):
+    files = open_files.provide(_hardest(benchmark.spec), longest(kinds), workers)
+    for text in filter(None, (*unreachable(benchmark.spec.load), files)):
         LOG.warning("%s", text)
     try:
         wiring, mocks = _wired(kinds, env, cleanup)
@@ -124,11 +126,10 @@ def prepare(
         cleanup.close()
         raise
     kept = secrets.manifest(benchmark, has_key)
-    size = _results_bytes(benchmark.spec, kinds)
-    arguments = kinds[0].arguments
     return PreparedRun(
-        benchmark, kept, arguments, feed, wiring, workers, cleanup, mocks=mocks, repeats=repeats, results_bytes=size
-    )
+        benchmark, kept, kinds[0].arguments, feed, wiring, workers, cleanup, mocks=mocks, repeats=repeats,
+        results_bytes=_results_bytes(benchmark.spec, kinds),
+    )  # fmt: skip
 
 
 def _wired(
@@ -147,8 +148,7 @@ def _wired(
             elif text := proxies.ignored(target.proxy, part[0].arguments.url or "", env):
                 LOG.warning("%s", text)
             wirings += [_wiring(kind.arguments, kind.api, tls, target.keep_alive, env) for kind in part]
-    first, *others = wirings
-    return replace(first, others=tuple(others)), mocks
+    return replace(wirings[0], others=tuple(wirings[1:])), mocks
 
 
 def _needs_usual_key(spec: Spec, secrets_of: Secrets) -> bool:

@@ -84,6 +84,7 @@ class Retrying:
         while isinstance(measured, Exchange) and measured.failure in REFUSALS:
             wait_s = self._rule.wait_after(measured, len(refusals), self._time_of_day())
             if wait_s is None:
+                measured.gave_up = self._why_not(measured, len(refusals))
                 break
             self._give_place_back()
             may_send = await comes(measured.end_s + wait_s, self._stopped, self._clock) and await self._take_place()
@@ -95,6 +96,13 @@ class Retrying:
         if isinstance(measured, Exchange) and isinstance(first, Exchange) and measured is not first:
             _begin_with(first, measured, refusals)
         return measured
+
+    def _why_not(self, refused: Exchange, retries: int) -> str:
+        """What the answer does not say: that it asked for more than was allowed."""
+        asked_s = asked_wait(refused.retry_after, self._time_of_day())
+        if asked_s is None or retries >= self._rule.times:
+            return ""
+        return f"given up: it asks to wait {asked_s:.4g} s, and load.retry.maxWait is {self._rule.max_wait_s:g} s"
 
 
 def _cut_off(refused: Exchange, at_s: float) -> Exchange:

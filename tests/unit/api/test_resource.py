@@ -54,6 +54,14 @@ def test_everything_but_the_target_has_a_default() -> None:
         (stage(rate=float("nan"), requests=1), "spec.load.stages[0].rate: "),
         (stage(concurrency=0, requests=1), "spec.load.stages[0].concurrency: input should be greater than or equal to"),
         (
+            stage(concurrency=10**12, requests=1),
+            "spec.load.stages[0].concurrency: input should be less than or equal to 1000000",
+        ),
+        (
+            stage(rate=1, maxConcurrency=10**7, requests=1),
+            "spec.load.stages[0].maxConcurrency: input should be less than or equal",
+        ),
+        (
             stage(concurrency=1, duration="10x"),
             "spec.load.stages[0].duration: '10x' is not a duration; write it as 30s",
         ),

@@ -52,6 +52,7 @@ def test_an_objective_can_name_one_of_them() -> None:
     ("entry", "line"),
     [
         ({"concurrency": [], "requests": 9}, "spec.load: stages[0].concurrency: an empty list; give one value or several"),
+        ({"concurrency": [True, 2], "requests": 9}, "spec.load: stages[0].concurrency: [True, 2] has a value that is no number"),
         ({"concurrency": [1, "x"], "requests": 9}, "spec.load: stages[0].concurrency: [1, 'x'] has a value that is no number"),
         ({"concurrency": [1, 0], "requests": 9}, "spec.load.stages[1].concurrency: input should be greater than or equal to 1"),
         ({"concurrency": [2, 2], "requests": 9}, "spec: load.stages: two stages are named 'c2'; give each its own name"),

@@ -124,3 +124,15 @@ def test_yaml_s_own_merging_is_not_giving_a_key_twice(write: Any) -> None:
 def test_other_kinds_in_the_file_are_left_alone(write: Any) -> None:
     text = yaml.safe_dump({"kind": "Secret", "metadata": {"name": "x"}}) + "---" + MANIFEST
     assert load(write(text)).metadata.name == "a"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("010", 8), ("-0_17", -15), ("07", None), ("10", None), ("0", None), ("0x10", None), ("00", None)],
+)
+def test_a_number_that_yaml_reads_as_octal_is_told(write: Any, caplog: Any, given: str, meant: int | None) -> None:
+    load(write(f"{MANIFEST}  load: {{randomSeed: {given}}}\n"))
+    told = (
+        [] if meant is None else [f"line 7: YAML reads {given} as {meant}, an octal number; leave out the 0 in front"]
+    )
+    assert [record.getMessage() for record in caplog.records] == told

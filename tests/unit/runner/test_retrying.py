@@ -117,6 +117,9 @@ async def test_a_longer_wait_than_allowed_is_given_up_at_once() -> None:
     target = Target(1, retry_after="11")
     found = await asyncio.wait_for(target.sender()(b"", None, 0), 1.0)
     assert (found.failure, found.retries, target.places) == ("http_429", 0, [])
+    assert found.gave_up == "given up: it asks to wait 11 s, and load.retry.maxWait is 10 s"
+    often = await Target(9, retry_after="0").sender()(b"", None, 0)
+    assert (often.retries, often.gave_up) == (3, ""), "that it was sent so often is told already"
 
 
 @pytest.mark.parametrize("refusals", [1, 3])
