@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isfinite
-from statistics import median
 from typing import Any
 
 WHOLE = ("prompt_tokens", "completion_tokens", "cached_tokens", "real_cached_tokens", "asked_tokens", "status_code")
@@ -106,6 +105,8 @@ class BenchmarkData:
         if self.cached_tokens is None:
             self.cached_tokens = self.real_cached_tokens
         if enable_pd_metrics and self.inter_chunk_latency:
+            from statistics import median  # brings fractions and decimals, for what few plugins ask for
+
             first, *others = self.inter_chunk_latency
             self.pd_handoff_latency = first
             self.pd_handoff_overhead = max(0.0, first - median(others)) if others else None

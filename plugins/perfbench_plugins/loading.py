@@ -77,8 +77,9 @@ def load_module(name: str) -> None:
 
 def load_entry_points() -> None:
     """Register the plugins of installed packages, each under the name of its entry point."""
+    points = entry_points()  # once: each time reads a file of every installed package
     for group, registry in GROUPS.items():
-        for point in entry_points(group=group):
+        for point in points.select(group=group):
             distribution = point.dist.name if point.dist else "?"
             try:
                 registry.register(point.name, point.load(), distribution)
