@@ -1,18 +1,22 @@
 """The stages of a search, one after the other: chosen by the only runner or the leader, followed by the other runners.
 
 A point of several runners is made of the rows of all of them, as one runner's is of its own.
+What chooses is loaded where there is a search.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from perfbench_api.outcome import FoundLoad
 from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.agreement import Agreement
-from perfbench_runner.engine.searching import Searching
 from perfbench_runner.results.stage_rows import StageRows, rows_of, together
 from perfbench_runner.results.store import Store
+
+if TYPE_CHECKING:
+    from perfbench_runner.engine.searching import Searching
 
 
 class Choosing:
@@ -21,7 +25,7 @@ class Choosing:
     def __init__(self, spec: Spec, store: Store, clock: Callable[[], float], agreement: Agreement) -> None:
         self._load, self._store, self._agreement = spec.load, store, agreement
         self._with_gaps = any(objective.metric == "itl" for objective in spec.objectives)
-        self._searching = Searching(spec, store, clock) if agreement.leads else None
+        self._searching = _searching(spec, store, clock) if agreement.leads else None
 
     @property
     def message(self) -> str:
@@ -65,3 +69,9 @@ class Choosing:
                 with closing(together(number - 1, (own, *others))) as db:
                     self._searching.after(number - 1, db)
         return self._load.stages[number] if number < len(self._load.stages) else None
+
+
+def _searching(spec: Spec, store: Store, clock: Callable[[], float]) -> "Searching":
+    from perfbench_runner.engine.searching import Searching
+
+    return Searching(spec, store, clock)

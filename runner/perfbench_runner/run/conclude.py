@@ -15,7 +15,6 @@ import yaml
 from perfbench_api.outcome import FoundLoad, Outcome, StoredResults, Verdict
 from perfbench_api.resource import PerfBenchmark
 from perfbench_runner.engine.advice import in_one_line
-from perfbench_runner.engine.searching import confirms
 from perfbench_runner.engine.state import End
 from perfbench_runner.load.repeats import Repeats
 from perfbench_runner.results import reading, store
@@ -267,6 +266,8 @@ def _judged_names(stages: Sequence[str], benchmark: PerfBenchmark) -> list[str]:
     """The stages whose objectives and failures decide: of a search, which goes where they break, the one that confirms it."""
     if benchmark.spec.load.search is None:
         return list(stages)
+    from perfbench_runner.engine.searching import confirms
+
     return [name for name in stages[-1:] if confirms(name)]
 
 

@@ -18,7 +18,6 @@ from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.blame import blame, is_signal
 from perfbench_plugins.loading import load_entry_points, load_plugins
 from perfbench_plugins.registry import BUILTIN, DatasetRegistry, PluginError
-from perfbench_runner.engine.searching import too_small_a_budget
 from perfbench_runner.load.check import LIMIT_S, check, reachable
 from perfbench_runner.load.mixed_feed import told_of
 from perfbench_runner.load.repeats import Repeats, refuse_repeated_schedule, repeats_of, with_repeats
@@ -199,11 +198,13 @@ def _hardest(spec: Spec) -> list[Stage]:
 
 
 def _check_search(spec: Spec, has_schedule: bool) -> None:
-    search = spec.load.search
-    if search is not None and search.rate is not None and has_schedule:
-        raise SpecError(
-            [f"spec.load.search.rate: dataset {spec.dataset.name!r} has times of its own; search for a concurrency"]
-        )
+    if (search := spec.load.search) is None:
+        return
+    from perfbench_runner.engine.searching import too_small_a_budget
+
+    if search.rate is not None and has_schedule:
+        text = f"dataset {spec.dataset.name!r} has times of its own; search for a concurrency"
+        raise SpecError([f"spec.load.search.rate: {text}"])
     if problem := too_small_a_budget(spec):
         raise SpecError([problem])
 

@@ -38,10 +38,11 @@ LATER = {
     "aiohttp", "jinja2", "kopf", "kubernetes", "numpy", "prometheus_client", "rich", "tokenizers",
     "perfbench_api.explain", "perfbench_api.status", "perfbench_runner.cli.calibrate_command",
     "perfbench_runner.cli.plugins", "perfbench_runner.cli.table", "perfbench_runner.mock.server",
+    "perfbench_runner.load.points",
     "perfbench_runner.results.figures", "perfbench_runner.results.summary", "perfbench_runner.run.calibrate",
     "perfbench_runner.runners",
 }  # fmt: skip
-"""What only results, other commands or several runners need; `rich` is what shows progress, which -q does without."""
+"""What only results, a search, other commands or several runners need; `rich` is what shows progress, which -q does without."""
 
 
 @pytest.fixture(scope="module")
