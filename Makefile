@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-kueue check cluster-up cluster-down images clean
+.PHONY: demo test test-kueue test-nodes check cluster-up cluster-down images clean
 
 demo: $(VENV)/runner.stamp
 	$(BIN)/perfbench run examples/quickstart.yaml --no-fail
@@ -14,6 +14,10 @@ test: $(VENV)/dev.stamp
 # Runs in a queue of Kueue, which is built from source once, for minutes.
 test-kueue: $(VENV)/dev.stamp
 	PERFBENCH_KUEUE=1 scripts/test tests/cluster/test_kueue.py
+
+# A run on two nodes, of which the second is made for it.
+test-nodes: $(VENV)/dev.stamp
+	PERFBENCH_NODES=1 scripts/test tests/cluster/test_nodes.py
 
 check: $(VENV)/dev.stamp
 	scripts/check
