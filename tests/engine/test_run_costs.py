@@ -75,7 +75,7 @@ def test_nothing_heavy_is_imported_to_start(program: str, forbidden: list[str]) 
 
 @pytest.mark.alone
 def test_the_first_request_comes_soon(mock: Start, perfbench: Start, spec_for: Start) -> None:
-    """Under 0.8 s on a machine of its own; this one is shared."""
+    """Under 0.6 s on a machine of its own; this one is shared. What it is made of: tests/unit/runner/test_start.py."""
     server = mock()
     began_s = time.monotonic()
     run = perfbench(spec_for(server, target={"connectionTest": False}))
