@@ -1,4 +1,4 @@
-"""What is counted of each stage, and of each workload in it, for Prometheus: a sink of results.
+"""What is counted of each stage, and of each workload and target in it, for Prometheus: a sink of results.
 
 Of several runners the leader adds up what all have told.
 
@@ -31,8 +31,8 @@ LAGS = (
 """Buckets of the client's own delay: 0.1 ms, where it should be, to 1 min."""
 TIMES = (*LATENCIES, "dispatch_lag")
 """What has a histogram."""
-OF_WORKLOADS = ("ttft", "tpot", "e2e_latency")
-"""What has a histogram for each workload: gaps are too many to be counted twice."""
+OF_PARTS = ("ttft", "tpot", "e2e_latency")
+"""What has a histogram for each workload and target: gaps are too many to be counted twice."""
 SINGLE = ("output_tokens", "prompt_tokens", "good")
 """What is a single number."""
 SUMS = ("client_backlog_bytes",)
@@ -45,14 +45,14 @@ def _histograms(names: Iterable[str]) -> dict[str, Histogram]:
 
 @dataclass
 class PartCounts:
-    """What is counted of the requests of one workload in a stage."""
+    """What is counted of the requests of one workload, or to one target, in a stage."""
 
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*OUTCOMES, "other"), 0))
     output_tokens: int = 0
     prompt_tokens: int = 0
     good: int = 0
     """Requests that kept all limits that they have (`spec.goodput`)."""
-    latencies: dict[str, Histogram] = field(default_factory=lambda: _histograms(OF_WORKLOADS))
+    latencies: dict[str, Histogram] = field(default_factory=lambda: _histograms(OF_PARTS))
 
     def add(self, result: Result, outcome: str, is_good: bool) -> None:
         """Take one more result."""
@@ -105,11 +105,21 @@ class StageCounts(PartCounts):
     limits: Limits = field(default_factory=lambda: {None: {}})
     """Of a single request, by workload, in seconds, by the metric that they are of."""
     workloads: dict[str, PartCounts] = field(default_factory=dict)
+    targets: dict[str, PartCounts] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: Spec) -> "StageCounts":
         """Nothing yet, of any stage of a run."""
-        return cls(limits=spec.limits, workloads={each.name: PartCounts() for each in spec.workloads})
+        return cls.blank(spec.limits, [each.name for each in spec.workloads], [each.name for each in spec.targets])
+
+    @classmethod
+    def blank(cls, limits: Limits, workloads: Iterable[str], targets: Iterable[str]) -> "StageCounts":
+        """Nothing yet, of requests of these workloads to these targets."""
+        return cls(
+            limits=limits,
+            workloads={name: PartCounts() for name in workloads},
+            targets={name: PartCounts() for name in targets},
+        )
 
     def count(self, result: Result) -> None:
         """Take one more result."""
@@ -118,8 +128,9 @@ class StageCounts(PartCounts):
         limits = self.limits.get(workload, self.limits[None])
         is_good = data.success and (not limits or _is_good(result, limits))
         self.add(result, outcome, is_good)
-        if workload in self.workloads:
-            self.workloads[workload].add(result, outcome, is_good)
+        for part in (self.workloads.get(workload or ""), self.targets.get(result.target or "")):
+            if part is not None:
+                part.add(result, outcome, is_good)
         for refusal in result.refusals:
             self.retries[refusal] = self.retries.get(refusal, 0) + 1
         latencies["dispatch_lag"].add((result.dispatch_lag_s,))
@@ -135,20 +146,21 @@ class StageCounts(PartCounts):
             sent=max(self.sent, self.ended),
             retries=self.retries,
             workloads={name: each.part_told() for name, each in self.workloads.items()},
+            targets={name: each.part_told() for name, each in self.targets.items()},
         )
 
     def with_others(self, others: Iterable[StageFigures]) -> "StageCounts":
         """These and those of other runners together."""
-        whole = StageCounts(limits=self.limits, workloads={name: PartCounts() for name in self.workloads})
+        whole = StageCounts.blank(self.limits, self.workloads, self.targets)
         for told in (self.told(), *others):
             whole.add_told(told)
             whole.scheduled += told.scheduled
             whole.sent += told.sent
             for refusal, count in told.retries.items():
                 whole.retries[refusal] = whole.retries.get(refusal, 0) + count
-            for name, part in told.workloads.items():
-                if name in whole.workloads:
-                    whole.workloads[name].add_told(part)
+            for parts, others_parts in ((whole.workloads, told.workloads), (whole.targets, told.targets)):
+                for name in parts.keys() & others_parts.keys():
+                    parts[name].add_told(others_parts[name])
         return whole
 
 

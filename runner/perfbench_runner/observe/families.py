@@ -11,6 +11,7 @@ from perfbench_runner.observe.histogram import Histogram
 PHASES = ("starting", "waiting", "warmup", "running", "pausing", "storing", "done")
 RUN = ("namespace", "benchmark", "model", "workload")
 STAGE = (*RUN, "stage")
+OF_TARGET = (*RUN, "target", "stage")
 Samples = Iterable[tuple[Sequence[str], Any]]
 """Label values after those of the run, and the value."""
 
@@ -77,6 +78,29 @@ _DECLARED: tuple[tuple[Literal["counter", "gauge", "histogram"], tuple[str, ...]
             "workload_ttft_seconds": "Time from sending a request of one of spec.workloads to its first content.",
             "workload_tpot_seconds": "Time per output token after the first, of one of spec.workloads.",
             "workload_e2e_latency_seconds": "Time from sending a request of one of spec.workloads to the end of its answer.",
+        },
+    ),
+    (
+        "counter",
+        (*OF_TARGET, "outcome"),
+        {"target_requests": "Measured requests to one of spec.targets that ended, by outcome."},
+    ),
+    (
+        "counter",
+        OF_TARGET,
+        {
+            "target_requests_good": "Those to one of spec.targets that kept all of their limits; absent without limits.",
+            "target_output_tokens": "Output tokens of succeeded requests to one of spec.targets.",
+            "target_prompt_tokens": "Prompt tokens of succeeded requests to one of spec.targets.",
+        },
+    ),
+    (
+        "histogram",
+        OF_TARGET,
+        {
+            "target_ttft_seconds": "Time from sending a request to one of spec.targets to its first content.",
+            "target_tpot_seconds": "Time per output token after the first, of one of spec.targets.",
+            "target_e2e_latency_seconds": "Time from sending a request to one of spec.targets to the end of its answer.",
         },
     ),
     (

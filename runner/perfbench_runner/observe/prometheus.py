@@ -4,7 +4,7 @@ Everything is counted in plain lists; prometheus_client only writes it down when
 a microsecond and more for each of a request's inter-token gaps, this sink about a sixth of one (bench/scrape_cost.py).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from perfbench_api.outcome import Outcome, Progress
 from perfbench_api.resource import PerfBenchmark, Spec
 from perfbench_api.sections import Stage
-from perfbench_runner.observe.counts import OF_WORKLOADS, SUMS, TIMES, Counts, StageCounts, client_figures
+from perfbench_runner.observe.counts import OF_PARTS, SUMS, TIMES, Counts, PartCounts, client_figures
 from perfbench_runner.observe.families import FAMILIES, PHASES, SERVER, Samples
 from perfbench_runner.observe.observer import Observer, RunView
 from perfbench_runner.results.client_health import STATES
@@ -94,20 +94,14 @@ class Metrics(Observer):
             made[f"{latency}_seconds"] = [((name,), of.latencies[latency]) for name, of in stages]
         if self._spec.load.retry is not None:
             made["retries"] = [((name, why), count) for name, of in stages for why, count in of.retries.items()]
-        return made | self._of_workloads(stages)
-
-    def _of_workloads(self, stages: Sequence[tuple[str, StageCounts]]) -> dict[str, Samples]:
-        """The same of each workload, whose name is the first label."""
-        parts = [((workload, name), part) for name, of in stages for workload, part in of.workloads.items()]
-        made: dict[str, Samples] = {
-            "workload_requests": [((*own, kind), count) for own, of in parts for kind, count in of.outcomes.items()],
-            "workload_requests_good": [(own, of.good) for own, of in parts if self._spec.limits.get(own[0])],
-            "workload_output_tokens": [(own, of.output_tokens) for own, of in parts],
-            "workload_prompt_tokens": [(own, of.prompt_tokens) for own, of in parts],
-        }
-        for latency in OF_WORKLOADS:
-            made[f"workload_{latency}_seconds"] = [(own, of.latencies[latency]) for own, of in parts]
-        return made
+        workloads = [((part, name), counts) for name, of in stages for part, counts in of.workloads.items()]
+        targets = [((part, name), counts) for name, of in stages for part, counts in of.targets.items()]
+        limits = self._spec.limits
+        return (
+            made
+            | _of_parts("workload", workloads, [each.name for each in self._spec.workloads if limits[each.name]])
+            | _of_parts("target", targets, [each.name for each in self._spec.targets if any(limits.values())])
+        )
 
     def _live(self) -> dict[str, Samples]:
         progress = self._progress
@@ -123,6 +117,21 @@ class Metrics(Observer):
 
     def _served(self) -> dict[str, Samples]:
         return {SERVER[name]: [((), value)] for name, value in self._server().items() if name in SERVER}
+
+
+def _of_parts(
+    what: str, parts: Sequence[tuple[tuple[str, str], PartCounts]], with_limits: Collection[str]
+) -> dict[str, Samples]:
+    """What is counted of each workload or target, whose name is the first label."""
+    made: dict[str, Samples] = {
+        f"{what}_requests": [((*own, kind), count) for own, of in parts for kind, count in of.outcomes.items()],
+        f"{what}_requests_good": [(own, of.good) for own, of in parts if own[0] in with_limits],
+        f"{what}_output_tokens": [(own, of.output_tokens) for own, of in parts],
+        f"{what}_prompt_tokens": [(own, of.prompt_tokens) for own, of in parts],
+    }
+    for latency in OF_PARTS:
+        made[f"{what}_{latency}_seconds"] = [(own, of.latencies[latency]) for own, of in parts]
+    return made
 
 
 def _found(progress: Progress) -> Iterator[tuple[tuple[str, ...], float]]:

@@ -33,7 +33,7 @@ class HistogramFigures(Told):
 
 
 class PartFigures(Told):
-    """What Prometheus is told of the requests of a workload."""
+    """What Prometheus is told of the requests of a workload, or to a target."""
 
     outcomes: dict[Label, Count] = Field(max_length=128)
     output_tokens: Count
@@ -49,6 +49,7 @@ class StageFigures(PartFigures):
     sent: Count
     retries: dict[Label, Count] = Field({}, max_length=16)
     workloads: dict[Label, PartFigures] = Field({}, max_length=16)
+    targets: dict[Label, PartFigures] = Field({}, max_length=8)
 
 
 class ClientFigures(Told):

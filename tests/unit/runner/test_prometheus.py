@@ -157,10 +157,38 @@ def test_each_workload_has_its_own_counts_of_all_runners_and_the_stage_has_those
     assert model == {"llama-8b"}, "that of the run, by which dashboards select"
 
 
-def test_a_run_of_one_kind_has_no_workloads() -> None:
+TARGETS = [{"name": "old", "url": "http://old"}, {"name": "new", "url": "http://new"}]
+
+
+@pytest.mark.parametrize("runners", [1, 3])
+def test_each_target_has_its_own_counts_of_all_runners(runners: int) -> None:
+    leader = metrics(targets=TARGETS, workloads=WORKLOADS)
+    workers = [Counts(leader._spec) for _ in range(1, runners)]
+    for number in range(12):
+        failure = "timeout" if number == 11 else ""
+        one = result(failure=failure, first_chunk_latency=0.05 * (1 + number % 4))
+        own = replace(one, target="new" if number % 2 else "old", workload="batch" if number % 3 else "chat")
+        [leader, *workers][number % runners].add(own)
+    told = [RunnerFigures(stage=worker.of(0).told()).model_dump_json() for worker in workers]
+    others = [RunnerFigures.model_validate_json(one) for one in told]
+    leader.tick(run_view(stage_index=0, others=lambda stage: others * (stage == 0)))
+    found = values(leader)
+    requests, good = "perfbench_target_requests_total", "perfbench_target_requests_good_total"
+    assert [found[requests, "success", "c2", name] for name in ("old", "new")] == [6, 5]
+    assert (found[requests, "timeout", "c2", "new"], found[requests, "timeout", "c2", "old"]) == (1, 0)
+    assert [found[good, "c2", name] for name in ("old", "new")] == [5, 4], "each by the limits of its workload"
+    assert found["perfbench_target_ttft_seconds_bucket", "0.1", "c2", "old"] == 3
+    assert found["perfbench_target_e2e_latency_seconds_count", "c2", "new"] == 5
+    assert found["perfbench_target_output_tokens_total", "c2", "old"] == 18
+    assert found["perfbench_requests_total", "success", "c2"] == 11
+
+
+def test_a_run_of_one_kind_has_no_workloads_and_no_targets() -> None:
     made = metrics()
     made.add(result())
-    assert not [name for name, *_ in values(made) if "workload_" in name]
+    assert not [name for name, *_ in values(made) if "workload_" in name or "target_" in name]
+    both = metrics(targets=TARGETS)
+    assert "perfbench_target_requests_good_total" not in {name for name, *_ in values(both)}, "no limits"
 
 
 def test_latencies_are_histograms_of_succeeded_requests() -> None:
@@ -280,7 +308,7 @@ def test_buckets_are_cumulative_and_end_with_all() -> None:
 
 
 def test_every_sample_belongs_to_a_declared_metric_with_the_declared_labels() -> None:
-    made = metrics(workloads=WORKLOADS, retry={})
+    made = metrics(workloads=WORKLOADS, targets=TARGETS, retry={})
     made.add(result())
     made.tick(run_view())
     for family in text_string_to_metric_families(made.render("text/plain")[0].decode()):
@@ -297,7 +325,7 @@ def test_openmetrics_is_served_to_those_who_ask() -> None:
 
 
 def test_promtool_finds_nothing_to_complain_about(promtool: str) -> None:
-    made = metrics(workloads=WORKLOADS, retry={})
+    made = metrics(workloads=WORKLOADS, targets=TARGETS, retry={})
     made.add(result())
     made.tick(run_view())
     checked = subprocess.run(
