@@ -47,7 +47,7 @@ class TurnOrder:
         """A stage of so many lanes begins, and no shard is at work yet; `anew` at the beginning of the order."""
         left = self._turns.clear()
         self._position = 0 if anew else self._position - left
-        self._ahead = lanes + TURNS
+        self._ahead = min(lanes + TURNS, self._turns.most)
         self.tell()
 
     def tell(self) -> None:

@@ -6,17 +6,20 @@ handed to a shard: a lane that is free takes the next turn, and then the shard's
 bytes in a pipe, one for each request: reading one is atomic between processes, and needs nobody else.
 """
 
+import fcntl
 import os
 from array import array
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from fcntl import ioctl
 from termios import FIONREAD
 
 from perfbench_runner.shard.messages import Assignment
 
-_CHUNK = 65_536
+_CAPACITY, _LEAST_CAPACITY = 2**18, 2**14
+"""Bytes of a pipe: what is asked for where a system lets one, and what each has."""
+_PAGE = 4096
+"""So much of a pipe may be of no use, being half read."""
 
 
 class Turns:
@@ -28,6 +31,9 @@ class Turns:
         """Those of another process, which handed these descriptors over; else new ones."""
         self.ends = ends or os.pipe()
         self._read_end, self._write_end = self.ends
+        if not ends and hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):  # the user's share of pipes is used up: it stays as it is
+                fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, _CAPACITY)
         for end in self.ends:
             os.set_blocking(end, False)
 
@@ -39,14 +45,20 @@ class Turns:
             return None
 
     @property
+    def most(self) -> int:
+        """So many turns may wait."""
+        size = fcntl.fcntl(self._write_end, fcntl.F_GETPIPE_SZ) if hasattr(fcntl, "F_GETPIPE_SZ") else _LEAST_CAPACITY
+        return max(size - _PAGE, size // 2)
+
+    @property
     def waiting(self) -> int:
         """How many were not taken yet."""
         found = array("i", [0])
-        ioctl(self._read_end, FIONREAD, found)
+        fcntl.ioctl(self._read_end, FIONREAD, found)
         return found[0]
 
     def add(self, kinds: Sequence[int]) -> int:
-        """Tell of which kinds the requests after those are: how many there was room for, of 16,384 at least."""
+        """Tell of which kinds the requests after those are: how many there was room for."""
         try:
             return os.write(self._write_end, bytes(kinds))
         except BlockingIOError:
@@ -57,7 +69,7 @@ class Turns:
         taken = 0
         with suppress(BlockingIOError):
             while True:
-                taken += len(os.read(self._read_end, _CHUNK))
+                taken += len(os.read(self._read_end, _CAPACITY))
         return taken
 
     def close(self) -> None:

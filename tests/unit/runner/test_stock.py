@@ -132,6 +132,13 @@ def test_turns_are_told_ahead_in_small_steps_and_a_stage_goes_on_where_the_last_
     order.begin(lanes=3, anew=False)
     taken += [turns.take() for _ in range(900)]
     assert taken == expected[:1200]
+    order.begin(lanes=1_000_000, anew=True)
+    told = turns.waiting
+    assert told == turns.most, "as far as there is room"
+    for _ in range(300):
+        turns.take()
+    order.tell()
+    assert turns.waiting == told
     order.begin(lanes=3, anew=True)
     assert [turns.take() for _ in range(900)] == expected[:900]
     turns.close()
