@@ -8,7 +8,7 @@ from math import ceil, pi, sin
 from typing import NamedTuple
 
 from perfbench_api.resource import Spec
-from perfbench_api.sections import Profile, Stage
+from perfbench_api.sections import Profile, Request, Stage
 from perfbench_api.sections.runner import MOST_REPLICAS
 
 HEADROOM = 0.7
@@ -40,6 +40,22 @@ class Expected(NamedTuple):
 
 USUAL = Expected(0.2, 0.02, 256)
 """What is expected of an endpoint of which nothing is known."""
+
+
+def expected_of(spec: Spec) -> Expected:
+    """As of an endpoint of which nothing is known, but for the answers' length where requests bound it.
+
+    Of several workloads it is the mean, by their weights.
+    """
+    kinds = [(each.weight, each.request or spec.request) for each in spec.workloads] or [(1, spec.request)]
+    tokens = sum(weight * _tokens(request) for weight, request in kinds) / sum(weight for weight, _ in kinds)
+    return USUAL._replace(output_tokens=ceil(tokens))
+
+
+def _tokens(request: Request) -> int:
+    most = request.max_tokens
+    length = most[1] if isinstance(most, list) else most
+    return USUAL.output_tokens if length is None else min(USUAL.output_tokens, length)
 
 
 class Needs(NamedTuple):

@@ -351,7 +351,7 @@ def test_a_killed_stage_is_judged_until_it_was_last_heard_of(mock: Any, perfbenc
     assert window["duration_s"] < 20
     latency_s = run.stage["scheduled_latency_s"]["mean"]
     assert run.stage["request_throughput_rps"] * latency_s == pytest.approx(4, rel=0.25)
-    assert "killed in this stage" in run.stage["notes"][0]
+    assert "the run was killed, or could no longer store, in this stage" in run.stage["notes"][0]
     assert run.summary["unmeasured_requests"] == {"connection_test": 1, "warmup": 0}
 
 

@@ -13,10 +13,11 @@ COMMAND = [str(Path(sys.executable).parent / "perfbench")]
 
 def test_a_plan_follows_from_a_ceiling_that_was_measured_here(tmp_path: Path) -> None:
     load = {"stages": [{"concurrency": 10, "requests": 100}, {"rate": 1_000_000, "duration": "10s"}]}
-    spec = {"target": {"url": "http://127.0.0.1:9", "model": "m"}, "load": load}
+    target, request = {"url": "http://127.0.0.1:9", "model": "m"}, {"maxTokens": 16}
+    spec = {"target": target, "request": request, "load": load}
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump({"kind": "PerfBenchmark", "metadata": {"name": "x"}, "spec": spec}))
-    options = ["--seconds", "1s", "--output-tokens", "16", "--json"]
+    options = ["--seconds", "1s", "--json"]
     done = subprocess.run([*COMMAND, "plan", str(file), *options], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -26,5 +27,6 @@ def test_a_plan_follows_from_a_ceiling_that_was_measured_here(tmp_path: Path) ->
     one_by_one_rps = 1000 / max(paced["shard_ms"], paced["control_ms"])
     assert ceiling_rps == pytest.approx(min(ceiling["instant_rps"], one_by_one_rps)), "the lower one counts"
     small, large = found["stages"]
+    assert small["requests_per_s"] == pytest.approx(10 / (0.2 + 15 * 0.02)), "of as many tokens as are asked for"
     assert small["replicas"] == 1
     assert large["replicas"] == found["replicas"] >= 1_000_000 / ceiling_rps

@@ -192,15 +192,18 @@ def test_a_file_that_a_full_disk_left_unfinished_is_not_called_complete(
     assert outcome.results is None or not outcome.results.is_complete
 
 
+@pytest.mark.parametrize("free_bytes", [0, 600_000])
 def test_a_disk_that_is_full_from_the_start_is_bad_input(
-    mock: Start, perfbench: Start, spec_for: Start, small_disk: Path
+    mock: Start, perfbench: Start, spec_for: Start, small_disk: Path, free_bytes: int
 ) -> None:
-    server = mock()
-    subprocess.run(["dd", "if=/dev/zero", f"of={small_disk}/filler", "bs=64k"], capture_output=True)
+    server, filler = mock(), small_disk / "filler"
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True)
+    os.truncate(filler, filler.stat().st_size - free_bytes)
     run = perfbench(spec_for(server), name="disk/run")
     assert run.wait(20) == 2
     assert any(words in run.stderr for words in ("No space", "is there room on the disk?", "is the disk full"))
     assert server.stats()["started"] == 0
+    assert not list(run.folder.glob("*")), "nothing that would be taken for a run that was killed"
 
 
 @pytest.mark.parametrize("free_bytes", [0, 200_000])

@@ -25,7 +25,11 @@ PATH = click.Path(path_type=Path)
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a field.")
 @click.option("--ttft", default="200ms", show_default=True, help="The endpoint's expected time to first token.")
 @click.option("--itl", default="20ms", show_default=True, help="Its expected time between tokens.")
-@click.option("--output-tokens", default=256, show_default=True, help="Its expected length of answers.")
+@click.option(
+    "--output-tokens",
+    type=int,
+    help="Its expected length of answers; 256 if not given, or request.maxTokens if that is less.",
+)
 @click.option(
     "--seconds",
     default="5s",
@@ -34,18 +38,19 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan_command(
-    file: Path, overrides: tuple[str, ...], ttft: str, itl: str, output_tokens: int, seconds: str, as_json: bool
+    file: Path, overrides: tuple[str, ...], ttft: str, itl: str, output_tokens: int | None, seconds: str, as_json: bool
 ) -> None:
     """Measure the ceiling of one runner on this machine, and say how many like it the load of FILE needs."""
     import json
 
-    from perfbench_api.capacity import Expected
+    from perfbench_api.capacity import Expected, expected_of
     from perfbench_runner.run.calibrate import ceiling
     from perfbench_runner.run.cpus import available_cpus, default_workers
     from perfbench_runner.run.plan import plan
 
     benchmark = manifest.load(file, overrides)
-    target = {"mock": {"ttft": ttft, "itl": itl, "outputTokens": output_tokens}}
+    tokens = output_tokens or expected_of(benchmark.spec).output_tokens
+    target = {"mock": {"ttft": ttft, "itl": itl, "outputTokens": tokens}}
     mock = PerfBenchmark.read({"metadata": {"name": "plan"}, "spec": {"target": target}}).spec.target.mock
     if mock is None:
         raise AssertionError("the target has a mock: it was given two lines above")
@@ -53,15 +58,15 @@ def plan_command(
     measured = ceiling(benchmark, mock, _seconds(seconds), workers)
     if measured.requests_per_s <= 0:
         raise SpecError(["no request came back from the mock; is this machine overloaded?"])
-    expected = Expected(mock.ttft, mock.itl, output_tokens)
-    found = plan(benchmark.spec, measured, expected, workers, output_tokens)
+    expected = Expected(mock.ttft, mock.itl, tokens)
+    found = plan(benchmark.spec, measured, expected, workers, tokens)
     if as_json:
         stages = [stage._asdict() for stage in found.stages]
         click.echo(json.dumps({**found._asdict(), "stages": stages, "ceiling": measured.model_dump()}))
         return
     least = "at least " if measured.is_lower_bound else ""
     click.echo(
-        f"one runner here (workers: {workers}): {least}{number(measured.requests_per_s)} requests/s of {output_tokens} tokens"
+        f"one runner here (workers: {workers}): {least}{number(measured.requests_per_s)} requests/s of {tokens} tokens"
     )
     click.echo(f"  {how(measured)}")
     for stage in found.stages:

@@ -12,7 +12,7 @@ from perfbench_runner.observe import termination
 PATH = click.Path(path_type=Path)
 
 
-@click.command(short_help="Finish the files of a run that was killed.")
+@click.command(short_help="Finish the files of a run that was killed, or had no room left.")
 @click.argument("folder", type=PATH)
 @click.option(
     "--termination-message", type=PATH, hidden=True, help="Write the outcome there, as JSON for the operator."

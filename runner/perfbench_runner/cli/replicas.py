@@ -27,22 +27,22 @@ def decided(benchmark: PerfBenchmark) -> PerfBenchmark:
     """The benchmark with a number in place of `runner.replicas: auto`: as many runners as it needs and this machine can feed."""
     if benchmark.spec.runner.replicas != AUTO:
         return benchmark
-    from perfbench_api.capacity import USUAL, Carried, needs_at_most, runners_for
+    from perfbench_api.capacity import Carried, expected_of, needs_at_most, runners_for
     from perfbench_api.sections import MockTarget
     from perfbench_runner.run.calibrate import ceiling
     from perfbench_runner.run.cpus import available_cpus, default_workers
 
     cpus = available_cpus()
     workers = benchmark.spec.runner.workers or default_workers(cpus)
-    carried = 1.0
+    carried, expected = 1.0, expected_of(benchmark.spec)
     if needs_at_most(benchmark.spec) > 1:  # else nothing has to be known of this machine
-        mock = MockTarget(ttft=USUAL.ttft_s, itl=USUAL.itl_s, output_tokens=USUAL.output_tokens)
+        mock = MockTarget(ttft=expected.ttft_s, itl=expected.itl_s, output_tokens=expected.output_tokens)
         carried = ceiling(benchmark, mock, AUTO_S, workers).requests_per_s
         if carried <= 0:
             raise SpecError(
                 ["runner.replicas: auto: this machine is too busy to measure what a runner carries; give a number"]
             )
-    wanted = runners_for(benchmark.spec, Carried(carried, USUAL.output_tokens), USUAL)
+    wanted = runners_for(benchmark.spec, Carried(carried, expected.output_tokens), expected)
     fed = max(1, int(cpus) // (workers + 1))
     text = f"runner.replicas: auto is {min(wanted, fed)}"
     if wanted > fed:

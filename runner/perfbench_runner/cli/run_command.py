@@ -147,7 +147,8 @@ def _show_dry_run(prepared: PreparedRun) -> None:
     with prepared.cleanup:
         click.echo(yaml.safe_dump(prepared.manifest, sort_keys=False, allow_unicode=True))
         if prepared.results_bytes is not None:
-            click.echo(f"# results: about {disk.size(prepared.results_bytes)} at most", err=True)
+            most, at_work = disk.size(prepared.results_bytes), disk.size(disk.at_work(prepared.results_bytes))
+            click.echo(f"# results: about {most} at most, {at_work} while they are written", err=True)
         bodies = prepared.feed.first_bodies()
         for wiring, kind, body in zip(prepared.wiring.all, prepared.feed.kinds, bodies, strict=True):
             whose = f" of {kind.whose}" if kind.whose else ""

@@ -95,7 +95,8 @@ class Endings:
             return None
         if self._precision is None or self._precision.known is None:
             return f"too few requests to say how well {self._figure} is known ({self._asked})"
-        return f"ended by count or duration before {self._figure} was known to what was asked ({self._asked}): {self._state()}"
+        before = f"ended by count or duration before {self._figure} was known to what was asked ({self._asked})"
+        return f"{before}; by the last look: {self._state()}"
 
     @property
     def _figure(self) -> str:

@@ -57,7 +57,10 @@ def notes_of_part(part: Figures, estimate: Estimate | None, asked: Asked) -> lis
 def _killed(plan: dict[str, Any]) -> str:
     if not plan.get("killed"):
         return ""
-    return "the run was killed in this stage: requests that were in flight or held by a limit then are in no count"
+    return (
+        "the run was killed, or could no longer store, in this stage: requests that were in flight or held by a limit then"
+        " are in no count"
+    )
 
 
 def _recorded(plan: dict[str, Any]) -> str:

@@ -300,10 +300,11 @@ def finished(folder: Path, path: Path, summary: Any, end: End, benchmark: PerfBe
 
 
 def recover(folder: Path, tell: Tell = told_nobody) -> Finished:
-    """Finish the files of a run whose process was killed: what was committed becomes its results and summary."""
+    """Finish the files of a run that was killed, or had no room left: what was committed becomes results and summary."""
     partial, manifest = folder / store.PARTIAL, folder / MANIFEST
-    if not partial.exists() or not manifest.exists():
-        raise StoreError(f"{folder} holds no unfinished run: no {store.PARTIAL} and {MANIFEST} in it")
+    missing = [file.name for file in (partial, manifest) if not file.exists()]
+    if missing:
+        raise StoreError(f"{folder} holds no unfinished run: no {' and no '.join(missing)} in it")
     with told_in_words(folder):
         benchmark = PerfBenchmark.read(yaml.safe_load(manifest.read_text()))
     with told_in_words(folder), held(folder):
@@ -313,6 +314,8 @@ def recover(folder: Path, tell: Tell = told_nobody) -> Finished:
             from perfbench_runner.run.leading import recover_workers  # it loads what serves the agreement, too
 
             recover_workers(results, folder, replicas)
-        end = End("interrupted", "Interrupted", "the run's process was killed; recovered afterwards")
+        end = End(
+            "interrupted", "Interrupted", "the run's process was killed, or could no longer store; recovered afterwards"
+        )
         path, summary, end = conclude(results, benchmark, end, tell)
     return finished(folder, path, summary, end, benchmark)

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 
 from perfbench_api.resource import Spec
@@ -10,11 +11,16 @@ from perfbench_plugins.arguments import Arguments
 
 FILE_BYTES = 2_000_000
 """A results file without any row."""
-ROW_BYTES, TOKEN_BYTES, BODY_SHARE = 1000, 10, 0.5
-"""Of a row without bodies; what each token of the answer adds, with its time and its text; what is left of a prompt.
+ROW_BYTES, TOKEN_BYTES, BODY_SHARE = 1000, 10, 4 / 3
+"""Of a row without bodies; what each token of the answer adds, with its time and its text; what becomes of a request's body.
 
-Measured with the mock's answers of 10 to 400 tokens, streamed and whole: 0.9 kB, and 6 to 9 bytes a token.
+Measured with the mock's answers of 10 to 400 tokens, streamed and whole: 0.9 kB, and 6 to 9 bytes a token. A body is kept
+as base64, which the analysis scripts of EvalScope's users expect.
 """
+PAGE_BYTES = 65_536
+"""A page of the file holds whole rows."""
+LOG_BYTES = 1000 * PAGE_BYTES
+"""What was written waits in a second file, up to this, until it is put into the first."""
 USUAL_TOKENS = 256
 """Length of an answer that the request does not limit."""
 WORTH_TELLING = 100_000_000
@@ -29,8 +35,13 @@ def rows(stage: Stage) -> int | None:
 
 def row_bytes(messages: str, max_tokens: int, body_bytes: int) -> float:
     """What a request takes, bodies included where they are kept."""
-    body = body_bytes * BODY_SHARE if messages == "all" else 0.0
-    return ROW_BYTES + TOKEN_BYTES * max_tokens + body
+    answer = ROW_BYTES + TOKEN_BYTES * max_tokens
+    return _in_pages(answer + body_bytes * BODY_SHARE) if messages == "all" else answer
+
+
+def _in_pages(row: float) -> float:
+    """What a row takes of its pages, with what stays empty in them because the next row does not fit."""
+    return PAGE_BYTES / (PAGE_BYTES // row) if row <= PAGE_BYTES else PAGE_BYTES * ceil(row / PAGE_BYTES)
 
 
 def estimate(spec: Spec, arguments: Arguments, body_bytes: int) -> int | None:
@@ -49,16 +60,19 @@ def told(estimated: int | None, folder: Path) -> tuple[str, bool]:
     """What is worth saying of the room that a run takes, and whether it is a warning; an empty text for nothing."""
     if estimated is None:
         return "", False
-    free = estimated
+    room = at_work(estimated)
+    words = f"the results may take about {size(estimated)}, {size(room)} while they are written"
+    free = room
     with suppress(OSError):
         free = shutil.disk_usage(folder).free
-    if free < estimated:
-        return f"the results may take about {size(estimated)}, and {folder} has {size(free)} free", True
-    return (
-        (f"the results may take about {size(estimated)} in {folder}", False)
-        if estimated >= WORTH_TELLING
-        else ("", False)
-    )
+    if free < room:
+        return f"{words}, and {folder} has {size(free)} free", True
+    return (f"{words}, in {folder}", False) if room >= WORTH_TELLING else ("", False)
+
+
+def at_work(estimated: int) -> int:
+    """What so large a file takes while it is written."""
+    return estimated + min(estimated, LOG_BYTES)
 
 
 def size(count: float) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, nullcontext
+from contextlib import AsyncExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,7 @@ from perfbench_runner.engine.supervisor import ShardProcess
 from perfbench_runner.event_loop import run_loop
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.reading import Tell
-from perfbench_runner.results.store import Store, StoreError
+from perfbench_runner.results.store import PARTIAL, Store, StoreError
 from perfbench_runner.results.writer import told_in_words
 from perfbench_runner.run.conclude import Finished, Seldom, conclude, finished
 from perfbench_runner.run.facts import facts
@@ -101,12 +101,13 @@ def started(prepared: PreparedRun, folder: Path, niceness: int) -> Iterator[Star
     with prepared.cleanup:
         began = datetime.now(UTC)
         manifest = yaml.safe_dump(prepared.manifest, sort_keys=False, allow_unicode=True)
-        results = Store(folder, prepared.benchmark.spec.results.messages)
-        with told_in_words(folder / MANIFEST):
-            (folder / MANIFEST).write_text(manifest)
-        prepared.cleanup.enter_context(held(folder))
-        results.set_run(**facts(prepared, manifest, began))
-        results.commit()
+        with _whole_or_nothing(folder):
+            results = Store(folder, prepared.benchmark.spec.results.messages)
+            with told_in_words(folder / MANIFEST):
+                (folder / MANIFEST).write_text(manifest)
+            prepared.cleanup.enter_context(held(folder))
+            results.set_run(**facts(prepared, manifest, began))
+            results.commit()
         places = Places(sides=prepared.feed.together)
         try:
             shards = start_shards(prepared.workers, prepared.wiring, places)
@@ -115,6 +116,20 @@ def started(prepared: PreparedRun, folder: Path, niceness: int) -> Iterator[Star
             yield Started(results, shards, places)
         finally:
             places.close()
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[None]:
+    """Remove what was made for a run that cannot begin, as on a full disk: it would be taken for one that was killed."""
+    files = [folder / f"{PARTIAL}{ending}" for ending in ("", "-wal", "-shm")] + [folder / MANIFEST]
+    made = [file for file in files if not file.exists()]
+    try:
+        yield
+    except StoreError:
+        for file in made:
+            with suppress(OSError):
+                file.unlink()
+        raise
 
 
 def _finish(

@@ -29,7 +29,7 @@ from perfbench_runner.runners.messages import FileDone
 from perfbench_runner.runners.service import Service
 
 LOG = logging.getLogger(__name__)
-KILLED = "the leader was killed before the run was over"
+KILLED = "the leader was killed, or could no longer store, before the run was over"
 HANDOVER_S = 600.0
 """So long all files may take to come: some gigabytes over a slow network."""
 
@@ -142,7 +142,7 @@ def facts_of(number: int, name: str, node: str, why: str, done: FileDone) -> Run
 
 
 def recover_workers(results: Store, folder: Path, replicas: int) -> None:
-    """The leader was killed: put into its file what workers had handed over, and say whose rows are missing.
+    """The leader ended before the run did: put into its file what workers had handed over, and say whose rows are missing.
 
     Not for an event loop; raises StoreError.
     """
@@ -163,5 +163,5 @@ def recover_workers(results: Store, folder: Path, replicas: int) -> None:
             merge(results.db, own / FILE, RunnerFacts(number, "", "", "cut", KILLED, None, ClockLine()))
             shutil.rmtree(own, ignore_errors=True)
         else:
-            why = "had handed over nothing when the leader was killed"
+            why = "had handed over nothing when the leader ended"
             add_runner(results.db, RunnerFacts(number, "", "", "lost", why, None, None), 0)

@@ -90,11 +90,16 @@ def spec(stages: list[dict[str, Any]], **sections: Any) -> Any:
 @pytest.mark.parametrize(
     ("stages", "max_tokens", "messages", "expected"),
     [
-        ([{"concurrency": 1, "requests": 1000}], 100, "all", 2_000_000 + 1000 * (1000 + 1000 + 200)),
+        ([{"concurrency": 1, "requests": 1000}], 100, "all", 2_000_000 + round(1000 * 65_536 / 25)),
         ([{"concurrency": 1, "requests": 1000}], 100, "none", 2_000_000 + 1000 * 2000),
-        ([{"concurrency": 1, "requests": 1000}], None, "all", 2_000_000 + 1000 * (1000 + 2560 + 200)),
-        ([{"concurrency": 1, "requests": 1000}], [10, 200], "all", 2_000_000 + 1000 * (1000 + 2000 + 200)),
-        ([{"rate": 5, "duration": "60s"}, {"rate": 1, "requests": 5}], 100, "all", 2_000_000 + 305 * 2200),
+        ([{"concurrency": 1, "requests": 1000}], None, "all", 2_000_000 + round(1000 * 65_536 / 16)),
+        ([{"concurrency": 1, "requests": 1000}], [10, 200], "all", 2_000_000 + round(1000 * 65_536 / 18)),
+        (
+            [{"rate": 5, "duration": "60s"}, {"rate": 1, "requests": 5}],
+            100,
+            "all",
+            2_000_000 + round(305 * 65_536 / 25),
+        ),
         ([{"concurrency": 1, "duration": "60s"}], 100, "all", None),
     ],
 )
@@ -107,12 +112,21 @@ def test_the_room_that_results_take(
 
 
 @pytest.mark.parametrize(
+    ("body_bytes", "expected"),
+    [(750, 65_536 / 21), (18_000, 32_768), (25_000, 65_536), (49_000, 2 * 65_536), (750_000, 16 * 65_536)],
+)
+def test_a_row_takes_its_part_of_whole_pages(body_bytes: int, expected: float) -> None:
+    assert disk.row_bytes("all", 100, body_bytes) == expected
+
+
+@pytest.mark.parametrize(
     ("estimated", "words", "is_warning"),
     [
         (None, "", False),
         (3_000_000, "", False),
-        (250_000_000, "the results may take about 250 MB in", False),
-        (10**18, "the results may take about 1e+06 TB, and", True),
+        (60_000_000, "the results may take about 60 MB, 120 MB while they are written, in", False),
+        (250_000_000, "the results may take about 250 MB, 316 MB while", False),
+        (10**18, "the results may take about 1e+06 TB, 1e+06 TB while they are written, and", True),
     ],
 )
 def test_what_is_said_of_the_room(tmp_path: Path, estimated: int | None, words: str, is_warning: bool) -> None:
