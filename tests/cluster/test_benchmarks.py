@@ -114,7 +114,8 @@ def serve(space: Namespace, name: str, *command: str) -> None:
         space.cluster.images["runner"],
         *command,
         env=[planted_env("KEY")],
-        readinessProbe={"httpGet": {"path": "/healthz", "port": 8000}, "periodSeconds": 1},
+        # Slow is ready, too: other benchmarks begin at the same time.
+        readinessProbe={"httpGet": {"path": "/healthz", "port": 8000}, "periodSeconds": 1, "timeoutSeconds": 30},
     )
     service = {"selector": {"app": name}, "ports": [{"port": 8000}]}
     space.apply(

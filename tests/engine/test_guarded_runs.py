@@ -39,9 +39,9 @@ def test_a_stage_whose_queue_grows_ends_and_the_next_one_runs(
     ]
     load = {"guards": {"overSaturation": True}}
     run = perfbench(spec_for(server, *stages, load=load, runner={"workers": workers}))
-    assert run.wait(90) in (0, 1)
+    assert run.wait(140) in (0, 1)
     much, little = run.summary["stages"]
     assert any("ended since the endpoint is over-saturated" in note for note in much["notes"])
-    assert 20 < much["window"]["end_s"] < 60
+    assert 20 < much["window"]["end_s"] < 100, "and not its whole 120 s"
     assert little["requests"]["total"] > 0
     assert run.summary["state"] == "complete"
