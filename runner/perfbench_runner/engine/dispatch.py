@@ -87,7 +87,7 @@ class Dispatcher:
         self._turn = 0
         """Open loop: requests assigned so far, which says whose turn it is."""
         self._given = Counter[tuple[int, int]]()
-        """Requests of the stage by shard and kind."""
+        """Closed loop: requests of the stage by shard and kind."""
         self._due_times: deque[float] = deque()
         self._due = 0
         self._is_feeding = False
@@ -328,9 +328,10 @@ class Dispatcher:
         self.pending[self._seq], request = pending, pending.request
         process.batch.append(Assignment(self._seq, pending.at_s, request.body, request.headers, request.kind))
         process.outstanding += 1
-        self._given[process.number, request.kind] += 1
         self._seq += self._share.runners
-        if pending.at_s is not None:
+        if pending.at_s is None:
+            self._given[process.number, request.kind] += 1
+        else:
             self._due_times.append(pending.at_s)
 
     def _send_batches(self) -> None:

@@ -23,6 +23,8 @@ from perfbench_runner.results.writer import StoreError as StoreError
 
 FILE = "results.sqlite"
 PARTIAL = "results.sqlite.partial"
+PAGE_BYTES = 65_536
+"""A page of the file holds whole rows: where these have 20 kB and more it takes half the time of the default's."""
 
 REQUEST = f"INSERT INTO requests VALUES (?, {', '.join('?' * len(NARROW))})"  # noqa: S608  # our names
 
@@ -40,7 +42,7 @@ class Store:
         with told_in_words(self.path):
             # One thread after the other: the summary is made in another one than the rows.
             self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            self.db.execute("PRAGMA page_size = 65536")  # rows of 20 kB and more: half the time of the default's
+            self.db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             self.db.execute("PRAGMA journal_mode = WAL")
             self.db.execute("PRAGMA synchronous = NORMAL")
             self.db.execute("PRAGMA journal_size_limit = 16777216")

@@ -8,6 +8,7 @@ from pathlib import Path
 from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_plugins.arguments import Arguments
+from perfbench_runner.results.store import PAGE_BYTES
 
 FILE_BYTES = 2_000_000
 """A results file without any row."""
@@ -17,8 +18,6 @@ ROW_BYTES, TOKEN_BYTES, BODY_SHARE = 1000, 10, 4 / 3
 Measured with the mock's answers of 10 to 400 tokens, streamed and whole: 0.9 kB, and 6 to 9 bytes a token. A body is kept
 as base64, which the analysis scripts of EvalScope's users expect.
 """
-PAGE_BYTES = 65_536
-"""A page of the file holds whole rows."""
 LOG_BYTES = 1000 * PAGE_BYTES
 """What was written waits in a second file, up to this, until it is put into the first."""
 USUAL_TOKENS = 256
