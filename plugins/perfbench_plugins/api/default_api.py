@@ -94,8 +94,8 @@ class DefaultApiPlugin(ApiPluginBase):
 
     def parameters(self, param: Arguments) -> dict[str, Any]:
         """The fields of the body that `fields` names and that have a value."""
-        values = {name: getattr(param, field) for name, field in (self.fields or {}).items()}
-        return {name: value for name, value in values.items() if value is not None}
+        fields = (self.fields or {}).items()
+        return {name: value for name, field in fields if (value := getattr(param, field)) is not None}
 
     async def process_request(
         self, client_session: "aiohttp.ClientSession", url: str, headers: dict[str, str], body: dict[str, Any]

@@ -71,6 +71,8 @@ class Feed:
         """Number of the entry that `_items` yields next."""
         self._ahead: tuple[int, Item] | None = None
         """An entry that was drawn and is still the next one."""
+        self._last: tuple[int, Item] | None = None
+        """The entry of the request that was made last."""
 
     @property
     def offset(self) -> int:
@@ -110,7 +112,8 @@ class Feed:
 
         Its prompt is its own: a server that caches prefixes would answer the first measured request too soon.
         """
-        item = self._first().item or Item("")
+        self._first()
+        _, item = self._ahead or (0, Item(""))
         messages = own_prompt(item.messages, Random(f"{self.arguments.random_seed}/test"))
         parameters = item.parameters(self.arguments)
         extra = {name: value for name, value in (parameters.extra_args or {}).items() if name != "min_tokens"}
@@ -159,14 +162,18 @@ class Feed:
         """
         left_out = 0
         while True:
-            number, item = self._draw()
+            number, drawn = self._draw()
+            item = self._with_head(number, drawn)
             try:
-                return self._prepare(number, item)
+                prepared = self._prepare(number, item)
             except NothingBuiltError as error:
                 left_out += 1
                 if left_out >= (self.dataset_entries or MOST_LEFT_OUT):
                     raise
                 self._warn_once(f"{str(error).partition(' for ')[0]} for some entries: they are left out")
+                continue
+            self._last = number, drawn
+            return prepared._replace(entry=number, prompt_id=prompt_id(item.messages))
 
     def skip(self, count: int) -> float | None:
         """Leave out so many requests, which other runners send; raises as `next` does.
@@ -194,15 +201,14 @@ class Feed:
 
     def skim(self, builds: bool) -> None:
         """Look at the next entry, and build its request if `builds`; raises as `next` does."""
-        number, item = self._draw()
+        number, drawn = self._draw()
         if builds:
             with suppress(NothingBuiltError):  # left out, as in a run
-                self._prepare(number, item)
+                self._prepare(number, self._with_head(number, drawn))
 
     def put_back(self, prepared: PreparedRequest) -> None:
         """Give back the request that was drawn last: it is the next one again."""
-        if prepared.entry is not None and prepared.item is not None:
-            self._ahead = (prepared.entry, prepared.item)
+        self._ahead = self._last
 
     @property
     def _next_number(self) -> int:
@@ -229,7 +235,7 @@ class Feed:
         return self._ahead
 
     def _prepare(self, number: int, item: Item) -> PreparedRequest:
-        drawn, item = item, self._with_head(number, item)
+        """The request for an entry that has its head; raises PluginError."""
         parameters = item.parameters(self.arguments)
         if isinstance(parameters.max_tokens, list):
             # By number and not in sequence, so that an entry has its length wherever the sequence begins.
@@ -238,10 +244,8 @@ class Feed:
         if is_conversation(item.messages):
             headers = dict(item.headers) if item.headers else None
             conversation = PreparedConversation(item.messages[: self.arguments.max_turns], parameters)
-            prepared = PreparedRequest(conversation, headers, item.request_id, item.at_s)
-        else:
-            prepared = prepare_request(self.api, copied(item.messages), parameters, item, item.max_tokens)
-        return replace(prepared, entry=number, item=drawn, prompt_id=prompt_id(item.messages))
+            return PreparedRequest(conversation, headers, item.request_id, item.at_s)
+        return prepare_request(self.api, copied(item.messages), parameters, item, item.max_tokens)
 
     def _with_head(self, number: int, item: Item) -> Item:
         """The item, with a random head before its prompt if the manifest asks for it; raises DatasetError."""

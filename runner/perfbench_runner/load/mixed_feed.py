@@ -7,7 +7,6 @@ The feeds of one workload for several targets have one seed, so that all targets
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 from perfbench_api.resource import SpecError
 from perfbench_runner.load.feed import REFUSALS, Feed
@@ -58,7 +57,7 @@ class MixedFeed:
 
     def test_requests(self) -> list[PreparedRequest]:
         """One of each kind: a model that is not served is told before any load."""
-        return [replace(feed.test_requests()[0], kind=kind) for kind, feed in enumerate(self._feeds)]
+        return [feed.test_requests()[0]._replace(kind=kind) for kind, feed in enumerate(self._feeds)]
 
     def start_at(self, number: int, stage: int | None = None) -> None:
         """Go on at this position, and with the arguments of this stage; raises REFUSALS."""
@@ -71,7 +70,7 @@ class MixedFeed:
         """The next request; raises REFUSALS."""
         kind = self._turn()
         with told_of(self.kinds[kind].whose):
-            return replace(next(self._feeds[kind]), kind=self._first_kind + kind)
+            return next(self._feeds[kind])._replace(kind=self._first_kind + kind)
 
     def skip(self, count: int) -> None:
         """Leave out so many requests, which other runners send; raises REFUSALS."""

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.arguments import Arguments
@@ -23,8 +23,7 @@ class PreparedConversation:
     parameters: Arguments
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedRequest:
+class PreparedRequest(NamedTuple):
     """A request ready to be sent, or a conversation."""
 
     body: bytes | PreparedConversation
@@ -34,8 +33,6 @@ class PreparedRequest:
     """When to send it, where the dataset says so: seconds from the start of its schedule."""
     entry: int | None = None
     """Number of the dataset's entry that it was made of; the connection test has none."""
-    item: Item | None = None
-    """That entry."""
     prompt_id: int | None = None
     """Signed 64-bit number that tells prompts apart."""
     is_warmup: bool = False

@@ -76,7 +76,7 @@ class HttpTransport:
     async def exchange(self, to: Destination, body: bytes) -> Exchange:
         """Send a request and read the whole response; failures are in the Exchange, not raised."""
         exchange, start_s = Exchange(), perf_counter()
-        request, loop = to.request(body), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         if self._sweeper is None:
             self._sweeper = loop.call_later(self.limits.tick_s, self._sweep)
         while True:
@@ -86,7 +86,7 @@ class HttpTransport:
             if connection is None:
                 return exchange
             done: asyncio.Future[None] = loop.create_future()
-            connection.send(request, exchange, done, start_s)
+            connection.send(to.request(body), exchange, done, start_s)  # not kept: thousands of streams may be open
             if not connection.used:  # one that was has been looked after since its first request
                 self._watch(connection, perf_counter())
             try:
