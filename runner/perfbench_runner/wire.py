@@ -82,7 +82,7 @@ class Wire:
         self.unstamped = 0
         """Reads that had no stamp of the kernel's, so that the time is the program's."""
         self.delay_s = 0.0
-        """How long after its arrival the latest read of those was that `times` told last."""
+        """How long after its arrival the latest read of those was that `times` told last; 0.0 without stamps of the kernel's."""
         self.sent_bytes = 0
         """Bytes that the kernel has taken."""
 
@@ -163,6 +163,7 @@ class Wire:
 
     def times(self, floor_s: float) -> list[float]:
         """When the last byte of each read since `forget` arrived, none before `floor_s`, by time.perf_counter(); once."""
+        self.delay_s = 0.0
         if self._clock is None or not self._read_s:
             times = self._read_s.tolist()
         else:

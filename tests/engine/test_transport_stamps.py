@@ -17,6 +17,7 @@ import pytest
 
 from perfbench_plugins.exchange import Exchange
 from perfbench_runner import stamps, wire
+from perfbench_runner.shard.connection import READS_AT_ONCE
 from perfbench_runner.shard.tcp_info import tcp_info
 from perfbench_runner.shard.transport import HttpTransport, Limits, tls_context
 from perfbench_runner.stamps import KernelClock
@@ -118,6 +119,22 @@ async def test_a_late_event_loop_does_not_make_the_kernels_stamps_late() -> None
     assert (kernel.stamps_by, program.stamps_by) == ("kernel", "program")
     assert sorted(late)[5] < 0.002, late
     assert max(errors(program, server)) > 0.005, "the same delay without them"
+
+
+@linux
+@pytest.mark.parametrize("by", ["kernel", "program"])
+@pytest.mark.parametrize("count", [1, READS_AT_ONCE - 2, READS_AT_ONCE, 3 * READS_AT_ONCE + 1])
+async def test_a_long_response_is_the_same_as_a_short_one(count: int, by: stamps.Stamps) -> None:
+    """What comes of it is taken in bit by bit: none is lost, and each piece keeps its time."""
+    with serving(streaming(count, 0.0002)) as server:
+        exchange = await ask(server.url, stamps=by)
+        late = errors(exchange, server)
+    assert (exchange.failure, exchange.stamps_by, exchange.body) == ("", by, b"abcd" * count)
+    assert list(exchange.ends) == [4 * number for number in range(1, count + 1)]
+    assert list(exchange.stamps) == sorted(exchange.stamps)
+    assert exchange.sent_s < exchange.first_byte_s <= exchange.stamps[0] <= exchange.stamps[-1] <= exchange.end_s
+    assert min(late) > -0.0001
+    assert sorted(late)[count // 2] < 0.02, late
 
 
 @linux

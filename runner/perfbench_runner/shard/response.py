@@ -51,11 +51,15 @@ class Body(NamedTuple):
 
 
 class ResponseReader:
-    """Reads one response after the other. Its owner feeds it, and adds None to `log` after each feed."""
+    """Reads one response after the other. Its owner feeds it, and adds None to `log` after each feed.
+
+    What a long response has brought so far can be taken in before its end (`take_in`): there it would all be at once, and
+    hold up whoever else is to be read; 40 ms at 32,000 pieces.
+    """
 
     __slots__ = (
-        "_content_length", "_head_bytes", "_head_limit", "_parser", "_receiver", "content_encoding", "content_type",
-        "feed", "log", "on_body", "retry_after", "status",
+        "_content_length", "_end_s", "_ends", "_head_bytes", "_head_limit", "_parser", "_parts", "_receiver", "_size", "_times",
+        "content_encoding", "content_type", "feed", "log", "on_body", "retry_after", "status",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, head_limit: int) -> None:
@@ -64,6 +68,9 @@ class ResponseReader:
         """Pieces of the body, and after those of each feed None."""
         self.on_body = self.log.append
         """What llhttp calls with each piece; a method of our own would cost several times as much."""
+        self._parts = list[bytes]()
+        """The body so far, as far as it was taken in: its size, where its pieces end, and when they arrived."""
+        self._size, self._ends, self._times, self._end_s = 0, array("Q"), array("d"), 0.0
         self._parser = httptools.HttpResponseParser(self)
         self.feed = self._parser.feed_data
         """Takes bytes. Raises httptools' HttpParserError and HttpParserUpgrade."""
@@ -90,14 +97,26 @@ class ResponseReader:
     @property
     def size(self) -> int:
         """Bytes of the body so far."""
-        return sum(map(len, filter(None, self.log)))
+        return self._size + sum(map(len, filter(None, self.log)))
 
-    def body(self, times: list[float]) -> Body:
-        """What came, and when: `times` has one for each feed, also for the one that this is called from."""
+    def take_in(self, times: list[float]) -> None:
+        """Take in what came since the last time: `times` has one for each feed since, also for one under way."""
         pieces, piece_times = split(self.log, times)
         self.log.clear()
-        ends = array("Q", accumulate(map(len, pieces)))
-        return Body(b"".join(pieces), ends, array("d", piece_times), times[-1] if times else 0.0)
+        ends = array("Q", accumulate(map(len, pieces), initial=self._size))
+        self._ends += ends[1:]
+        self._times.extend(piece_times)
+        self._parts.append(b"".join(pieces))
+        self._size = ends[-1]
+        self._end_s = times[-1] if times else self._end_s
+
+    def body(self, times: list[float]) -> Body:
+        """All that came, and when: `times` as for `take_in`."""
+        self.take_in(times)
+        body = Body(b"".join(self._parts), self._ends, self._times, self._end_s)
+        self._parts.clear()
+        self._size, self._ends, self._times, self._end_s = 0, array("Q"), array("d"), 0.0
+        return body
 
     def objection(self, error: Exception, data: bytes) -> str:
         """What is wrong with the bytes that made llhttp raise an error; raises what is no error of llhttp's."""

@@ -38,6 +38,25 @@ def test_a_piece_has_the_time_of_its_read(log: list[bytes | None], times: list[f
     assert body.end_s == reads
 
 
+@pytest.mark.parametrize("every", [1, 2, 3, 7])
+@pytest.mark.parametrize("pieces", [[1], [0, 1, 1], [2, 0, 3, 1, 1], [1] * 20, [0] * 5])
+def test_what_is_taken_in_before_the_end_is_the_same_as_at_once(pieces: list[int], every: int) -> None:
+    """So many pieces in each read, taken in after every so many reads."""
+    at_once, bit_by_bit = ResponseReader(Receiver(), 1000), ResponseReader(Receiver(), 1000)
+    for reader, step in ((at_once, len(pieces)), (bit_by_bit, every)):
+        for first in range(0, len(pieces), step):
+            reads = range(first, min(first + step, len(pieces)))
+            for read in reads:
+                reader.log += [b"%d%d" % (read, number) for number in range(pieces[read])]
+                reader.log.append(None)
+            reader.take_in([float(read) for read in reads])
+    assert bit_by_bit.size == at_once.size
+    whole = at_once.body([])
+    assert bit_by_bit.body([]) == whole
+    assert (len(whole.ends), len(whole.times), whole.end_s) == (sum(pieces), sum(pieces), len(pieces) - 1)
+    assert bit_by_bit.body([]).data == b"", "the next response begins with nothing"
+
+
 class Receiver:
     def __init__(self) -> None:
         self.heard: list[object] = []
