@@ -19,10 +19,10 @@ from random import Random
 from statistics import NormalDist, median
 
 from perfbench_runner.load.points import Answer, Budget, Next, Point, Range, measured
-from perfbench_runner.load.precision import design_effect
 from perfbench_runner.load.search import propose
 from perfbench_runner.mock.service import Service
 from perfbench_runner.mock.simulation import Work, serve
+from perfbench_runner.results.precision import design_effect
 
 LOW, HIGH, PRECISION = 16.0, 128.0, 0.05
 

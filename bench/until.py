@@ -23,7 +23,7 @@ from random import Random
 from statistics import NormalDist, median
 from typing import Any, NamedTuple
 
-from perfbench_runner.load.precision import Done, Precision, of_gaps, of_quantile, of_rate, steps_of
+from perfbench_runner.results.precision import Done, Precision, of_gaps, of_quantile, of_rate, steps_of
 
 SIGMA = 0.5
 MOST = 400_000

@@ -50,8 +50,8 @@ class EarlyEnd:
 
     @property
     def in_words(self) -> str | None:
-        """How the stage came to its end, where there is something to be said."""
-        return self._reason or self._endings.at_the_end()
+        """Why the stage was told to end; None if it was not."""
+        return self._reason
 
     def settled(self) -> Settled:
         """What is to be told to the leader of the latency that the stage is to end by."""

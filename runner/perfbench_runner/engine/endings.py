@@ -12,8 +12,8 @@ from operator import itemgetter
 from typing import Any
 
 from perfbench_api.sections import Guards, Stage, Until
-from perfbench_runner.load.precision import Done, Precision, of_gaps, of_quantile, of_rate, steps_of
 from perfbench_runner.load.saturation import Count, Saturation
+from perfbench_runner.results.precision import Done, Precision, in_words, of_gaps, of_quantile, of_rate, steps_of
 from perfbench_runner.results.result import Result
 
 
@@ -87,34 +87,10 @@ class Endings:
         """The same by these values, in the order of sending: those of all runners, where there are several."""
         if self._precision is None or not self._precision.look(values):
             return None
-        return f"ended since {self._state()}"
-
-    def at_the_end(self) -> str | None:
-        """What is to be said of a stage that came to its count or duration first."""
-        if self.until is None:
-            return None
-        if self._precision is None or self._precision.known is None:
-            return f"too few requests to say how well {self._figure} is known ({self._asked})"
-        before = f"ended by count or duration before {self._figure} was known to what was asked ({self._asked})"
-        return f"{before}; by the last look: {self._state()}"
-
-    @property
-    def _figure(self) -> str:
-        return "" if self.until is None else self.until.figure
-
-    @property
-    def _asked(self) -> str:
-        return "" if self.until is None else f"until: ±{self.until.within:.1%}"
-
-    def _state(self) -> str:
-        if self._precision is None or self._precision.known is None:
-            return ""
         known, requests = self._precision.known, self._precision.requests
-        if known.is_tail_too_thin:
-            return f"{requests:,} requests depend on each other too much to say how well {self._figure} is known"
-        if known.half_width == float("inf"):
-            return f"after {requests:,} requests {self._figure} has no upper bound"
-        return f"after {requests:,} requests {self._figure} is known to ±{known.half_width:.1%}"
+        if known is None or self.until is None:
+            return None
+        return f"ended since {in_words(known, requests, self.until.figure)}"
 
 
 def _precision(until: Until) -> Precision[Any]:

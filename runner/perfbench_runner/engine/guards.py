@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from perfbench_api.sections import Budget, Guards
 from perfbench_runner.engine.state import TEST, End
-from perfbench_runner.load.precision import share_limits
 from perfbench_runner.observe.told import Tally
+from perfbench_runner.results.precision import share_limits
 from perfbench_runner.results.result import Result
 
 FEWEST = 20

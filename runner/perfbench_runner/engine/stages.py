@@ -42,7 +42,7 @@ class StageTimes:
     stopped_s: float | None
     """None where it went on to its end: by count, by duration, or because the schedule was over."""
     ending: str | None = None
-    """How it came to its end, in words, where there is something to be said."""
+    """Why it ended before its count or duration, in words, if it did."""
 
 
 class StageRecord(Protocol):

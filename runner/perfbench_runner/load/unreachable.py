@@ -7,9 +7,9 @@ from perfbench_api.sections import Load, Stage
 from perfbench_api.sections.profile import Burst, Point, Profile, Ramp, Sine, Steps
 from perfbench_api.values import format_duration
 from perfbench_runner.load.parts import reserved
-from perfbench_runner.load.precision import GROWTH
 from perfbench_runner.load.rates import expected
 from perfbench_runner.results.looks import FEWEST, OF_REQUESTS, first_look
+from perfbench_runner.results.precision import GROWTH
 
 
 def unreachable(load: Load) -> list[str]:

@@ -28,6 +28,7 @@ from perfbench_runner.results.notes import notes, notes_of_part
 from perfbench_runner.results.parts import PartFigures, PartRows, part_figures
 from perfbench_runner.results.quantiles import Array, distribution
 from perfbench_runner.results.ramps import Ramps
+from perfbench_runner.results.reached import reached
 from perfbench_runner.results.reading import Tell, told_nobody
 from perfbench_runner.results.repeats import SentToEach
 from perfbench_runner.results.rows import Mask, Part, Rows, gaps_of, read_rows
@@ -194,7 +195,8 @@ def _stage_summary(db: sqlite3.Connection, stage: Stage, run: _Run, read: Callab
     lost = _lost_rate(summary, np.concatenate([scheduled[_begins(rows)], stage.unsent[:, 0]]))
     if lost:
         _blame(summary.client, f"{lost} (maxConcurrency held requests back)" if is_limited else lost)
-    summary.notes = notes(summary, span, found.estimate, run.asked, stage.plan, run.why_program)
+    how_precise = reached(db, whole, stage.plan, rows, found.tpot[every["is_excluded"] == 0])
+    summary.notes = notes(summary, span, found.estimate, run.asked, stage.plan, run.why_program, how_precise)
     looks = doublings(stage.plan, summary.requests.succeeded)
     run.judge.see(found.evidence(summary, stage.name, run.stages, looks, summary.steady))
     judged_as = partial(_judged, run=run, stage=summary, looks=looks)

@@ -13,12 +13,22 @@ from perfbench_runner.results.windows import Span
 
 
 def notes(
-    stage: StageSummary, span: Span, estimate: Estimate | None, asked: Asked, plan: dict[str, Any], why_program: str
+    stage: StageSummary,
+    span: Span,
+    estimate: Estimate | None,
+    asked: Asked,
+    plan: dict[str, Any],
+    why_program: str,
+    reached: str = "",
 ) -> list[str]:
-    """All of them, the most important first. `why_program`: why the machine does not give the kernel's stamps."""
+    """All of them, the most important first.
+
+    `why_program`: why the machine does not give the kernel's stamps. `reached`: what `results.reached` says of the stage.
+    """
     found = [
         _killed(plan),
         str(plan.get("ending", "")),
+        reached,
         _model(stage, asked),
         _cut(stage),
         _cache(stage, stage.prompts),

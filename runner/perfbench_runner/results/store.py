@@ -115,7 +115,7 @@ class Store:
     ) -> None:
         """Record when a stage was over, how long its requests took to generate, and when it was told to stop early.
 
-        `ending` says in words how it came to its end, where there is something to be said.
+        `ending` says in words why it ended before its count or duration, if it did.
         """
         if ending is not None:
             self._execute("UPDATE stage SET plan = json_set(plan, '$.ending', ?) WHERE stage = ?", (ending, number))

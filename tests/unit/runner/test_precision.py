@@ -11,7 +11,8 @@ from perfbench_api.sections import Guards, Stage
 from perfbench_api.sections.until import Until
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.engine.endings import Endings, part_of, value_of
-from perfbench_runner.load.precision import (
+from perfbench_runner.results.looks import doublings, first_look
+from perfbench_runner.results.precision import (
     Done,
     beta_quantile,
     design_effect,
@@ -24,7 +25,6 @@ from perfbench_runner.load.precision import (
     steps_of,
     t_quantile,
 )
-from perfbench_runner.results.looks import doublings, first_look
 from perfbench_runner.results.result import Result
 
 
@@ -271,10 +271,9 @@ def test_failed_and_ramped_requests_have_no_value() -> None:
     for seq in range(500):
         endings.add(result(seq, 1.0, excluded="ramp_up"))
     assert not endings.is_due()
-    assert endings.at_the_end() == "too few requests to say how well ttft p50 is known (until: ±5.0%)"
 
 
 def test_without_until_a_stage_ends_as_it_always_did() -> None:
     endings = Endings.of(Stage(concurrency=4, requests=9), Guards())
     endings.add(result(0, 1.0))
-    assert (endings.is_due(), endings.at_the_end()) == (False, None)
+    assert (endings.is_due(), endings.are_any) == (False, False)

@@ -6,9 +6,9 @@ import pytest
 
 from perfbench_runner.engine import settling as settling_module
 from perfbench_runner.engine.settling import Settling, in_order, with_more
-from perfbench_runner.load.precision import known
 from perfbench_runner.observe.sketch import ERROR
 from perfbench_runner.observe.told import Settled
+from perfbench_runner.results.precision import known
 
 
 def values(count: int, per_second: float) -> list[tuple[float, float]]:

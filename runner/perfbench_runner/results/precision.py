@@ -1,4 +1,5 @@
-"""How well a figure is known after so many requests, and whether that is enough to stop. Pure Python: used during the load.
+"""How well a figure is known after so many requests, and whether that is enough to stop. Pure Python: used during the load,
+and once more for a stage that came to its end without it (`results.reached`).
 
 Requests of one run depend on each other, since they share queues and batches: n of them are worth n / deff. The interval is
 that of Korn and Graubard, with the design effect of ten and five batches, inverted to values (Woodruff). To look again and
@@ -163,11 +164,19 @@ def known_of_gaps(requests: Sequence["array[int]"], p: float) -> Known:
 
     Gaps of one request, and of those beside it, share a server's steps: what is independent are stretches of time.
     """
-    edges = [number * len(requests) // BATCHES[0] for number in range(BATCHES[0] + 1)]
     parts = [Counter[int]() for _ in range(BATCHES[0])]
-    for number, part in enumerate(parts):
-        for gaps in requests[edges[number] : edges[number + 1]]:
-            part.update(gaps)
+    for number, gaps in enumerate(requests):
+        parts[part_of_gaps(number, len(requests))].update(gaps)
+    return known_of_steps(parts, p)
+
+
+def part_of_gaps(number: int, requests: int) -> int:
+    """Which tenth of so many requests that have gaps one of them is of, by its number in the order of sending."""
+    return ((number + 1) * BATCHES[0] - 1) // requests
+
+
+def known_of_steps(parts: Sequence["Counter[int]"], p: float) -> Known:
+    """The same of the gaps of tenths of the requests: of each how many gaps there are of each step."""
     total = sum(parts, Counter[int]())
     steps = sorted(total)
     sums = list(accumulate(total[step] for step in steps))
@@ -230,6 +239,15 @@ def known_rate(done: Sequence[Done]) -> Known:
         variance = sum((rate - mean) ** 2 for rate in rates) / (len(rates) - 1) / len(rates)
         half = max(half, t_quantile(1 - (1 - CONFIDENCE) / 2, BATCHES[0] - 1) * sqrt(variance))
     return Known(mean, mean - half, mean + half, is_tail_too_thin=False)
+
+
+def in_words(found: Known, requests: int, figure: str) -> str:
+    """How well a figure is known, of so many requests."""
+    if found.is_tail_too_thin:
+        return f"{requests:,} requests depend on each other too much to say how well {figure} is known"
+    if found.half_width == inf:
+        return f"after {requests:,} requests {figure} has no upper bound"
+    return f"after {requests:,} requests {figure} is known to ±{found.half_width:.1%}"
 
 
 T = TypeVar("T")
