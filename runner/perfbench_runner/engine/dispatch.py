@@ -5,12 +5,14 @@ to the shard that will need one first. Which lane sends it is up to the shards: 
 and the turns where a stage of several kinds ends by time (`engine.stock`).
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
 from perfbench_api.sections import Stage
+from perfbench_runner.engine.given import Given
 from perfbench_runner.engine.stock import Stock
 from perfbench_runner.engine.supervisor import ShardProcess, Supervisor
 from perfbench_runner.event_loop import Soon
@@ -85,9 +87,9 @@ class Dispatcher:
         self._until_s: float | None = None
         """Open loop: what is due later than this, from the stage's start, is no part of it."""
         self._turn = 0
-        """Open loop: requests assigned so far, which says whose turn it is."""
-        self._given = Counter[tuple[int, int]]()
-        """Closed loop: requests of the stage by shard and kind."""
+        """Requests of the stage assigned so far; in an open loop that says whose turn it is."""
+        self.given = Given()
+        """Closed loop: requests of the stage."""
         self._due_times: deque[float] = deque()
         self._due = 0
         self._is_feeding = False
@@ -120,7 +122,7 @@ class Dispatcher:
         self._arrivals, self._schedule_began_s, self._stage_began_s = arrivals, None, None
         self._until_s = stage.duration
         self._turn = 0
-        self._given.clear()
+        self.given = Given()
         self.feed_s, self._due = 0.0, 0
         self._due_times.clear()
         self._ahead = self._next_s = None
@@ -146,6 +148,8 @@ class Dispatcher:
             found = [each for each in due if each.at_s < until_s]
             if not self._feed.has_schedule:
                 found += self._never_drawn(self._arrivals, began_s, until_s)
+        for pending in self.pending.values():
+            self.given.not_sent(pending.request.kind)
         self.pending.clear()
         if self._ahead is not None:
             self._feed.put_back(self._ahead.request)
@@ -162,6 +166,7 @@ class Dispatcher:
             is_ahead = ahead is not None and not found
             kind = ahead.request.kind if ahead and is_ahead else self._feed.pass_over(self._numbers.skipped())
             found.append(NeverSent(self._seq, began_s + offset_s, kind))
+            self._due_times.append(offset_s)
             self._seq += self._share.runners
         return found
 
@@ -178,6 +183,12 @@ class Dispatcher:
         if self._stock is not None:
             for pending in filter(None, map(self.pending.get, numbers)):
                 self._stock.ended(process, pending.request.kind)
+
+    def take_back(self, seq: int) -> Pending | None:
+        """A shard did not send this request before the stage was over."""
+        if (pending := self.pending.pop(seq, None)) is not None:
+            self.given.not_sent(pending.request.kind)
+        return pending
 
     @property
     def outstanding(self) -> int:
@@ -313,10 +324,8 @@ class Dispatcher:
         if not active:
             return None
         if at_s is None:
-            kind, given = ahead.request.kind, self._given
-            process = min(
-                active, key=lambda each: (each.outstanding / each.lanes, given[each.number, kind] / each.lanes)
-            )
+            given = partial(self.given.of, ahead.request.kind)
+            process = min(active, key=lambda each: (each.outstanding / each.lanes, given(each.number) / each.lanes))
             return process if process.outstanding < 2 * process.lanes + AHEAD else None
         if self._until_s is not None and at_s >= self._until_s:
             self._is_feeding = False  # shards are not told so: the stage goes on until its deadline
@@ -330,7 +339,7 @@ class Dispatcher:
         process.outstanding += 1
         self._seq += self._share.runners
         if pending.at_s is None:
-            self._given[process.number, request.kind] += 1
+            self.given.add(process.number, request.kind)
         else:
             self._due_times.append(pending.at_s)
 

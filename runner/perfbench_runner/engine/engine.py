@@ -223,7 +223,7 @@ class Engine:
 
     def _on_done(self, process: ShardProcess, stage: int, unsent: list[Unsent], stopped_s: float | None) -> None:
         for seq, scheduled_s in unsent:
-            pending = self._dispatcher.pending.pop(seq, None)
+            pending = self._dispatcher.take_back(seq)
             if scheduled_s is not None:
                 kind = pending.request.kind if pending else 0
                 self._add_unsent(stage, seq, scheduled_s, float("inf") if stopped_s is None else stopped_s, kind)

@@ -11,9 +11,10 @@ from perfbench_runner.engine.agreement import Agreement
 from perfbench_runner.engine.dispatch import HORIZON_S, Dispatcher, NeverSent
 from perfbench_runner.engine.early_end import EarlyEnd
 from perfbench_runner.engine.intake import Intake
+from perfbench_runner.engine.kind_order import KindOrder
 from perfbench_runner.engine.leasing import Leasing
 from perfbench_runner.engine.state import WARMUP, RunState
-from perfbench_runner.engine.stock import Stock, TurnOrder
+from perfbench_runner.engine.stock import TurnOrder
 from perfbench_runner.engine.supervisor import TICK_S, ShardProcess, Supervisor
 from perfbench_runner.load.arrivals import arrivals
 from perfbench_runner.load.feed import REFUSALS
@@ -90,7 +91,8 @@ class Stages:
         self._record, self._agreement = record, agreement
         self.early = EarlyEnd(load, state, supervisor, dispatcher, agreement)
         orders = feed.orders(agreement.share.number, agreement.share.runners)
-        self._orders = [TurnOrder(order, each.turns) for order, each in zip(orders, places.all, strict=True)]
+        turns = [TurnOrder(order, each.turns) for order, each in zip(orders, places.all, strict=True)]
+        self._kinds = KindOrder(feed, agreement.share, turns)
 
     async def run(self) -> None:
         """Run all stages, unless the run is stopped."""
@@ -119,6 +121,8 @@ class Stages:
         own = self._agreement.share.of_stage(stage)
         if own.concurrency == 0:  # of a warm-up, or a search, with fewer lanes than there are runners
             self._record.idles(number)
+            if number >= 0:
+                self._kinds.pass_over(stage, lambda: None)
             await self._agreement.begins(number, LEAD_S)
             return
         self._intake.begin(number)
@@ -144,7 +148,11 @@ class Stages:
         await self.early.finish()
         ended_s = self._state.clock()
         stopped_s = self._state.stopped_s if self.early.at_s is None else self.early.at_s
-        never_sent = self._dispatcher.end(self._dispatcher.ends_s(ended_s if stopped_s is None else stopped_s))
+        until_s = self._dispatcher.ends_s(ended_s if stopped_s is None else stopped_s)
+        never_sent = self._dispatcher.end(until_s)
+        if number >= 0:
+            length_s = until_s - self._state.stage_began_s
+            self._kinds.end(stage, self._dispatcher, length_s, lambda: self._arrivals(number, stage))
         times = StageTimes(ended_s, self._dispatcher.feed_s, stopped_s, self.early.in_words)
         self._record.ended(number, times, never_sent)
 
@@ -154,10 +162,8 @@ class Stages:
         if arrivals is not None:
             self._dispatcher.begin(own, share.of_schedule(arrivals), Numbers(share.every()))
             return None
-        if self._is_by_turn(stage):
-            for order in self._orders:
-                order.begin(own.concurrency or 0, anew=number <= 0)
-            self._dispatcher.begin(own, None, stock=Stock(self._feed, share, self._orders))
+        if self._kinds.is_by_turn(stage):
+            self._dispatcher.begin(own, None, stock=self._kinds.begin(number, own))
             return None
         if share.is_whole or stage.requests is None or lanes is None:
             self._dispatcher.begin(own, None, Numbers(share.one_of_every()))
@@ -172,10 +178,6 @@ class Stages:
         self._dispatcher.begin(settled, None, Numbers(first), leasing.look)
         return leasing
 
-    def _is_by_turn(self, stage: Stage) -> bool:
-        """Whether it is settled when a request is sent of which kind it is: nobody knows how many there will be of each."""
-        return not stage.is_open_loop and stage.requests is None and len(self._feed.kinds) > 1
-
     def _draw_from(self, number: int) -> bool:
         """Go to the stage's own part of the dataset; false when the dataset refuses."""
         feed = self._feed
@@ -184,7 +186,7 @@ class Stages:
                 first = (
                     feed.offset if number == WARMUP else first_entries(self._load, feed.offset, feed.together)[number]
                 )
-                feed.start_at(first, max(0, number))
+                feed.start_at(first, max(0, number), self._kinds.position)
             elif number <= 0:  # the warm-up takes nothing away from a schedule
                 feed.start_at(feed.offset)
         except REFUSALS as error:
@@ -217,7 +219,7 @@ class Stages:
             is_limited = stage.max_concurrency is not None
             own_share = StageShare(
                 number, part, is_limited, stage.duration, self._load.grace_period, RetryRule.of(self._load.retry),
-                sides(stage, self._feed.together), self._is_by_turn(stage),
+                sides(stage, self._feed.together), self._kinds.is_by_turn(stage),
             )  # fmt: skip
             process.send("stage", own_share)
         return active

@@ -5,8 +5,8 @@ kinds are kept all the same, whose turn it is gets settled when a request is sen
 given enough of every kind. Each kind goes through its own requests, so that the n-th to each target is the same one.
 """
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
 
 from perfbench_runner.engine.supervisor import ShardProcess
@@ -29,26 +29,43 @@ def enough(share: float, requests: int) -> int:
 class TurnOrder:
     """The order of a run's turns, told to the shards a little ahead. Belongs to the control process's loop.
 
-    A stage goes on where the last one of its sort stopped: short ones would send the same few kinds again and again
-    otherwise, since those with fast answers are the ones that leave time for another.
+    A stage goes on where the last one stopped: short ones would send the same few kinds again and again otherwise, since
+    those with fast answers are the ones that leave time for another.
     """
 
     def __init__(self, order: Order, turns: Turns) -> None:
         self._order, self._turns = order, turns
         self._position = self._ahead = 0
         """The first turn that was not told; how many are told ahead."""
+        self._began = 0
+        """The first turn of the stage."""
+        self._owed: list[int] = []
+        """Kinds whose turn a shard took and did not serve before its stage was over: they are first in the next one."""
 
     @property
     def shares(self) -> dict[int, float]:
         """The share of each kind, by its number in the run."""
         return self._order.shares
 
-    def begin(self, lanes: int, anew: bool) -> None:
-        """A stage of so many lanes begins, and no shard is at work yet; `anew` at the beginning of the order."""
-        left = self._turns.clear()
-        self._position = 0 if anew else self._position - left
+    def begin(self, lanes: int, position: int | None = None) -> None:
+        """A stage of so many lanes begins, and no shard is at work yet: at this position, or where the last one stopped."""
+        self._turns.clear()
+        if position is not None:
+            self._owed = self._owed if position else []
+            self._position = position
+        self._began = self._position
         self._ahead = min(lanes + TURNS, self._turns.most)
+        self._turns.add(self._owed)
         self.tell()
+
+    def end(self, sent: Mapping[int, int]) -> int:
+        """The stage is over, of which so many requests of each kind were sent: the turn that comes next in the order."""
+        taken = len(self._owed) + self._position - self._began - self._turns.clear()
+        self._position = self._began + max(0, taken - len(self._owed))
+        due = self._order.between(self._began, self._position) + Counter(self._owed)
+        due.subtract({kind: sent.get(kind, 0) for kind in self.shares})
+        self._owed = list((+due).elements())
+        return self._position
 
     def tell(self) -> None:
         """Tell whose turn it is in the next moments."""

@@ -120,7 +120,7 @@ class Feed:
         short = parameters.model_copy(update={"max_tokens": 1, "min_tokens": None, "extra_args": extra})
         return [prepare_request(self.api, messages, short, item)]
 
-    def start_at(self, number: int, stage: int | None = None) -> None:
+    def start_at(self, number: int, stage: int | None = None, turn: int | None = None) -> None:
         """Go on with this entry of the dataset, and with the arguments of this stage; raises REFUSALS.
 
         Entries in between are drawn and left out; for an earlier entry the dataset is begun again.

@@ -4,6 +4,7 @@ Of any n requests in a row from the beginning, a kind of weight w has n * w / su
 are right at every moment, and not only in the end; a draw for each request would be off by the square root of n.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from math import gcd
@@ -49,6 +50,10 @@ class Mix:
         for kind in self._kinds(number)[:place] if place else ():
             counts[kind] += 1
         return counts
+
+    def most(self, count: int) -> list[int]:
+        """How many of each kind there are at most among so many in a row, wherever they begin."""
+        return [min(count, -(-count * weight // self._length) + 1) for weight in self._weights]
 
     def _kinds(self, number: int) -> list[int]:
         if self._block[0] != number:
@@ -120,6 +125,11 @@ class MixOfMixes:
         counts = self._targets.before(position)
         return [count for own, before in zip(self._workloads, counts, strict=True) for count in own.before(before)]
 
+    def most(self, count: int) -> list[int]:
+        """How many of each kind there are at most among so many in a row, wherever they begin."""
+        counts = self._targets.most(count)
+        return [most for own, of_target in zip(self._workloads, counts, strict=True) for most in own.most(of_target)]
+
 
 class Order(NamedTuple):
     """Whose turn it is, of kinds whose numbers in the run are `first_kind` and those that follow it."""
@@ -130,6 +140,11 @@ class Order(NamedTuple):
     def at(self, position: int) -> int:
         """The kind of the request at a position, by its number in the run."""
         return self.first_kind + self.mix.at(position)
+
+    def between(self, position: int, end: int) -> Counter[int]:
+        """How many requests of each kind there are from a position to another one, by its number in the run."""
+        counts = zip(self.mix.before(position), self.mix.before(end), strict=True)
+        return Counter({kind: after - before for kind, (before, after) in enumerate(counts, self.first_kind)})
 
     @property
     def shares(self) -> dict[int, float]:

@@ -1,7 +1,9 @@
 """The feed of a run of several workloads or targets: each request is the next one of the kind whose turn it is.
 
 Each kind, a workload sent to a target, has a feed of its own and goes through its dataset by itself; `Mix` says whose turn
-it is. A position in the run thus fixes the request, however many shards and runners there are, and wherever a stage begins.
+it is. A position in the run thus fixes the request, however many shards and runners there are. Where a stage begins there
+are two: one in the datasets, by what is set aside for the stages before it, and one in the order of kinds, which goes on
+with what these have sent. So the prompts of a stage do not depend on the endpoint, and shares are kept from stage to stage.
 The feeds of one workload for several targets have one seed, so that all targets get the same prompts in the same order.
 """
 
@@ -31,6 +33,12 @@ class MixedFeed:
         """
         self.together = together
         self._feeds, self._mix, self._position, self._first_kind = feeds, mix, 0, first_kind
+        self._number = self._first_turn = 0
+        """Where the stage under way begins: in the datasets, counted in requests of all kinds, and in the order of kinds."""
+        self._entries = [0] * len(feeds)
+        """The first entry of each kind in it, after those that are left out."""
+        self._is_as_reserved = True
+        """The stages so far have sent just what was set aside for them."""
         self.kinds: Sequence[Kind] = [feed.kinds[0] for feed in feeds]
 
     def first(self) -> PreparedRequest:
@@ -59,12 +67,32 @@ class MixedFeed:
         """One of each kind: a model that is not served is told before any load."""
         return [feed.test_requests()[0]._replace(kind=kind) for kind, feed in enumerate(self._feeds)]
 
-    def start_at(self, number: int, stage: int | None = None) -> None:
-        """Go on at this position, and with the arguments of this stage; raises REFUSALS."""
-        self._position = -(-number // self.together) * self.together  # a stage begins with a whole round
-        for feed, before in zip(self._feeds, self._mix.before(self._position), strict=True):
+    def start_at(self, number: int, stage: int | None = None, turn: int | None = None) -> None:
+        """Go on at this position in the datasets, and with the arguments of this stage; raises REFUSALS.
+
+        `turn`: the position in the order of kinds, the same if not given.
+        """
+        number, turn = (-(-at // self.together) * self.together for at in (number, number if turn is None else turn))
+        self._entries = self._entries_at(number, turn)
+        self._number, self._first_turn = number, turn
+        self._position = turn  # a stage begins with a whole round
+        for feed, entry in zip(self._feeds, self._entries, strict=True):
             with told_of(feed.kinds[0].whose):
-                feed.start_at(feed.offset + before, stage)
+                feed.start_at(feed.offset + entry, stage)
+
+    def _entries_at(self, number: int, turn: int) -> list[int]:
+        """The first entry of each kind, of a stage that begins there: none before it can have come so far."""
+        reserved = number - self._number
+        if reserved < 0:  # begun again
+            self._is_as_reserved = True
+            return self._mix.before(number)
+        self._is_as_reserved = self._is_as_reserved and turn in (0, self._first_turn + reserved)
+        if self._is_as_reserved:
+            before, after = self._mix.before(self._first_turn), self._mix.before(self._first_turn + reserved)
+            own = [end - begin for begin, end in zip(before, after, strict=True)]
+        else:
+            own = self._mix.most(reserved) if reserved else [0] * len(self._feeds)
+        return [entry + most for entry, most in zip(self._entries, own, strict=True)]
 
     def __next__(self) -> PreparedRequest:
         """The next request; raises REFUSALS."""
@@ -81,6 +109,7 @@ class MixedFeed:
 
     def by_kind(self) -> "Sequence[MixedFeed]":
         """The requests of each kind by themselves, from here on."""
+        self._is_as_reserved = False  # how many are sent nobody knows: what follows must not depend on it
         return [MixedFeed([feed], Mix([1], ""), first_kind=kind) for kind, feed in enumerate(self._feeds)]
 
     def orders(self, runner: int, runners: int) -> Sequence[Order]:

@@ -57,8 +57,11 @@ class Requests(Protocol):
     def test_requests(self) -> list[PreparedRequest]:
         """Short requests to test the connection with, one of each kind."""
 
-    def start_at(self, number: int, stage: int | None = None) -> None:
-        """Go on with this entry, and with the arguments of this stage; raises REFUSALS."""
+    def start_at(self, number: int, stage: int | None = None, turn: int | None = None) -> None:
+        """Go on with this entry, and with the arguments of this stage; raises REFUSALS.
+
+        `turn`: so many requests, of whichever kind, come before it where kinds take turns; `number` if not given.
+        """
 
     def __next__(self) -> PreparedRequest:
         """The next request; raises StopIteration where a schedule ends, and REFUSALS."""

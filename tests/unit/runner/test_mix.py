@@ -45,3 +45,14 @@ def test_equal_weights_are_in_pairs_whose_order_is_drawn() -> None:
     pairs = Counter((mix.at(position), mix.at(position + 1)) for position in range(0, 400, 2))
     assert pairs.keys() == {(0, 1), (1, 0)}
     assert min(pairs.values()) > 60
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 16, 283])
+def test_of_so_many_in_a_row_no_kind_has_more_than_is_said(weights: list[int], count: int) -> None:
+    mix = Mix(weights, "3/mix")
+    most = mix.most(count)
+    for begin in (*range(0, 40, 3), 1000, 77_777):
+        before, after = mix.before(begin), mix.before(begin + count)
+        assert all(end - start <= each for start, end, each in zip(before, after, most, strict=True))
+    assert all(each <= count * weight / sum(weights) + 2 for each, weight in zip(most, weights, strict=True))

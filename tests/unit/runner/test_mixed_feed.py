@@ -120,3 +120,54 @@ def test_recorded_times_cannot_be_mixed() -> None:
     feed = MixedFeed([feed_of("a"), feed_of("b", Recorded)], Mix([1, 1], "5/mix"))
     with pytest.raises(SpecError, match=r"workload b: dataset .* has recorded times, which cannot be mixed"):
         feed.first()
+
+
+def entries_of(feed: MixedFeed, count: int) -> dict[int, list[int | None]]:
+    found: dict[int, list[int | None]] = {0: [], 1: [], 2: []}
+    for kind, entry, _ in drawn(feed, count):
+        found[kind].append(entry)
+    return found
+
+
+@pytest.mark.parametrize("sent", [[10, 10, 10], [4, 7, 1], [0, 0, 9], [10, 3, 10]])
+def test_the_order_goes_on_where_a_stage_stopped_and_the_prompts_where_no_stage_before_can_have_come(
+    sent: list[int],
+) -> None:
+    """Each of these stages has ten set aside."""
+    whole, feed = [kind for kind, _, _ in drawn(mixed(), 30)], mixed()
+    turn, ends = 0, [0, 0, 0]
+    for number, count in enumerate(sent):
+        feed.start_at(10 * number, number, turn)
+        found = drawn(feed, count)
+        assert [kind for kind, _, _ in found] == whole[turn : turn + count]
+        for kind in range(3):
+            own = [entry for each, entry, _ in found if each == kind]
+            assert own == list(range(min(own, default=0), min(own, default=0) + len(own)))
+            assert all(entry >= ends[kind] for entry in own if entry is not None)
+            ends[kind] = max([ends[kind], *(entry + 1 for entry in own if entry is not None)])
+        turn += count
+    if sent == [10, 10, 10]:
+        assert sum(ends) == 30, "none is left out where every stage sends what was set aside"
+
+
+def test_prompts_of_a_stage_do_not_depend_on_how_many_a_closed_loop_by_time_has_sent() -> None:
+    begins = []
+    for sent in (3, 8, 10, 11):
+        feed = mixed()
+        feed.start_at(0, 0, 0)
+        feed.by_kind()
+        feed.start_at(10, 1, sent)
+        begins.append([min(entry or 0 for entry in own) for own in entries_of(feed, 12).values()])
+    assert begins == [begins[0]] * 4
+
+
+def test_after_a_warmup_the_order_begins_anew_and_the_prompts_do_not() -> None:
+    whole, feed = drawn(mixed(), 12), mixed()
+    feed.start_at(0, 0, 0)
+    assert drawn(feed, 6) == whole[:6]
+    feed.start_at(6, 0, 0)
+    again = drawn(feed, 6)
+    assert [kind for kind, _, _ in again] == [kind for kind, _, _ in whole[:6]]
+    assert sorted((kind, entry) for kind, entry, _ in whole[:6] + again) == sorted(
+        (kind, entry) for kind, entry, _ in whole
+    )

@@ -121,7 +121,7 @@ def test_turns_are_told_ahead_in_small_steps_and_a_stage_goes_on_where_the_last_
     turns = Turns()
     [order] = (TurnOrder(each, turns) for each in prepared_mix().orders(0, 1))
     expected = [each.at(place) for each in prepared_mix().orders(0, 1) for place in range(3000)]
-    order.begin(lanes=16, anew=True)
+    order.begin(16, 0)
     assert turns.waiting == 16 + 1024
     taken = [turns.take() for _ in range(200)]
     order.tell()
@@ -129,17 +129,21 @@ def test_turns_are_told_ahead_in_small_steps_and_a_stage_goes_on_where_the_last_
     taken += [turns.take() for _ in range(100)]
     order.tell()
     assert turns.waiting == 16 + 1024
-    order.begin(lanes=3, anew=False)
+    assert order.end(Counter(taken)) == 300
+    order.begin(3)
     taken += [turns.take() for _ in range(900)]
     assert taken == expected[:1200]
-    order.begin(lanes=1_000_000, anew=True)
+    assert order.end(Counter(taken[300:])) == 1200
+    order.begin(3, 1500)
+    assert [turns.take() for _ in range(5)] == expected[1500:1505]
+    order.begin(1_000_000, 0)
     told = turns.waiting
     assert told == turns.most, "as far as there is room"
     for _ in range(300):
         turns.take()
     order.tell()
     assert turns.waiting == told
-    order.begin(lanes=3, anew=True)
+    order.begin(3, 0)
     assert [turns.take() for _ in range(900)] == expected[:900]
     turns.close()
 
@@ -172,3 +176,24 @@ def test_places_of_several_sides_are_apart_and_can_be_handed_over_together() -> 
     assert [sum(side.take() for _ in range(4)) for side in other.all] == [0, 1, 2]
     assert len(Places().all) == 1
     made.close()
+
+
+@pytest.mark.parametrize("lost", [0, 1, 3, 16])
+def test_turns_that_were_taken_and_not_served_are_first_in_the_next_stage(lost: int) -> None:
+    """Of a stage of no time, too, in which not even these are taken."""
+    turns = Turns()
+    [order] = (TurnOrder(each, turns) for each in prepared_mix().orders(0, 1))
+    expected = [each.at(place) for each in prepared_mix().orders(0, 1) for place in range(200)]
+    order.begin(16, 0)
+    taken = [turns.take() for _ in range(40)]
+    assert order.end(Counter(taken[lost:])) == 40
+    order.begin(16)
+    assert order.end(Counter()) == 40, "nothing was taken"
+    order.begin(16, 60)  # an open loop went on with the order meanwhile
+    again = [turns.take() for _ in range(lost + 20)]
+    assert sorted(map(str, again[:lost])) == sorted(map(str, taken[:lost]))
+    assert again[lost:] == expected[60:80]
+    assert order.end(Counter(again)) == 80
+    order.begin(16)
+    assert turns.take() == expected[80]
+    turns.close()

@@ -8,6 +8,8 @@ from random import Random
 import pytest
 from lanes_simulated import SimulatedRunner
 
+from perfbench_api.sections import Stage
+from perfbench_runner.engine.kind_order import planned
 from perfbench_runner.load.mix import Mix, MixOfMixes, Order
 from perfbench_runner.load.shares import Share
 from perfbench_runner.shard.messages import Assignment
@@ -108,6 +110,82 @@ def test_orders_of_several_runners_are_the_blocks_of_one(runners: int) -> None:
         number, own = block % runners, block // runners
         found = [parts[number].at(own * length + place) for place in range(length)]
         assert found == [whole.at(block * length + place) for place in range(length)]
+
+
+@pytest.mark.parametrize("workers", [1, 3, 5, 16])
+@pytest.mark.parametrize("weights", [[5, 2, 1], [7, 1], [1, 1, 1]])
+@pytest.mark.parametrize(
+    ("stages", "until_s"), [(2, 1e9), (64, 1e9), (9, 0.235)], ids=["two stages", "64 stages", "open ones end early"]
+)
+def test_weights_are_kept_over_a_run_of_open_and_closed_stages(
+    workers: int, weights: list[int], stages: int, until_s: float
+) -> None:
+    """At each moment between two stages, too: what one owes the next one sends."""
+    runner = SimulatedRunner(Mix(weights, "7/mix"), workers, Share(), fixed(*ANSWERS_S))
+    whole = Counter[int]()
+    for number in range(stages):
+        if number % 2:
+            sent = runner.run((3, 16)[number // 2 % 2], 0.4)
+        else:
+            sent = runner.run_open((10, 30, 50, 20)[number // 2 % 4], 0.4, until_s)
+        assert off(sent, weights) < 2
+        whole += sent
+        assert off(whole, weights) < 1
+    runner.close()
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+def test_workloads_of_each_target_are_kept_over_a_run_of_open_and_closed_stages(workers: int) -> None:
+    workloads = [3, 1]
+    mix = MixOfMixes(Mix([5, 2, 1], "7/targets"), [Mix(workloads, "7/mix") for _ in range(3)])
+    runner = SimulatedRunner(mix, workers, Share(), lambda kind: ANSWERS_S[kind // 2])
+    sent = Counter[int]()
+    for number in range(64):
+        sent += runner.run(16, 0.4) if number % 2 else runner.run_open((10, 30, 50, 20)[number // 2 % 4], 0.4)
+    runner.close()
+    assert off(Counter({target: sent[2 * target] + sent[2 * target + 1] for target in range(3)}), [5, 2, 1]) < 1
+    for target in range(3):
+        assert off(Counter({kind: sent[2 * target + kind] for kind in range(2)}), workloads) < 1
+
+
+@pytest.mark.parametrize("runners", [2, 3, 5])
+@pytest.mark.parametrize("weights", [[5, 2, 1], [7, 1], [1, 1, 1]])
+def test_open_stages_of_several_runners_go_on_where_the_last_one_stopped(runners: int, weights: list[int]) -> None:
+    """Closed ones between them have an order for each runner: no runner knows what the others sent."""
+    parts = [
+        SimulatedRunner(Mix(weights, "7/mix"), 2, Share(number, runners), fixed(*ANSWERS_S))
+        for number in range(runners)
+    ]
+    of_open, of_closed = Counter[int](), Counter[int]()
+    for number in range(16):
+        for runner in parts:
+            if number % 2:
+                of_closed += runner.run(4, 0.4)
+            else:
+                of_open += runner.run_open((10, 30, 50, 20)[number // 2 % 4], 0.4)
+        assert len({runner.kinds.position for runner in parts}) == 1, "all know where they are"
+        assert off(of_open, weights) < 1
+        assert off(of_closed, weights) < runners
+    for runner in parts:
+        runner.close()
+
+
+@pytest.mark.parametrize(
+    ("stage", "times", "requests"),
+    [
+        (Stage(concurrency=3, requests=17), None, 17),
+        (Stage(rate=1, requests=5), [0.1 * number for number in range(99)], 5),
+        (Stage(rate=1, duration=1), [0.1 * number for number in range(99)], 10),
+        (Stage(rate=1, duration=1, requests=4), [0.1 * number for number in range(99)], 4),
+        (Stage(rate=1, duration=1, requests=40), [0.1 * number for number in range(99)], 10),
+        (Stage(rate=1, duration=9, requests=40), [0.1, 0.2], 2),
+        (Stage(rate=1, duration=9), [], 0),
+    ],
+)
+def test_what_a_stage_of_several_runners_is_to_send_all_of_them_know(
+    stage: Stage, times: list[float] | None, requests: int
+) -> None:
+    assert planned(stage, None if times is None else iter(times)) == requests
 
 
 def assignments(*kinds: int) -> list[Assignment]:
