@@ -1,7 +1,7 @@
 """What an answer says of itself beside its content: the model that made it, tokens so far, an HTTP error. Pure functions."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import orjson
@@ -19,7 +19,9 @@ COUNTS = (b'"completion_tokens"', b'"predicted_n"')
 
 def model_of(messages: Sequence[Any]) -> str | None:
     """The model's name in an answer, as OpenAI, Anthropic and Ollama have it; None where there is none."""
-    for message in (*messages[:LOOKED_AT], *messages[max(LOOKED_AT, len(messages) - LOOKED_AT) :]):
+    count = len(messages)
+    for index in chain(range(min(LOOKED_AT, count)), range(max(LOOKED_AT, count - LOOKED_AT), count)):
+        message = messages[index]  # one by one: each is decoded when it is looked at, and the first has it as a rule
         if isinstance(message, dict):
             for where in (message, message.get("message"), message.get("response")):
                 if isinstance(where, dict) and isinstance(where.get("model"), str) and where["model"]:
