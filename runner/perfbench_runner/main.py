@@ -47,7 +47,7 @@ def run_perf_benchmark(args: Arguments | Mapping[str, Any] | Namespace) -> dict[
         pack(prepared.wiring)  # what cannot be done is told before there is a folder
     folder = new_folder(Path(arguments.outputs_dir), prepared.benchmark.metadata.name, not arguments.no_timestamp)
     out = console(stderr=True)
-    text, is_warning = disk.told(prepared.results_bytes, folder)
+    text, is_warning = disk.told(prepared.room, folder)
     if text:
         out.print(f"{'warning: ' if is_warning else ''}{text}", soft_wrap=True)
     with kept() as interrupts:

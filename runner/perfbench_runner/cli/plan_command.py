@@ -76,6 +76,7 @@ def plan_command(
     if found.repeat > 1:
         click.echo(f"  all of them {found.repeat} times (load.repeat), one after the other")
     disk = "not known" if found.disk_mb is None else f"{number(found.disk_mb)} MB"
+    disk += f" ({found.disk_reason})" if found.disk_reason else ""
     click.echo(
         f"runner.replicas: {found.replicas}; of each: workers {found.workers}, CPUs {found.cpus},"
         f" memory {found.memory_mb} MB; disk {disk}"

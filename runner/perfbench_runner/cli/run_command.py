@@ -114,7 +114,7 @@ def run(
         monitors = _monitors(prepared, listen, termination_message)
         with_time = not (arguments and arguments.no_timestamp)
         folder = own_folder(results_dir) if results_dir else new_folder(outputs_dir, benchmark.metadata.name, with_time)
-        text, is_warning = disk.told(prepared.results_bytes, folder)
+        text, is_warning = disk.told(prepared.room, folder)
         if is_warning or (text and not quiet):
             streams.remark(f"{'warning: ' if is_warning else ''}{text}", "yellow" if is_warning else None)
         if calibrate:
@@ -146,9 +146,8 @@ def _calibration(benchmark: PerfBenchmark) -> dict[str, Any]:
 def _show_dry_run(prepared: PreparedRun) -> None:
     with prepared.cleanup:
         click.echo(yaml.safe_dump(prepared.manifest, sort_keys=False, allow_unicode=True))
-        if prepared.results_bytes is not None:
-            most, at_work = disk.size(prepared.results_bytes), disk.size(disk.at_work(prepared.results_bytes))
-            click.echo(f"# results: about {most} at most, {at_work} while they are written", err=True)
+        if prepared.room is not None:
+            click.echo(f"# results: {disk.in_words(prepared.room)}", err=True)
         bodies = prepared.feed.first_bodies()
         for wiring, kind, body in zip(prepared.wiring.all, prepared.feed.kinds, bodies, strict=True):
             whose = f" of {kind.whose}" if kind.whose else ""

@@ -10,6 +10,7 @@ under half of that load: what the processes of the client use of their CPUs then
 """
 
 import json
+from contextlib import closing
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from pydantic import BaseModel
 from perfbench_api.described import Described
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Load, MockTarget, Request, Results, Stage, Target, Warmup
+from perfbench_runner.results.reading import open_results
 from perfbench_runner.results.summary import StageSummary
 from perfbench_runner.run.conclude import Finished
 from perfbench_runner.run.execute import execute
@@ -31,6 +33,8 @@ ANSWER_S = 0.5
 """A paced answer's first token takes no longer than this, and so do all others, so that many end within seconds."""
 SHARE = 0.5
 """The paced load, of what was carried of instant answers: on the same CPUs the mock has more to do, too."""
+BODIES = 1000
+"""So many are enough to know how long they are on average."""
 MOCK_BUSY = 0.9
 """Above this share of a CPU the mock itself is the limit, and a ceiling is only a lower bound."""
 
@@ -94,6 +98,8 @@ class Ceiling(BaseModel):
     """Requests/s with answers that come as fast as the mock can; null in files until 2026-11-26."""
     paced: Paced | None = None
     """Null where nothing was answered, and in files until 2026-11-26."""
+    body_bytes: float | None = None
+    """Mean length of the bodies that were sent; null where there were none, and in files until 2026-11-26."""
 
 
 class Calibration(Described):
@@ -160,6 +166,7 @@ def ceiling(benchmark: PerfBenchmark, mock: MockTarget, seconds: float, workers:
         is_lower_bound=requests_per_s == instant_rps and truth["cpu_s"] > MOCK_BUSY * truth["window_s"],
         instant_rps=instant_rps,
         paced=found,
+        body_bytes=truth["body_bytes"],
     )
 
 
@@ -193,7 +200,16 @@ def _run(
             raise Interrupted(interrupts.names[0])
         if finished.end.state != "complete":
             raise RuntimeError(f"calibration failed: {finished.end.message}")
-        return finished, truth
+        return finished, {**truth, "body_bytes": _body_bytes(finished.results)}
+
+
+def _body_bytes(results: Path) -> float | None:
+    """Mean length of the bodies that were sent, of some."""
+    with closing(open_results(results)) as db:
+        (stored,) = db.execute(
+            "SELECT avg(length(request)) FROM (SELECT request FROM bodies LIMIT ?)", (BODIES,)
+        ).fetchone()
+    return None if stored is None else stored * 3 / 4  # of base64
 
 
 def _stats(prepared: PreparedRun) -> dict[str, Any]:

@@ -18,8 +18,11 @@ from perfbench_runner.load.feed import REFUSALS, Feed
 from perfbench_runner.load.mix import Mix, MixOfMixes
 from perfbench_runner.load.mixed_feed import MixedFeed, told_of
 from perfbench_runner.load.requests import Kind, Requests, whose
+from perfbench_runner.run import disk
 from perfbench_runner.shard.transport import destination
 
+ELSEWHERE = "PERFBENCH_RUNNERS_LISTEN"
+"""Set where the other runners are started by somebody else (`run.roles`, which only they need): each has a disk of its own."""
 SEEDS = 2**31
 """A seed is below this."""
 
@@ -151,3 +154,9 @@ def check_url(url: str, headers: dict[str, str]) -> None:
     except ValueError as error:
         field_name = "spec.target.headers (or apiKey)" if headers else "spec.target.url"
         raise SpecError([f"{field_name}: {error}"]) from None
+
+
+def room_of(spec: Spec, kinds: Sequence[PreparedKind], env: Mapping[str, str]) -> disk.Room | None:
+    """What the results take on the disk, at most: as if all requests were like the first one of the largest kind."""
+    shapes = (disk.shape_of(spec.results.messages, kind.arguments, len(kind.feed.first_bodies()[0])) for kind in kinds)
+    return disk.estimate(spec, shapes, are_here=ELSEWHERE not in env)

@@ -7,13 +7,12 @@ from perfbench_api.capacity import Carried, Expected, loads, needs
 from perfbench_api.resource import Spec
 from perfbench_api.sections import Stage
 from perfbench_runner.load.parts import reserved
+from perfbench_runner.run import disk
 from perfbench_runner.run.calibrate import Ceiling
 
 BASE_MB, STREAM_MB, ROW_MB, WORKER_MB = 120.0, 0.12, 430e-6, 1.1
 """Memory of a runner, of each of its streams, of the summary for each request, and of each worker that hands its file over, at
 the leader: bench/README.md, docs/scale.md."""
-REQUEST_BYTES = {"all": (1340, 26.0), "failed": (190, 6.4), "none": (190, 6.4)}
-"""What a request takes on the disk, and each of its tokens, by `results.messages`: docs/results.md."""
 
 
 class StageNeeds(NamedTuple):
@@ -44,7 +43,9 @@ class Plan(NamedTuple):
     memory_mb: int
     """Of each runner: the leader, which needs the most, says it."""
     disk_mb: int | None
-    """Of the leader's claim; None where nobody knows how many requests there will be."""
+    """At most, of the leader's claim: while the results of all are put together."""
+    disk_reason: str
+    """Why that is not known, or what it is without; empty where nothing is to be said."""
 
 
 def plan(spec: Spec, ceiling: Ceiling, expected: Expected, workers: int, ceiling_tokens: int) -> Plan:
@@ -57,10 +58,7 @@ def plan(spec: Spec, ceiling: Ceiling, expected: Expected, workers: int, ceiling
     rows = [stage.requests for stage in stages]
     known = None if None in rows else spec.load.repeat * sum(filter(None, rows))
     streams = max((stage.streams or 0.0) for stage in stages) / replicas
-    each, token = REQUEST_BYTES[spec.results.messages]
-    row_bytes = each + token * expected.output_tokens
-    # The leader's file, and beside it one worker's and the log of its rows while they are put in.
-    share = 1.0 + (2.0 / replicas if replicas > 1 else 0.0)
+    needed, reason = _room(spec, known, replicas, ceiling.body_bytes, expected.output_tokens)
     return Plan(
         stages,
         spec.load.repeat,
@@ -68,8 +66,30 @@ def plan(spec: Spec, ceiling: Ceiling, expected: Expected, workers: int, ceiling
         workers,
         workers + 1,
         ceil(BASE_MB + STREAM_MB * streams + ROW_MB * (known or 1_000_000) + WORKER_MB * (replicas - 1)),
-        None if known is None else ceil(known * row_bytes * share / 1e6),
+        needed,
+        reason,
     )
+
+
+def _room(
+    spec: Spec, requests: int | None, replicas: int, body_bytes: float | None, tokens: int
+) -> tuple[int | None, str]:
+    """Megabytes that the leader's claim must have, and what is to be said of it."""
+    if requests is None:
+        return None, "nobody knows how many requests there will be"
+    kinds = [each.request or spec.request for each in spec.workloads] or [spec.request]
+    # That more answers than one, or a stream, take more is true of each size: the largest kind is one that has both.
+    streams, answers = any(kind.stream for kind in kinds), max(kind.n_choices or 1 for kind in kinds)
+    shape = disk.Shape(spec.results.messages, body_bytes or 0.0, tokens, streams, answers)
+    seconds = 0.0 if spec.load.search is not None else spec.load.repeat * disk.seconds(spec.load.stages)
+    found = disk.room(requests * disk.request_bytes(shape) + disk.SECOND_BYTES * seconds, replicas)
+    if body_bytes is None and spec.results.messages == "all":
+        each = disk.BASE64 * 1000 * requests * (1 if replicas == 1 else 1 + 2 / replicas)
+        least = f"at least {disk.size(found.at_work)}"
+        return None, f"{least}: nobody knows how long prompts are, and each kB of them adds {disk.size(each)}"
+    failed = disk.each_failed(shape)
+    more = f"{disk.size(failed)} more for each request that fails" if failed else ""
+    return ceil(found.at_work / 1e6), more
 
 
 def stage_needs(stage: Stage, carried: Carried, expected: Expected) -> StageNeeds:

@@ -37,6 +37,7 @@ from perfbench_runner.run.kinds import (
     kinds_of,
     longest,
     of_own_rows,
+    room_of,
 )
 from perfbench_runner.shard.messages import Wiring
 from perfbench_runner.shard.transport import Limits, tls_context
@@ -65,8 +66,8 @@ class PreparedRun:
     """The mock endpoints that the run has of its own."""
     repeats: Repeats | None = None
     """What of its stages are repeats."""
-    results_bytes: int | None = None
-    """About what its results will take on disk; None where nobody can know."""
+    room: disk.Room | None = None
+    """What its results will take on disk; None where nobody can know."""
 
     @property
     def models(self) -> str:
@@ -127,7 +128,7 @@ def prepare(
     kept = secrets.manifest(benchmark, has_key)
     return PreparedRun(
         benchmark, kept, kinds[0].arguments, feed, wiring, workers, cleanup, mocks=mocks, repeats=repeats,
-        results_bytes=_results_bytes(benchmark.spec, kinds),
+        room=room_of(benchmark.spec, kinds, env),
     )  # fmt: skip
 
 
@@ -157,12 +158,6 @@ def _needs_usual_key(spec: Spec, secrets_of: Secrets) -> bool:
         with told_of(whose(target, None)):
             found |= bool(secrets_of(part.target)[0]) and part.target.api_key is None
     return found
-
-
-def _results_bytes(spec: Spec, kinds: Sequence[PreparedKind]) -> int | None:
-    """At most: as if all requests were of the largest kind."""
-    found = [disk.estimate(spec, kind.arguments, len(kind.feed.first_bodies()[0])) for kind in kinds]
-    return None if None in found else max(filter(None, found))
 
 
 def _check_rows(kind: PreparedKind, load: Load) -> None:

@@ -7,10 +7,12 @@ import pytest
 
 from perfbench_api.capacity import Expected, peak_rate
 from perfbench_api.resource import PerfBenchmark, Spec
+from perfbench_runner.run import disk
 from perfbench_runner.run.calibrate import Ceiling
+from perfbench_runner.run.disk import Shape
 from perfbench_runner.run.plan import plan
 
-CEILING = Ceiling(requests_per_s=1000.0, events_per_s=64_000.0, streams=640.0, is_lower_bound=False)
+CEILING = Ceiling(requests_per_s=1000.0, events_per_s=64_000.0, streams=640.0, is_lower_bound=False, body_bytes=300.0)
 EXPECTED = Expected(ttft_s=0.37, itl_s=0.01, output_tokens=64)
 """A request takes a second."""
 
@@ -52,9 +54,39 @@ def test_the_largest_stage_says_how_many_and_all_say_what_is_stored() -> None:
     assert [stage.replicas for stage in found.stages] == [1, 2]
     assert [stage.requests for stage in found.stages] == [1000, 14_000]
     assert (found.replicas, found.workers, found.cpus) == (2, 2, 3)
-    assert found.disk_mb == pytest.approx(15_000 * (1340 + 26 * 64) * 2 / 1e6, abs=1)
+    rows_bytes = 15_000 * disk.request_bytes(Shape("all", 300, 64)) + 110 * disk.SECOND_BYTES
+    assert (found.disk_mb, found.disk_reason) == (ceil(disk.room(rows_bytes, 2).at_work / 1e6), "")
     less = plan(spec({"rate": 10, "requests": 1000}, results={"messages": "none"}), CEILING, EXPECTED, 2, 64)
-    assert less.disk_mb == 1
+    assert less.disk_mb == 5
+
+
+@pytest.mark.parametrize("messages", ["all", "failed", "none"])
+@pytest.mark.parametrize(("rate", "replicas"), [(70, 1), (1400, 2), (3500, 5), (11_200, 16)])
+def test_the_plan_and_the_run_tell_of_the_same_room(messages: str, rate: int, replicas: int) -> None:
+    load = [{"rate": rate, "requests": 10_000}]
+    asked = spec(*load, results={"messages": messages}, runner={"replicas": replicas})
+    found = plan(asked, CEILING, EXPECTED, 2, 64)
+    told = disk.estimate(asked, [Shape(messages, 300, 64)], are_here=False)
+    assert told is not None
+    assert (found.replicas, found.disk_mb) == (replicas, ceil(told.at_work / 1e6))
+    assert found.disk_reason == ("1.49 kB more for each request that fails" if messages == "failed" else "")
+
+
+@pytest.mark.parametrize(
+    ("body_bytes", "messages", "disk_mb", "words"),
+    [
+        (30_000.0, "all", 156, ""),
+        (1_000_000.0, "all", 1517, ""),
+        (None, "none", 5, ""),
+        (None, "all", None, "at least 6.5 MB: nobody knows how long prompts are, and each kB of them adds 1.33 MB"),
+    ],
+)
+def test_long_prompts_take_their_room_and_unknown_ones_are_told(
+    body_bytes: float | None, messages: str, disk_mb: int | None, words: str
+) -> None:
+    asked = spec({"concurrency": 10, "requests": 1000}, results={"messages": messages})
+    found = plan(asked, CEILING.model_copy(update={"body_bytes": body_bytes}), EXPECTED, 2, 64)
+    assert (found.disk_mb, found.disk_reason) == (disk_mb, words)
 
 
 @pytest.mark.parametrize(
@@ -77,13 +109,14 @@ def test_what_is_stored_is_of_all_repeats_and_of_the_most_that_a_stage_or_a_sear
 ) -> None:
     found = plan(spec(load=load, workloads=workloads), CEILING, EXPECTED, 2, 64)
     assert ([stage.requests for stage in found.stages], found.repeat) == (requests, times)
-    assert found.disk_mb == ceil(times * sum(requests) * (1340 + 26 * 64) / 1e6)
+    rows_bytes = times * sum(requests) * disk.request_bytes(Shape("all", 300, 64))
+    assert found.disk_mb == pytest.approx(disk.room(rows_bytes).at_work / 1e6, abs=1.1)
     assert found.memory_mb >= 120 + times * sum(requests) * 430e-6
 
 
 def test_what_nobody_knows_is_not_said() -> None:
     found = plan(spec({"arrival": "recorded"}), CEILING, EXPECTED, 2, 64)
-    assert found.disk_mb is None
+    assert (found.disk_mb, found.disk_reason) == (None, "nobody knows how many requests there will be")
     assert found.stages[0].requests_per_s is None
 
 

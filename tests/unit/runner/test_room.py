@@ -1,18 +1,28 @@
 """What a run needs of this machine, told before it: open files, and room on the disk."""
 
 import resource
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import orjson
 import pytest
 
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Stage
 from perfbench_plugins.arguments import Arguments
+from perfbench_plugins.benchmark_data import BenchmarkData
+from perfbench_plugins.reading import Messages
+from perfbench_runner.results.result import Result
+from perfbench_runner.results.store import PAGE_BYTES, Store
 from perfbench_runner.run import disk, open_files
+from perfbench_runner.run.disk import Room, Shape
+
+MB = 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -87,48 +97,152 @@ def spec(stages: list[dict[str, Any]], **sections: Any) -> Any:
     return PerfBenchmark.read({"metadata": {"name": "m"}, "spec": data})
 
 
+def shape(messages: str = "all", body_bytes: float = 300, tokens: float = 100, **more: Any) -> Shape:
+    return Shape(messages, body_bytes, tokens, **more)
+
+
 @pytest.mark.parametrize(
-    ("stages", "max_tokens", "messages", "expected"),
+    ("stages", "counted", "seconds"),
     [
-        ([{"concurrency": 1, "requests": 1000}], 100, "all", 2_000_000 + round(1000 * 65_536 / 25)),
-        ([{"concurrency": 1, "requests": 1000}], 100, "none", 2_000_000 + 1000 * 2000),
-        ([{"concurrency": 1, "requests": 1000}], None, "all", 2_000_000 + round(1000 * 65_536 / 16)),
-        ([{"concurrency": 1, "requests": 1000}], [10, 200], "all", 2_000_000 + round(1000 * 65_536 / 18)),
-        (
-            [{"rate": 5, "duration": "60s"}, {"rate": 1, "requests": 5}],
-            100,
-            "all",
-            2_000_000 + round(305 * 65_536 / 25),
-        ),
-        ([{"concurrency": 1, "duration": "60s"}], 100, "all", None),
+        ([{"concurrency": 1, "requests": 1000}], 1000, 0),
+        ([{"rate": 5, "duration": "60s"}, {"rate": 1, "requests": 5}], 305, 65),
+        ([{"concurrency": 1, "duration": "60s"}], None, 0),
+        ([{"concurrency": 1, "requests": 9}, {"concurrency": 2, "duration": "60s"}], None, 0),
     ],
 )
-def test_the_room_that_results_take(
-    stages: list[dict[str, Any]], max_tokens: Any, messages: str, expected: int | None
+def test_the_room_that_a_run_takes_is_that_of_its_requests_and_of_its_time(
+    stages: list[dict[str, Any]], counted: int | None, seconds: float
 ) -> None:
-    benchmark = spec(stages, results={"messages": messages}, request={"maxTokens": max_tokens})
-    arguments = Arguments(url="http://x/v1", model="m", max_tokens=max_tokens)
-    assert disk.estimate(benchmark.spec, arguments, 400) == expected
+    shapes = [shape(tokens=10), shape()]
+    found = disk.estimate(spec(stages).spec, shapes, are_here=True)
+    if counted is None:
+        assert found is None
+    else:
+        rows_bytes = counted * disk.request_bytes(shapes[1]) + seconds * disk.SECOND_BYTES
+        assert found == disk.room(rows_bytes)
+
+
+def test_a_search_takes_the_room_of_the_most_that_it_may_send() -> None:
+    data = {"target": {"mock": {}}, "load": {"search": {"rate": {"from": 1, "to": 64}, "maxRequests": 5000}}}
+    searched = PerfBenchmark.read({"metadata": {"name": "m"}, "spec": data}).spec
+    found = disk.estimate(searched, [shape()], are_here=True)
+    assert found is not None
+    assert found.results == pytest.approx(disk.FILE_BYTES + 5000 * disk.request_bytes(shape()), rel=0.01)
 
 
 @pytest.mark.parametrize(
-    ("body_bytes", "expected"),
-    [(750, 65_536 / 21), (18_000, 32_768), (25_000, 65_536), (49_000, 2 * 65_536), (750_000, 16 * 65_536)],
+    ("given", "expected"),
+    [
+        ({"max_tokens": 100}, Shape("all", 400, 100, True, 1)),
+        ({"max_tokens": None, "stream": False}, Shape("all", 400, 256, False, 1)),
+        ({"max_tokens": [10, 200], "n_choices": 3}, Shape("all", 400, 200, True, 3)),
+    ],
 )
-def test_a_row_takes_its_part_of_whole_pages(body_bytes: int, expected: float) -> None:
-    assert disk.row_bytes("all", 100, body_bytes) == expected
+def test_the_longest_answer_counts(given: dict[str, Any], expected: Shape) -> None:
+    assert disk.shape_of("all", Arguments(url="http://x/v1", model="m", **given), 400) == expected
+
+
+TEXT = " a server's own words differ and so compress less than those of a mock which says the same again".split()
+PIECES = [piece for word in TEXT for piece in (f" {word[:4]}", word[4:]) if piece]
+
+
+def answer(tokens: int, is_stream: bool) -> Messages:
+    """Like vLLM's, of words in no order."""
+    draw = Random(7)
+    pieces = [draw.choice(PIECES) for _ in range(tokens)]
+    about = {"id": "chatcmpl-0123456789abcdef0123456789abcdef", "created": 1764170000, "model": "llama-3.1-8b-instruct"}
+    of_stream = {"logprobs": None, "finish_reason": None, "token_ids": None}
+    if not is_stream:
+        choice = {"message": {"role": "assistant", "content": "".join(pieces), "tool_calls": []}, **of_stream}
+        usage = {"prompt_tokens": 1000, "completion_tokens": tokens, "total_tokens": 1000 + tokens}
+        return Messages([orjson.dumps({**about, "object": "chat.completion", "choices": [choice], "usage": usage})])
+    kind = {**about, "object": "chat.completion.chunk"}
+    return Messages([orjson.dumps({**kind, "choices": [{"delta": {"content": each}, **of_stream}]}) for each in pieces])
+
+
+@pytest.mark.parametrize("messages", ["all", "failed", "none"])
+@pytest.mark.parametrize("prompt", [100, 4_000, 30_000, 1_000_000])
+@pytest.mark.parametrize(("tokens", "is_stream"), [(n, kind) for n in (10, 256, 4000) for kind in (True, False)])
+def test_results_take_at_most_what_was_estimated_and_half_of_it_at_least(
+    tmp_path: Path, messages: str, prompt: int, tokens: int, is_stream: bool
+) -> None:
+    draw, store = Random(3), Store(tmp_path, messages)
+    body = {"model": "llama", "messages": [{"role": "user", "content": "x" * prompt}], "max_tokens": tokens}
+    of_body, said = orjson.dumps(body).decode(), answer(tokens, is_stream)
+    requests = max(12, min(400, 40_000 // tokens, 4_000_000 // prompt))
+    for number in range(requests):
+        data = BenchmarkData(
+            request=of_body,
+            success=True,
+            start_time=draw.random(),
+            completed_time=draw.random(),
+            query_latency=draw.random(),
+            first_chunk_latency=draw.random(),
+            time_per_output_token=draw.random(),
+            inter_chunk_latency=[draw.gauss(0.02, 0.002) for _ in range(tokens - 1)] if is_stream else [],
+            response_messages=said,
+            prompt_tokens=prompt // 4,
+            completion_tokens=tokens,
+            is_stream=is_stream,
+            model="llama-3.1-8b-instruct",
+            token_source="usage",
+        )
+        store.add(Result(0, number, 0, draw.random(), data, draw.random(), 0.0, draw.random(), 10 * tokens))
+    taken = store.close().stat().st_size
+    estimated = disk.room(requests * disk.request_bytes(shape(messages, len(of_body), tokens, is_stream=is_stream)))
+    assert taken <= estimated.results <= 2 * taken
+
+
+@pytest.mark.parametrize("mean", [3_000, 15_000, 30_000, 60_000, 200_000])
+def test_rows_of_all_lengths_take_at_most_what_is_estimated_of_their_mean(tmp_path: Path, mean: int) -> None:
+    draw = Random(5)
+    db = sqlite3.connect(tmp_path / "rows", isolation_level=None)
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    db.execute("CREATE TABLE bodies (id INTEGER PRIMARY KEY, request TEXT)")
+    lengths = [draw.randrange(2 * mean) for _ in range(max(300, 10_000_000 // mean))]
+    db.execute("BEGIN")
+    db.executemany("INSERT INTO bodies VALUES (NULL, ?)", (("x" * length,) for length in lengths))
+    db.execute("COMMIT")
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.close()
+    taken = (pages - 2) * PAGE_BYTES / len(lengths)
+    assert taken <= disk.in_pages(sum(lengths) / len(lengths), sum(lengths) / len(lengths)) <= 1.8 * taken
 
 
 @pytest.mark.parametrize(
-    ("estimated", "words", "is_warning"),
+    ("replicas", "are_here", "at_work"),
+    [
+        (1, False, 1000 * MB + disk.FILE_BYTES + disk.LOG_BYTES),
+        (2, False, 2000 * MB + 2 * disk.FILE_BYTES),
+        (2, True, 2500 * MB + 3 * disk.FILE_BYTES),
+        (5, False, 1400 * MB + 5 * disk.FILE_BYTES),
+        (5, True, 2200 * MB + 9 * disk.FILE_BYTES),
+        (16, False, 1000 * MB + disk.LOG_BYTES + 16 * disk.FILE_BYTES),
+        (16, True, 1937.5 * MB + disk.LOG_BYTES + 31 * disk.FILE_BYTES),
+    ],
+)
+def test_the_leader_needs_room_for_the_files_of_all(replicas: int, are_here: bool, at_work: float) -> None:
+    assert disk.room(1000 * MB, replicas, are_here) == (1000 * MB + disk.FILE_BYTES, at_work, 0)
+
+
+def test_a_small_run_needs_no_more_than_twice_its_results() -> None:
+    assert disk.room(10 * MB).at_work == 2 * disk.room(10 * MB).results
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "is_warning"),
     [
         (None, "", False),
-        (3_000_000, "", False),
-        (60_000_000, "the results may take about 60 MB, 120 MB while they are written, in", False),
-        (250_000_000, "the results may take about 250 MB, 316 MB while", False),
-        (10**18, "the results may take about 1e+06 TB, 1e+06 TB while they are written, and", True),
+        (Room(3_000_000, 6_000_000), "", False),
+        (
+            Room(60_000_000, 120_000_000),
+            "the results may take about 60 MB, 120 MB while they are written, if all",
+            False,
+        ),
+        (Room(60_000_000, 120_000_000, 5_000), "are like the first, and 5 kB more for each that fails, in", False),
+        (Room(10**18, 10**18), "the results may take about 1e+06 TB, 1e+06 TB while they are written, if", True),
     ],
 )
-def test_what_is_said_of_the_room(tmp_path: Path, estimated: int | None, words: str, is_warning: bool) -> None:
-    text, warns = disk.told(estimated, tmp_path)
+def test_what_is_said_of_the_room(tmp_path: Path, found: Room | None, words: str, is_warning: bool) -> None:
+    text, warns = disk.told(found, tmp_path)
     assert (words in text, bool(text), warns) == (True, bool(words), is_warning)
