@@ -3,6 +3,7 @@
 Counts and prompts are compared with those of one runner; times with each other, since the machine may be busy.
 """
 
+import json
 import os
 import signal
 import sqlite3
@@ -207,3 +208,48 @@ def test_ctrl_c_ends_all_and_keeps_what_all_have_measured(mock: Any, perfbench: 
     assert {state for _, state, _ in runners_of(run)} == {"merged"}
     assert run.query("SELECT count(DISTINCT coalesce(runner, 0)) FROM requests") == [(3,)]
     assert all(map(gone, workers))
+
+
+BUG = """
+import os
+from perfbench_runner.runners.worker import Worker
+
+if os.environ.get("PERFBENCH_LEADER"):
+    async def broken(worker, *_):
+        while worker._stage < 0:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1.5)
+        raise KeyError("a bug that was planted")
+
+    import asyncio
+    Worker.{method} = broken
+"""
+
+
+@pytest.mark.parametrize("method", ["_beat", "lease"])
+def test_a_worker_that_a_bug_breaks_says_why_to_its_leader_and_to_its_pod(
+    mock: Any, perfbench: Any, spec_for: Any, listen: str, tmp_path: Path, method: str
+) -> None:
+    """Of a task beside its load, and of the load itself."""
+    (tmp_path / "bug.py").write_text(BUG.replace("{method}", method))
+    spec = spec_for(mock(ttft_s=0.03), {"concurrency": 4, "requests": 100_000}, runner={"replicas": 2})
+    token = {"PERFBENCH_RUN_TOKEN": "a-token-of-this-run"}
+    leader = perfbench(spec, name="leader", env={"PERFBENCH_RUNNERS_LISTEN": listen, **token})
+    env = {"PERFBENCH_LEADER": f"http://{listen}", "PERFBENCH_RUNNER": "1", **token}
+    told = tmp_path / "termination-log"
+    worker = perfbench(
+        spec, "--plugin", str(tmp_path / "bug.py"), "--termination-message", str(told), name="1", env=env
+    )
+    assert worker.process.wait(60) == 1
+    assert leader.wait(60) == 1
+    words = "broken by a bug: KeyError: 'a bug that was planted'"
+    assert leader.query("SELECT value FROM run WHERE key = 'reason'") == [("RunnerBroken",)]
+    assert words in leader.summary["message"]
+    assert [(state, words in reason) for state, reason in leader.query("SELECT state, reason FROM runner")] == [
+        ("merged", False),
+        ("cut", True),
+    ]
+    assert leader.query("SELECT count(*) > 0 FROM requests WHERE runner = 1") == [(1,)], "kept"
+    outcome = json.loads(told.read_text())
+    assert (outcome["reason"], words in outcome["message"]) == ("RunnerBroken", True)
+    assert "Traceback" in worker.process.stderr.read()

@@ -25,7 +25,9 @@ class Leasing:
         self._task: asyncio.Task[None] | None = None
 
     def look(self) -> None:
-        """Ask if it is time to."""
+        """Ask if it is time to; raises what the last time has failed by: no more requests would come, and nobody know why."""
+        if self._task is not None and self._task.done():
+            self._task.result()
         if self._is_over or self._task is not None or self._outstanding() > self._lanes + self._ahead // 2:
             return
         self._task = asyncio.get_running_loop().create_task(self._lease())
@@ -37,10 +39,8 @@ class Leasing:
             self._task.cancel()
 
     async def _lease(self) -> None:
-        try:
-            lease = await self._ask(self._outstanding(), MOST)
-        finally:
-            self._task = None
+        lease = await self._ask(self._outstanding(), MOST)
+        self._task = None
         if self._is_over:
             return
         self._ahead, self._is_over = lease.ahead, lease.is_last

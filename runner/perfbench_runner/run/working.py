@@ -11,6 +11,7 @@ from perfbench_api.resource import Spec, SpecError
 from perfbench_runner.engine.engine import Engine
 from perfbench_runner.engine.state import End
 from perfbench_runner.event_loop import run_loop
+from perfbench_runner.load.feed import REFUSALS
 from perfbench_runner.observe.counts import Counts
 from perfbench_runner.observe.observer import Observer
 from perfbench_runner.results.store import StoreError
@@ -67,8 +68,7 @@ def work(
                     [counts, *observers], interrupts, agreement=worker,
                 )  # fmt: skip
                 worker.progress = partial(engine.figures, counts)
-                end = await engine.run()
-                await worker.tell()
+                end = await _run(engine, worker)
                 results.set_run(state=end.state, reason=end.reason, message=end.message)
                 try:
                     path = await asyncio.to_thread(results.close)
@@ -83,6 +83,21 @@ def work(
             return end
 
         return run_loop(go())
+
+
+async def _run(engine: Engine, worker: Worker) -> End:
+    """Make the load, and tell its last figures: how it ended. What ends by a bug keeps what was measured, too."""
+    try:
+        end = await engine.run()
+        if not worker.is_broken:
+            await worker.tell()
+    except (*REFUSALS, StoreError):  # bad input, which is told as such
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is: else the leader knows only that nothing is heard of us
+        end = worker.broken(error)
+        worker.stopped(end)
+        worker.left = worker.left or end
+    return end
 
 
 def _outcome(end: End) -> Outcome:

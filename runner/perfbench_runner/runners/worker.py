@@ -4,12 +4,14 @@ What cannot be said now is said again until the leader was silent for too long; 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Container, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
+from perfbench_api.redaction import KNOWN, without_keys
 from perfbench_api.sections import Stage
 from perfbench_runner.engine import agreement
 from perfbench_runner.engine.agreement import Choose
@@ -36,6 +38,7 @@ from perfbench_runner.runners.messages import (
     Welcome,
 )
 
+LOG = logging.getLogger(__name__)
 BEAT_S = 1.0
 MOST_ROWS = 1000
 """Rows of a stage that are handed over at once, at most."""
@@ -55,6 +58,8 @@ class Worker:
         """Why there is no leader any more for this worker."""
         self.progress: Callable[[int], RunnerFigures] = lambda stage: RunnerFigures()
         """What is told of a stage with each beat."""
+        self.is_broken = False
+        """Whether something of it has ended by a bug: it has no more to tell than that."""
         self._untold: list[tuple[int, RunnerFigures]] = []
         """Last figures of stages that are over, with their numbers."""
         self._beats = 0
@@ -87,7 +92,25 @@ class Worker:
         await self.link.__aexit__()
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(coroutine))
+        task = asyncio.get_running_loop().create_task(coroutine)
+        task.add_done_callback(self._on_done)
+        self._tasks.append(task)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        """Without it the leader would find this worker silent, or wait for it, and nobody would know why."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            end = self.broken(error)
+            if self._stop_load is not None and self.end is None:
+                self._stop_load(end)  # which tells us in turn
+            else:
+                self.stopped(end)
+
+    def broken(self, error: BaseException) -> End:
+        """Something ended by a bug, whose traceback is for the log: the end that this worker comes to."""
+        LOG.error("runner %d is broken", self.link.runner, exc_info=error)
+        self.is_broken = True
+        what = without_keys(KNOWN.text(f"{type(error).__name__}: {error}"))[:1000]
+        return End("failed", "RunnerBroken", f"broken by a bug: {what}; please report it, with this runner's log")
 
     # As the engine's Agreement.
 

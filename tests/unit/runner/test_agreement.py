@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from perfbench_api.redaction import KNOWN
 from perfbench_api.resource import SpecError
 from perfbench_api.sections import Stage
 from perfbench_runner.engine.state import End
@@ -599,3 +600,41 @@ async def test_a_welcome_of_another_protocol_is_refused(start: Start, monkeypatc
     )
     with pytest.raises(LeaderError, match="another version"):
         await report_in(run.link(1), run.hello(1), 5.0)
+
+
+def breaks(*_: Any) -> Any:
+    raise ZeroDivisionError("sk-planted-key is no number")
+
+
+def beats_break_before_the_load(worker: Worker) -> None:
+    worker.progress = breaks
+
+
+def beats_break(worker: Worker) -> None:
+    worker.listen(worker.stopped, lambda *what: None)
+    worker.progress = breaks
+
+
+def news_break(worker: Worker) -> None:
+    worker.listen(worker.stopped, breaks)
+
+
+@pytest.mark.parametrize("loses", [False, True])
+@pytest.mark.parametrize("break_it", [beats_break_before_the_load, beats_break, news_break])
+async def test_a_worker_that_a_bug_has_broken_says_so_and_is_not_waited_for(
+    start: Start, caplog: pytest.LogCaptureFixture, break_it: Callable[[Worker], None], loses: bool
+) -> None:
+    KNOWN.add("sk-planted-key")
+    run = await start(2, loses=loses)
+    async with await run.worker(1) as one:
+        break_it(one)
+        run.leader.announced(0, Stage(concurrency=2, duration=60))
+        run.leader.end_stage(0, "it is known")  # news
+        member = run.leader.members.all[1]
+        await until(lambda: member.state == "leaving")
+        assert (one.is_broken, one.left and one.left.reason) == (True, "RunnerBroken")
+    assert "broken by a bug: ZeroDivisionError: [hidden] is no number" in member.why
+    assert [(end.state, end.reason) for end in run.stops] == [("failed", "RunnerBroken")] * (not loses)
+    assert all(member.title in end.message and member.why in end.message for end in run.stops)
+    (said,) = [record for record in caplog.records if "runner 1 is broken" in record.getMessage()]
+    assert said.exc_info is not None, "with its traceback"
