@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from perfbench_api.sections import Budget, Guards
 from perfbench_runner.engine.state import TEST, End
 from perfbench_runner.observe.told import Tally
-from perfbench_runner.results.precision import share_limits
+from perfbench_runner.results.dependence import share_limits
+from perfbench_runner.results.precision import LEVEL
 from perfbench_runner.results.result import Result
 
 FEWEST = 20
@@ -59,7 +60,7 @@ class Watch:
         limit, ended, failed = self._guards.failed_share, self._whole("ended"), self._whole("failed")
         if limit is None or ended < FEWEST or failed / ended <= limit:
             return None
-        if share_limits(failed / ended, ended, 1.0)[0] <= limit:  # it may still be chance
+        if share_limits(failed / ended, ended, 1.0, LEVEL, LEVEL)[0] <= limit:  # it may still be chance
             return None
         text = f"{failed} of {ended} requests failed: surely more than load.guards.failedShare {limit:g} allows"
         return End("failed", "TooManyFailures", text)

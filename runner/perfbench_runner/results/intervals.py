@@ -1,8 +1,6 @@
 """How sure figures are that were made of the requests of one run. Pure functions of arrays.
 
-Requests of one run share queues and batches, so that n of them tell less than n independent ones: as much as n / d, d being
-the design effect. It is seen in how much batches of successive requests differ (Schmeiser 1982). Limits of a share are
-Clopper and Pearson's with n / d for n and Student's quantile for what ten batches say of d (Korn and Graubard 1998); those
+Requests of one run share queues and batches, so that they tell less than as many independent ones: `results.dependence`. Limits
 of a quantile are the values at which such limits of the share below them meet it (Woodruff 1952). With requests that were
 cut off, the share is Aalen and Johansen's (1978; Kaplan and Meier's where nothing failed) and its variance that of its
 influence function, summed by batch. docs/objectives.md says what they achieve, by bench/coverage.py.
@@ -16,14 +14,17 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from perfbench_runner.results.dependence import (
+    BATCHES,
+    FREEDOM,
+    design_effect_of_parts,
+    effective_count,
+    share_limits,
+)
 from perfbench_runner.results.quantiles import Array
 from perfbench_runner.results.rows import Ints, Mask
-from perfbench_runner.results.student import beta_quantile, beta_share, t_quantile
+from perfbench_runner.results.student import beta_share, t_quantile
 
-BATCHES = (10, 5)
-"""More would be shorter than a queue's memory; fewer say too little of the variance."""
-FREEDOM = 9
-"""Degrees of freedom of a variance between ten batches."""
 POWER = 0.84
 """Normal quantile of 80 %: so likely is a decision with the number of requests that is said to be needed."""
 OUT_OF_REACH = 50
@@ -226,7 +227,7 @@ def design_effect(is_in: Mask) -> float:
     """Of a share of requests, in the order in which they began; 1 where all or none are in it."""
     effects = [
         design_effect_of_parts(
-            np.add.reduceat(is_in.astype(np.int64), edges), np.diff(np.append(edges, len(is_in))).astype(np.int64)
+            np.add.reduceat(is_in.astype(np.int64), edges).tolist(), np.diff(np.append(edges, len(is_in))).tolist()
         )
         for batches in BATCHES
         if len(is_in) >= 2 * batches
@@ -235,38 +236,11 @@ def design_effect(is_in: Mask) -> float:
     return max(effects, default=1.0)
 
 
-def design_effect_of_parts(inside: Ints, sizes: Ints) -> float:
-    """The same, of parts of any size (such as slices of time): how many of each are in the share, and how many there are."""
-    total = int(sizes.sum())
-    share = float(inside.sum() / total) if total else 0.0
-    if not 0.0 < share < 1.0 or len(sizes) < 2:
-        return 1.0
-    parts = len(sizes)
-    spread = float(((inside - share * sizes) ** 2).sum())
-    return max(1.0, parts / (parts - 1) * spread / (total * share * (1.0 - share)))
-
-
-def effective_count(count: int, design_effect: float, level: float) -> float:
-    """So many independent requests tell as much, at most as many as there are.
-
-    `level` is the probability that an end misses. Student's quantiles allow for what is not known of the design effect.
-    """
-    if count < 2:
-        return float(count)
-    known = (t_quantile(1.0 - level, count - 1) / t_quantile(1.0 - level, FREEDOM)) ** 2
-    return min(float(count), count / design_effect * known)
-
-
 def share_interval(share: Share, low_level: float, high_level: float) -> Interval:
     """Limits of a share of 1; each end misses with the probability of its level."""
     if not share.count:
         return Interval()
-    least = effective_count(share.count, share.design_effect, low_level)
-    most = effective_count(share.count, share.design_effect, high_level)
-    return Interval(
-        beta_quantile(low_level, share.value * least, least - share.value * least + 1.0),
-        beta_quantile(1.0 - high_level, share.value * most + 1.0, most - share.value * most),
-    )
+    return Interval(*share_limits(share.value, share.count, share.design_effect, low_level, high_level))
 
 
 def shares_around(p: float, count: int, design_effect: float, levels: tuple[float, float]) -> tuple[float, float]:

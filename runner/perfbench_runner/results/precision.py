@@ -1,8 +1,8 @@
 """How well a figure is known after so many requests, and whether that is enough to stop. Pure Python: used during the load,
 and once more for a stage that came to its end without it (`results.reached`).
 
-Requests of one run depend on each other, since they share queues and batches: n of them are worth n / deff. The interval is
-that of Korn and Graubard, with the design effect of ten and five batches, inverted to values (Woodruff). To look again and
+Requests of one run depend on each other (`results.dependence`). The interval is that of a share, with the design effect of
+ten and five batches, inverted to values (Woodruff). To look again and
 again at growing data until an interval happens to be short picks lucky ones: so looks are few (each after 15 % more), and two
 in a row must say the same. bench/until.py measures what that achieves.
 """
@@ -13,18 +13,26 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
-from math import ceil, exp, floor, inf, lgamma, log, log1p, sqrt
-from statistics import NormalDist
+from math import ceil, exp, floor, inf, log, sqrt
 from typing import Generic, NamedTuple, TypeVar
 
+from perfbench_runner.results.dependence import (
+    BATCHES,
+    FREEDOM,
+    design_effect_of_parts,
+    design_effect_of_tenths,
+    share_limits,
+)
 from perfbench_runner.results.looks import FEWEST, TAIL, first_look
+from perfbench_runner.results.student import t_quantile
 
 GROWTH = 1.15
 """The next look comes after so many times the requests."""
 IN_A_ROW = 2
 """So many looks, one after the other, must find the figure precise enough."""
-BATCHES = (10, 5)
 CONFIDENCE = 0.95
+LEVEL = (1 - CONFIDENCE) / 2
+"""Each end of an interval misses so often."""
 
 
 class Known(NamedTuple):
@@ -53,7 +61,7 @@ def known(values: Sequence[float], p: float) -> Known:
     median = _interpolated(ordered, 0.5)
     deff = design_effect(is_below)
     worst = max(deff, design_effect([x <= median for x in values]))
-    low, high = share_limits(p, count, deff)
+    low, high = share_limits(p, count, deff, LEVEL, LEVEL)
     first, last = floor(count * low), ceil(count * high) + 1
     return Known(
         value,
@@ -78,75 +86,9 @@ def design_effect(flags: Sequence[bool]) -> float:
         return 1.0
     found = 1.0
     for batches in BATCHES:
-        size = count // batches
-        if not size:
-            continue
-        means = [sum(flags[number * size : (number + 1) * size]) / size for number in range(batches)]
-        middle = sum(means) / batches
-        variance = sum((mean - middle) ** 2 for mean in means) / (batches - 1)
-        found = max(found, size * variance / (share * (1 - share)))
-    return found
-
-
-def share_limits(share: float, count: int, deff: float) -> tuple[float, float]:
-    """Limits of a share of so many dependent requests, two-sided at CONFIDENCE (Clopper-Pearson of the effective ones)."""
-    alpha = (1 - CONFIDENCE) / 2
-    effective = (
-        min(count, count / deff) * (t_quantile(1 - alpha, count - 1) / t_quantile(1 - alpha, BATCHES[0] - 1)) ** 2
-    )
-    hits = share * effective
-    low = beta_quantile(alpha, hits, effective - hits + 1) if hits > 0 else 0.0
-    high = beta_quantile(1 - alpha, hits + 1, effective - hits) if hits < effective else 1.0
-    return low, high
-
-
-def t_quantile(probability: float, degrees: int) -> float:
-    """Student's t, by its expansion about the normal quantile; for five degrees of freedom and more."""
-    z, v = NormalDist().inv_cdf(probability), degrees
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
-    )
-
-
-def beta_quantile(probability: float, a: float, b: float) -> float:
-    """The quantile of a beta distribution, by bisection."""
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _beta(middle, a, b) < probability else (low, middle)
-    return (low + high) / 2
-
-
-def _beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x))
-    if x < (a + 1) / (a + b + 2):
-        return front * _fraction(x, a, b) / a
-    return 1 - front * _fraction(1 - x, b, a) / b
-
-
-def _fraction(x: float, a: float, b: float) -> float:
-    """Its continued fraction, by Lentz's method."""
-    tiny = 1e-300
-    c, d = 1.0, 1 - (a + b) * x / (a + 1)
-    d = 1 / (d if abs(d) > tiny else tiny)
-    found = d
-    for m in range(1, 10_000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for term in (even, odd):
-            d, c = 1 + term * d, 1 + term / c
-            d = 1 / (d if abs(d) > tiny else tiny)
-            c = c if abs(c) > tiny else tiny
-            found *= d * c
-        if abs(d * c - 1) < 1e-13:
-            break
+        if size := count // batches:
+            inside = [sum(flags[number * size : (number + 1) * size]) for number in range(batches)]
+            found = max(found, design_effect_of_parts(inside, [size] * batches, share))
     return found
 
 
@@ -188,8 +130,8 @@ def known_of_steps(parts: Sequence["Counter[int]"], p: float) -> Known:
         """The middle of the step in which this share is reached."""
         return exp((steps[min(bisect_right(sums, share * count), len(steps) - 1)] + 0.5) * STEP) / 1e6
 
-    effects = [effect_of_parts(*_below(parts, round(log(at(share) * 1e6) / STEP - 0.5))) for share in (p, 0.5)]
-    low, high = share_limits(p, count, effects[0])
+    effects = [design_effect_of_tenths(*_below(parts, round(log(at(share) * 1e6) / STEP - 0.5))) for share in (p, 0.5)]
+    low, high = share_limits(p, count, effects[0], LEVEL, LEVEL)
     is_thin = count * min(p, 1 - p) < TAIL * max(effects)
     return Known(at(p), at(low) if low > 0 else 0.0, at(high) if high < 1 else inf, is_thin)
 
@@ -198,20 +140,6 @@ def _below(parts: Sequence["Counter[int]"], step: int) -> tuple[list[int], list[
     """Of each part: how many gaps are up to a step, and how many there are."""
     below = [sum(count for at, count in part.items() if at <= step) for part in parts]
     return below, [sum(part.values()) for part in parts]
-
-
-def effect_of_parts(inside: Sequence[int], sizes: Sequence[int]) -> float:
-    """The design effect of a share by how much it differs between parts, and between pairs of them; 1 at least."""
-    share = sum(inside) / sum(sizes)
-    if share in (0.0, 1.0):
-        return 1.0
-    found = 1.0
-    for width in (1, 2):
-        k = [sum(inside[at : at + width]) for at in range(0, len(inside), width)]
-        m = [sum(sizes[at : at + width]) for at in range(0, len(sizes), width)]
-        spread = sum((hits - share * size) ** 2 for hits, size in zip(k, m, strict=True))
-        found = max(found, len(k) / (len(k) - 1) * spread / (sum(m) * share * (1 - share)))
-    return found
 
 
 class Done(NamedTuple):
@@ -237,7 +165,7 @@ def known_rate(done: Sequence[Done]) -> Known:
             sum(sums[at : at + width]) / (end_s - begin_s) * BATCHES[0] / width for at in range(0, len(sums), width)
         ]
         variance = sum((rate - mean) ** 2 for rate in rates) / (len(rates) - 1) / len(rates)
-        half = max(half, t_quantile(1 - (1 - CONFIDENCE) / 2, BATCHES[0] - 1) * sqrt(variance))
+        half = max(half, t_quantile(1 - LEVEL, FREEDOM) * sqrt(variance))
     return Known(mean, mean - half, mean + half, is_tail_too_thin=False)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from perfbench_api.sections.until import Until
+from perfbench_runner.results.dependence import BATCHES
 from perfbench_runner.results.looks import FEWEST, first_look
 from perfbench_runner.results.precision import (
-    BATCHES,
     STEP,
     Done,
     Known,

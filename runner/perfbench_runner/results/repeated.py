@@ -11,8 +11,9 @@ from math import sqrt
 
 import numpy as np
 
+from perfbench_runner.results.dependence import FREEDOM
 from perfbench_runner.results.evidence import Evidence
-from perfbench_runner.results.intervals import FREEDOM, Interval, Measured, mean_interval, shares_around
+from perfbench_runner.results.intervals import Interval, Measured, mean_interval, shares_around
 from perfbench_runner.results.quantiles import QUANTILES
 from perfbench_runner.results.rows import Part
 from perfbench_runner.results.student import t_quantile

@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from perfbench_runner.results.intervals import BATCHES, Share, design_effect_of_parts
+from perfbench_runner.results.dependence import BATCHES, design_effect_of_tenths
+from perfbench_runner.results.intervals import Share
 from perfbench_runner.results.measured import Distribution
 from perfbench_runner.results.quantiles import Array, Counts, GapHistogram, quantile_of_counts
 from perfbench_runner.results.rows import Part, read_gaps, read_gaps_in_time, read_token_gaps
@@ -71,15 +72,12 @@ class SlicedGaps:
     def share_up_to(self, value: float) -> Share:
         """The share of gaps of `value` seconds at most."""
         limit = int(np.floor(value * 1e6 + 1e-6))
-        inside = np.array(
-            [how_often[: np.searchsorted(values, limit, side="right")].sum() for values, how_often in self.parts]
-        )
-        sizes = np.array([how_often.sum() for _, how_often in self.parts])
-        effects = [
-            design_effect_of_parts(inside.reshape(parts, -1).sum(axis=1), sizes.reshape(parts, -1).sum(axis=1))
-            for parts in BATCHES
+        inside = [
+            int(how_often[: np.searchsorted(values, limit, side="right")].sum()) for values, how_often in self.parts
         ]
-        return Share(float(inside.sum() / sizes.sum()) if sizes.sum() else 0.0, self.count, max(effects))
+        sizes = [int(how_often.sum()) for _, how_often in self.parts]
+        share = sum(inside) / sum(sizes) if sum(sizes) else 0.0
+        return Share(share, self.count, design_effect_of_tenths(inside, sizes))
 
     def means(self) -> Array:
         """The mean gap of each slice that has any, in seconds."""

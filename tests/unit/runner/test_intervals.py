@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from perfbench_runner.results import intervals
+from perfbench_runner.results.dependence import design_effect_of_parts, design_effect_of_tenths, effective_count
 from perfbench_runner.results.intervals import (
     Interval,
     Sample,
     Share,
     design_effect,
-    design_effect_of_parts,
-    effective_count,
     mean_interval,
     needed_for_share,
     rounded_up,
@@ -42,12 +41,12 @@ def test_the_design_effect_is_never_below_1(is_in: list[bool]) -> None:
 
 
 def test_parts_of_any_size_have_the_design_effect_of_their_requests() -> None:
-    inside, sizes = np.array([10, 0, 0, 0]), np.array([10, 10, 20, 40])
+    inside, sizes = [10, 0, 0, 0], [10, 10, 20, 40]
     share = 10 / 80
     spread = ((10 - share * 10) ** 2 + (share * 10) ** 2 + (share * 20) ** 2 + (share * 40) ** 2) * 4 / 3
     assert design_effect_of_parts(inside, sizes) == pytest.approx(spread / (80 * share * (1 - share)))
-    assert design_effect_of_parts(np.array([0, 0]), np.array([5, 5])) == 1.0
-    assert design_effect_of_parts(np.array([0]), np.array([0])) == 1.0
+    assert design_effect_of_parts([0, 0], [5, 5]) == 1.0
+    assert design_effect_of_parts([0], [0]) == 1.0
 
 
 def test_limits_of_a_share_are_clopper_and_pearsons_of_the_effective_count() -> None:
@@ -187,3 +186,32 @@ def test_how_many_requests_decide() -> None:
 )
 def test_an_order_of_magnitude_has_one_digit(value: float, expected: int) -> None:
     assert rounded_up(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "block", "value", "share", "limits"),
+    [
+        (200, 1000, 0.5, (0.505, 1.0), (0.4377561434535817, 0.6061763477514672)),
+        (1234, 50, 0.9, (0.6839546191247974, 1.254764423680098), (0.6556887022145583, 0.7252750414571392)),
+        (5000, 300, 1.5, (0.8808, 4.311783369602985), (0.8619267233109804, 0.9062949619305212)),
+        (30, 1000, 0.5, (0.43333333333333335, 3.2579185520362), (0.1460795962047478, 0.8602154560403701)),
+        (1, 1, 0.5, (1.0, 1.0), (0.05000000000000002, 1.0)),
+    ],
+)
+def test_limits_of_a_share_stay_what_they_are(
+    count: int, block: int, value: float, share: tuple[float, float], limits: tuple[float, float]
+) -> None:
+    """Of values of which each second block is twice as large."""
+    sample = Sample.of([(number * 7919 % 1000) / 1000 * (1 + number // block % 2) for number in range(count)])
+    found = sample.share_up_to(value)
+    assert (found.value, found.design_effect) == pytest.approx(share, rel=1e-12)
+    assert tuple(share_interval(found, 0.05, 0.01)) == pytest.approx(limits, rel=1e-9)
+
+
+def test_tenths_are_taken_one_by_one_and_in_pairs() -> None:
+    """What goes in waves of two tenths is seen in pairs only half as much as alone, and the reverse."""
+    sizes = [20] * 10
+    ones, twos = [18, 2] * 5, [18, 18, 2, 2, 18, 18, 2, 2, 18, 18]
+    assert design_effect_of_tenths(ones, sizes) == design_effect_of_parts(ones, sizes)
+    assert design_effect_of_tenths(twos, sizes) == design_effect_of_parts([36, 4, 36, 4, 36], [40] * 5)
+    assert design_effect_of_tenths([0] * 10, [0] * 10) == 1.0

@@ -1,7 +1,8 @@
 """How well a quantile is known: the mathematics against tables, and what ends a stage."""
 
+from functools import partial
 from itertools import accumulate
-from math import comb, exp, inf
+from math import exp, inf
 from random import Random
 from typing import Any
 
@@ -11,49 +12,20 @@ from perfbench_api.sections import Guards, Stage
 from perfbench_api.sections.until import Until
 from perfbench_plugins.benchmark_data import BenchmarkData
 from perfbench_runner.engine.endings import Endings, part_of, value_of
+from perfbench_runner.results.dependence import share_limits
 from perfbench_runner.results.looks import doublings, first_look
 from perfbench_runner.results.precision import (
+    LEVEL,
     Done,
-    beta_quantile,
     design_effect,
     known,
     known_of_gaps,
     known_rate,
     of_quantile,
     of_rate,
-    share_limits,
     steps_of,
-    t_quantile,
 )
 from perfbench_runner.results.result import Result
-
-
-@pytest.mark.parametrize(
-    ("probability", "a", "b", "quantile"),
-    [
-        (0.025, 1, 1, 0.025),
-        (0.5, 0.5, 0.5, 0.5),
-        (0.975, 40, 1, 0.975 ** (1 / 40)),
-        (0.025, 9.9, 1, 0.025 ** (1 / 9.9)),
-        (0.975, 1, 1000, 1 - 0.025 ** (1 / 1000)),
-        (0.05, 1, 0.7, 1 - 0.95 ** (1 / 0.7)),
-    ],
-)
-def test_beta_quantiles_that_have_a_formula(probability: float, a: float, b: float, quantile: float) -> None:
-    assert beta_quantile(probability, a, b) == pytest.approx(quantile, abs=1e-10)
-
-
-def test_beta_quantiles_of_whole_numbers_are_those_of_the_binomial() -> None:
-    """P(X >= k) of n at share x is the beta distribution's at x."""
-    n, k = 20, 17
-    x = beta_quantile(0.025, k, n - k + 1)
-    tail = sum(comb(n, j) * x**j * (1 - x) ** (n - j) for j in range(k, n + 1))
-    assert tail == pytest.approx(0.025, abs=1e-9)
-
-
-@pytest.mark.parametrize(("degrees", "quantile"), [(9, 2.2622), (5, 2.5706), (30, 2.0423), (100_000, 1.96)])
-def test_students_t(degrees: int, quantile: float) -> None:
-    assert t_quantile(0.975, degrees) == pytest.approx(quantile, abs=5e-4)
 
 
 def test_independent_requests_are_worth_one_each_and_runs_of_ten_a_tenth() -> None:
@@ -68,12 +40,13 @@ def test_independent_requests_are_worth_one_each_and_runs_of_ten_a_tenth() -> No
     assert design_effect([True] * 50) == design_effect([False] * 50) == 1
 
 
+limits = partial(share_limits, low_level=LEVEL, high_level=LEVEL)
+
+
 def test_limits_of_a_share_are_wider_for_fewer_and_for_dependent_requests() -> None:
-    widths = [
-        high - low for low, high in (share_limits(0.9, 1000, 1), share_limits(0.9, 1000, 5), share_limits(0.9, 100, 1))
-    ]
+    widths = [high - low for low, high in (limits(0.9, 1000, 1), limits(0.9, 1000, 5), limits(0.9, 100, 1))]
     assert widths[0] < widths[1] < widths[2]
-    low, high = share_limits(1.0, 100, 1)
+    low, high = limits(1.0, 100, 1)
     assert 0.9 < low < high == 1
 
 
@@ -277,3 +250,65 @@ def test_without_until_a_stage_ends_as_it_always_did() -> None:
     endings = Endings.of(Stage(concurrency=4, requests=9), Guards())
     endings.add(result(0, 1.0))
     assert (endings.is_due(), endings.are_any) == (False, False)
+
+
+def series(seed: int, count: int, phi: float) -> list[float]:
+    """Lognormal latencies, each like the one before it by phi."""
+    random, at, found = Random(seed), 0.0, list[float]()
+    for _ in range(count):
+        at = phi * at + (1 - phi * phi) ** 0.5 * random.gauss(0, 1)
+        found.append(exp(0.5 * at))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seed", "count", "phi", "p", "figures"),
+    [
+        (1, 200, 0, 0.5, (1.0247573624741686, 0.9365360897615794, 1.1152581543519948, False)),
+        (2, 1150, 0, 0.99, (3.052415876334659, 2.5511206854808766, 3.566952027404282, True)),
+        (3, 1234, 0.5, 0.9, (1.7929102850961245, 1.682481884732212, 1.941508525486437, False)),
+        (4, 12345, 0.9, 0.95, (2.362198293738539, 2.1912577991244113, 2.522858459578566, False)),
+        (6, 999, 0, 0.5, (1.0181403947695644, 0.9696154494286421, 1.0700135125819046, False)),
+    ],
+)
+def test_figures_of_latencies_stay_what_they_are(
+    seed: int, count: int, phi: float, p: float, figures: tuple[float, float, float, bool]
+) -> None:
+    """To the last digit, as bench/until.py has found the numbers that docs/load.md gives."""
+    assert known(series(seed, count, phi), p) == figures
+
+
+@pytest.mark.parametrize(
+    ("seed", "count", "p", "figures"),
+    [
+        (1, 600, 0.5, (0.01998552759142754, 0.01978716129940103, 0.020185882505531577, False)),
+        (2, 601, 0.99, (0.03977701049748664, 0.03841224654268619, 0.04119026369256751, False)),
+        (3, 2345, 0.9, (0.029342855355777152, 0.029196871000773252, 0.029489569632556025, False)),
+    ],
+)
+def test_figures_of_gaps_stay_what_they_are(
+    seed: int, count: int, p: float, figures: tuple[float, float, float, bool]
+) -> None:
+    random = Random(seed)
+    gaps = [[0.02 * exp(0.3 * random.gauss(0, 1)) for _ in range(random.randrange(1, 40))] for _ in range(count)]
+    assert known_of_gaps(list(map(steps_of, gaps)), p) == figures
+
+
+@pytest.mark.parametrize(
+    ("seed", "count", "figures"),
+    [
+        (1, 201, (21.469007248382507, 18.251574919476703, 24.68643957728831)),
+        (2, 1001, (19.855072984461962, 18.42529759332406, 21.284848375599864)),
+    ],
+)
+def test_figures_of_throughputs_stay_what_they_are(seed: int, count: int, figures: tuple[float, float, float]) -> None:
+    random = Random(seed)
+    done = [Done(at_s, 1.0) for at_s in accumulate(random.expovariate(20) for _ in range(count))]
+    assert known_rate(done)[:3] == pytest.approx(figures, rel=2e-6)
+
+
+@pytest.mark.parametrize(("seed", "requests"), [(100, 7661), (101, 6661), (105, 2502), (123, 1644), (130, 13401)])
+def test_a_stage_ends_after_as_many_requests_as_it_always_did(seed: int, requests: int) -> None:
+    values, precision = series(seed, 20_000, 0.5), of_quantile(0.9, 0.05)
+    found = (count for count in range(200, 20_000) if precision.is_due(count) and precision.look(values[:count]))
+    assert next(found) == requests
