@@ -5,7 +5,6 @@ transport and reads the answer here, outside the measuring loop. A plugin for an
 OpenAI's also overrides `read_message`, so that content, errors and the end of a stream are recognised.
 """
 
-import codecs
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,6 +17,9 @@ from perfbench_plugins.api.base import ApiPluginBase
 from perfbench_plugins.api.chat import are_token_ids, image_tokens
 from perfbench_plugins.api.said import chunk_tokens, http_error, model_of, words_of
 from perfbench_plugins.api.session import SessionTransport as SessionTransport
+from perfbench_plugins.api.streamed import (
+    StreamedResponseHandler as StreamedResponseHandler,
+)  # plugins import it from here
 from perfbench_plugins.arguments import Arguments
 from perfbench_plugins.benchmark_data import BenchmarkData, time_per_output_token, whole
 from perfbench_plugins.blame import is_signal
@@ -342,39 +344,3 @@ def add_extra_args(body: dict[str, Any], extra: Mapping[str, Any] | None) -> dic
         else:
             body["parameters"][name] = value
     return body
-
-
-class StreamedResponseHandler:
-    """Splits a byte stream into its SSE messages as they come; for plugins that read a response themselves."""
-
-    def __init__(self) -> None:
-        self.buffer = ""
-        self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def add_chunk(self, chunk_bytes: bytes) -> list[str]:
-        """Add bytes; returns the data of the messages that are complete now, each as `data: …` in one line.
-
-        Comments, events without data and other fields are left out. A last message whose blank line is missing counts
-        as soon as its data is whole.
-        """
-        self.buffer = (self.buffer + self.decoder.decode(chunk_bytes)).replace("\r\n", "\n")
-        *blocks, self.buffer = self.buffer.split("\n\n")
-        found = [data for block in blocks if (data := _data_of(block))]
-        rest = _data_of(self.buffer)
-        if rest and _is_whole(rest):
-            found.append(rest)
-            self.buffer = ""
-        return [f"data: {data}" for data in found]
-
-
-def _data_of(block: str) -> str:
-    """The data of one block of a stream: its `data` lines together."""
-    lines = (line.partition(":") for line in block.split("\n"))
-    return "".join(value.removeprefix(" ") for field, _, value in lines if field == "data").strip()
-
-
-def _is_whole(data: str) -> bool:
-    try:
-        return data == "[DONE]" or orjson.loads(data) is not None
-    except ValueError:
-        return False
