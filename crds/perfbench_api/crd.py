@@ -131,6 +131,8 @@ def _inline(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
         kept["items"] = _inline(kept["items"], definitions)
     if "exclusiveMinimum" in node:  # a number in JSON schema, a boolean in OpenAPI 3.0
         kept |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
+    if kept.get("pattern") in _WORDS:  # of numbers; which texts are 0 no pattern of RE2 says
+        kept["minimum"] = 1 if node.get("gt") == 0 else 0
     if "x-kubernetes-int-or-string" in kept:
         kept["anyOf"] = [{"type": "integer"}, {"type": "string"}]
         if words := _WORDS.get(kept.get("pattern", "")):

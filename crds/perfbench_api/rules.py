@@ -5,10 +5,13 @@ know (`concurrency`, `rate`, `maxTokens`, `max`, `args`), so the models validate
 given is asked by `oneOf` and `required`, which look at names alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from perfbench_api.resource import Spec
+from perfbench_api.sections.goodput import GOODPUT, Goodput
+from perfbench_api.sections.objectives import DISTRIBUTIONS
 
 NAME_LENGTH = 48
 """Maximum length of a PerfBenchmark's name: its pods are called <name>-<8 of its uid>-<5 of Kubernetes>, in 63 characters."""
@@ -39,6 +42,10 @@ def _any_of(*names: str) -> str:
     return " || ".join(f"has(self.{name})" for name in names)
 
 
+def _in_cel(names: Iterable[str]) -> str:
+    return str(list(names))  # CEL writes lists and strings as Python does
+
+
 def _unchanged() -> tuple[Rule, ...]:
     """The spec is immutable; every field has a default, so all of them are always present."""
     aliases = [field.alias or name for name, field in Spec.model_fields.items() if name not in MUTABLE]
@@ -65,6 +72,7 @@ ROOT = (
     ),
 )
 _RECORDED = "(has(self.arrival) && self.arrival == 'recorded')"
+_LIMITS = [field.alias or name for name, field in Goodput.model_fields.items()]
 _HTTP = Rule(
     "!has(self.url) || self.url.startsWith('http://') || self.url.startsWith('https://')",
     "url must begin with http:// or https://",
@@ -94,6 +102,59 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
             "self.load.split != 'sideBySide' || size(self.targets) > 0",
             "sideBySide is of several targets, and there are none; give targets",
             ".load",
+        ),
+        Rule(
+            "self.workloads.all(one, self.workloads.exists_one(other, other.name == one.name))",
+            "two workloads have the same name; give each its own name",
+            ".workloads",
+        ),
+        Rule(
+            "self.objectives.all(one, !has(one.workload) || self.workloads.exists(kind, kind.name == one.workload))",
+            "an objective is of a workload that there is none of by that name",
+            ".objectives",
+        ),
+        Rule(
+            "self.objectives.all(one, !has(one.target) || self.targets.exists(kind, kind.name == one.target))",
+            "an objective is of a target that there is none of by that name in targets",
+            ".objectives",
+        ),
+        Rule(
+            f"{_any_of(*(f'goodput.{limit}' for limit in _LIMITS))} || self.workloads.exists(kind, has(kind.goodput))"
+            f" || !self.objectives.exists(one, one.metric in {_in_cel(GOODPUT)})",
+            "an objective of goodput needs limits; give some, such as goodput: {ttft: 500ms}",
+            ".objectives",
+        ),
+    ),
+    "Dataset": (
+        Rule("self.minPromptLength <= self.maxPromptLength", "minPromptLength is above maxPromptLength"),
+        Rule("!has(self.maxTurns) || self.minTurns <= self.maxTurns", "minTurns is above maxTurns"),
+    ),
+    "Warmup": (
+        Rule(
+            "!has(self.concurrency) || self.requests > 0 || has(self.duration)",
+            "concurrency of no requests; give requests or duration, too",
+        ),
+    ),
+    "Search": (
+        Rule(_exactly_one("rate", "concurrency"), "give exactly one of rate (open loop) and concurrency (closed loop)"),
+        Rule(
+            "(!has(self.rate) || self.rate.from < self.rate.to)"
+            " && (!has(self.concurrency) || self.concurrency.from < self.concurrency.to)",
+            "from is not below to",
+        ),
+    ),
+    "Budget": (
+        Rule(
+            "!has(self.money) || (has(self.inputPrice) && has(self.outputPrice))",
+            "what a token costs is not known; give inputPrice and outputPrice",
+            ".money",
+        ),
+    ),
+    "Objective": (
+        Rule(
+            f"self.statistic == 'p99' || self.metric in {_in_cel(DISTRIBUTIONS)}",
+            "a throughput, a rate and a share have only one value; leave statistic out",
+            ".statistic",
         ),
     ),
     "Target": (_HTTP,),
@@ -143,6 +204,7 @@ ONE_OF: dict[str, list[dict[str, Any]]] = {
             "properties": {"arrival": {"enum": ["recorded"]}},
             "not": {"required": ["rate"]},
         },
-    ]
+    ],
+    "Objective": [{"required": ["max"]}, {"required": ["min"], "not": {"required": ["max"]}}],
 }
 """Of these exactly one must hold, by section: as Kubernetes' structural schemas have it."""

@@ -92,6 +92,8 @@ class Schema:
         return dict(self.schema)
 
 
+MOST_AT_A_TIME = 1_000_000
+"""Requests in flight: more take more memory and ports than any client has, and are a slip of the hand."""
 UNIT_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$"

@@ -109,6 +109,40 @@ def test_a_mistake_in_one_of_several_targets_is_refused(
 
 @pytest.mark.usefixtures("definition")
 @pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"workloads": [{"name": "a"}, {"name": "a"}]}, "two workloads have the same name"),
+        ({"objectives": [{"metric": "ttft", "max": 1, "workload": "b"}]}, "of a workload that there is none of"),
+        ({"objectives": [{"metric": "ttft", "max": 1, "target": "b"}]}, "of a target that there is none of"),
+        ({"objectives": [{"metric": "goodput_share", "min": 0.9}]}, "an objective of goodput needs limits"),
+        ({"objectives": [{"metric": "ttft"}]}, "spec.objectives"),
+        ({"objectives": [{"metric": "failed_share", "statistic": "mean", "max": 0.1}]}, "have only one value"),
+        ({"dataset": {"minPromptLength": 9, "maxPromptLength": 8}}, "minPromptLength is above maxPromptLength"),
+        ({"dataset": {"minTurns": 9, "maxTurns": 8}}, "minTurns is above maxTurns"),
+        ({"load": {"warmup": {"concurrency": 3}}}, "concurrency of no requests"),
+        ({"load": {"search": {}}}, "give exactly one of rate"),
+        ({"load": {"search": {"rate": {"from": 9, "to": 9}}}}, "from is not below to"),
+        ({"load": {"guards": {"budget": {"money": 5}}}}, "what a token costs is not known"),
+        ({"goodput": {"ttft": 0}}, "spec.goodput.ttft"),
+    ],
+)
+def test_a_mistake_that_needs_no_run_to_be_seen_is_refused(
+    namespace: Namespace, sections: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CommandError, match=message):
+        namespace.apply(benchmark("typo", MOCK, **sections))
+
+
+@pytest.mark.usefixtures("definition")
+def test_as_many_objectives_and_workloads_as_there_may_be_are_stored(namespace: Namespace) -> None:
+    workloads = [{"name": f"w{number}", "goodput": {"ttft": "1s"}} for number in range(16)]
+    objectives = [{"metric": "goodput_share", "min": 0.5, "workload": f"w{number % 16}"} for number in range(64)]
+    namespace.apply(benchmark("many-objectives", MOCK, workloads=workloads, objectives=objectives))
+    assert len(namespace.get("pb", "many-objectives")["spec"]["objectives"]) == 64
+
+
+@pytest.mark.usefixtures("definition")
+@pytest.mark.parametrize(
     ("path", "words"),
     [
         ("spec.load.stages.duration", ["End after this time", "A duration: text such as 500ms, 30s"]),

@@ -11,13 +11,11 @@ from perfbench_api.sections.retry import Retry
 from perfbench_api.sections.search import Search
 from perfbench_api.sections.sweep import expanded
 from perfbench_api.sections.until import Until
-from perfbench_api.values import Duration, Section, Unit
+from perfbench_api.values import MOST_AT_A_TIME, Duration, Section, Unit
 
 USUAL_CONCURRENCY, USUAL_REQUESTS = 1, 1000
 """The load where none is asked for: that of `evalscope perf`, in a manifest, in flags and in Python alike."""
 MOST_STAGES = 64
-MOST_AT_A_TIME = 1_000_000
-"""Requests in flight: more take more memory and ports than any client has, and are a slip of the hand."""
 
 SEVERAL: JsonDict = {"x-kubernetes-preserve-unknown-fields": True}
 """A number, or what stands for several: Kubernetes has no type for that."""

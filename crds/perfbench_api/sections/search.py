@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from perfbench_api.values import Duration, Limit, Section, Unit
+from perfbench_api.values import MOST_AT_A_TIME, Duration, Limit, Section, Unit
 
 
 class RateRange(Section):
@@ -28,7 +28,7 @@ class ConcurrencyRange(Section):
 
     start: int = Field(alias="from", ge=1)
     """The lowest; the objectives are expected to hold there."""
-    to: int = Field(ge=1)
+    to: int = Field(ge=1, le=MOST_AT_A_TIME)
     """The highest that is ever tried."""
 
     @model_validator(mode="after")
@@ -49,7 +49,7 @@ class Search(Section):
     """How well the load is to be known, to either side: a number such as 0.05, or 5%."""
     arrival: Literal["poisson", "constant"] = "poisson"
     """Of rates: gaps drawn from an exponential distribution, or all equal."""
-    max_concurrency: int | None = Field(None, ge=1)
+    max_concurrency: int | None = Field(None, ge=1, le=MOST_AT_A_TIME)
     """Of rates: at most this many requests in flight; later ones wait, and their wait is measured."""
     requests: int | None = Field(None, ge=20)
     """Counted requests of each point; as many as the objectives need if not given."""

@@ -203,12 +203,71 @@ def test_rules_belong_to_sections_that_exist() -> None:
         {"target": {}, "targets": [{"name": "a", "mock": {}, "url": "http://x"}]},
         {"target": {}, "targets": [{"name": "a", "url": "ftp://x"}]},
         {"target": {"mock": {}}, "load": {"split": "sideBySide", "stages": [{"rate": 1, "duration": "9s"}]}},
+        {"target": {"mock": {}}, "workloads": [{"name": "a"}, {"name": "a"}]},
+        {
+            "target": {"mock": {}},
+            "objectives": [{"metric": "ttft", "max": 1, "workload": "b"}],
+            "workloads": [{"name": "a"}],
+        },
+        {"target": {"mock": {}}, "objectives": [{"metric": "ttft", "max": 1, "target": "b"}]},
+        {"target": {"mock": {}}, "objectives": [{"metric": "goodput_share", "min": 0.9}]},
+        {"target": {"mock": {}}, "objectives": [{"metric": "ttft"}]},
+        {"target": {"mock": {}}, "objectives": [{"metric": "failed_share", "statistic": "mean", "max": "1%"}]},
+        {"target": {"mock": {}}, "dataset": {"minPromptLength": 9, "maxPromptLength": 8}},
+        {"target": {"mock": {}}, "dataset": {"minTurns": 9, "maxTurns": 8}},
+        {"target": {"mock": {}}, "load": {"warmup": {"concurrency": 3}}},
+        {"target": {"mock": {}}, "load": {"search": {}}},
+        {
+            "target": {"mock": {}},
+            "load": {"search": {"rate": {"from": 1, "to": 9}, "concurrency": {"from": 1, "to": 9}}},
+        },
+        {"target": {"mock": {}}, "load": {"search": {"rate": {"from": 9, "to": 9}}}},
+        {"target": {"mock": {}}, "load": {"search": {"concurrency": {"from": 9, "to": 1}}}},
+        {"target": {"mock": {}}, "load": {"guards": {"budget": {"money": 5, "inputPrice": 1}}}},
     ],
 )
 def test_what_a_rule_refuses_the_model_refuses_too(spec: dict[str, Any]) -> None:
     """tests/cluster applies the same manifests to a real API server."""
     with pytest.raises(SpecError):
         PerfBenchmark.read({"metadata": {"name": "a"}, "spec": spec})
+
+
+@pytest.mark.parametrize(
+    ("path", "least"),
+    [
+        (".target.connectTimeout", 1),
+        (".goodput.ttft", 1),
+        (".load.stages.items.duration", 1),
+        (".load.pause", 0),
+        (".target.mock.ttft", 0),
+        (".results.storage", 0),
+    ],
+)
+def test_a_duration_or_quantity_that_is_a_number_is_not_negative(path: str, least: int) -> None:
+    node = at(path)
+    assert (node["minimum"], node["x-kubernetes-int-or-string"]) == (least, True)
+    given = {key: node[key] for key in ("minimum", "anyOf", "pattern")}
+    assert Draft202012Validator(given).is_valid(least)
+    assert Draft202012Validator(given).is_valid("5m")
+    assert not Draft202012Validator(given).is_valid(least - 1)
+
+
+@pytest.mark.parametrize("field", ["maxConcurrency", "concurrency.to"])
+def test_a_search_has_no_more_at_a_time_than_a_stage(field: str) -> None:
+    assert at(f".load.search.{field}")["maximum"] == at(".load.stages.items.maxConcurrency")["maximum"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "is_taken"),
+    [
+        ({}, False),
+        ({"max": "1s"}, True),
+        ({"min": "1s"}, True),
+        ({"max": "1s", "min": 0.5}, True),
+    ],
+)
+def test_an_objective_has_a_bound_as_the_api_server_sees_it(objective: dict[str, Any], is_taken: bool) -> None:
+    assert Draft202012Validator({"oneOf": at(".objectives.items")["oneOf"]}).is_valid(objective) is is_taken
 
 
 STAGE = at(".load.stages.items")
