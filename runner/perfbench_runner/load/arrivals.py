@@ -25,11 +25,16 @@ def poisson(random: Random, cv: float = 1.0) -> Iterator[float]:
         yield mass
 
 
+SMALLEST_CV = 1e-9
+"""Of a smaller one gaps would differ by less than a clock can tell, and its square might be 0."""
+
+
 def gamma(random: Random, cv: float) -> Iterator[float]:
     """Gaps of a gamma distribution with this coefficient of variation: above 1 they come in clumps."""
-    mass, shape = 0.0, 1 / cv**2
+    mass, scale = 0.0, max(cv, SMALLEST_CV) ** 2
+    shape = 1 / scale
     while True:
-        mass += random.gammavariate(shape, cv**2)
+        mass += random.gammavariate(shape, scale)
         yield mass
 
 

@@ -1,5 +1,6 @@
 """Times of arrivals from a file: read once, before the load."""
 
+from math import isfinite
 from pathlib import Path
 
 from perfbench_api.sections import Timestamps
@@ -21,6 +22,10 @@ def read_timestamps(given: Timestamps) -> list[float]:
     if not times:
         raise DatasetError(f"{FIELD}.path: {given.path!r} has no rows")
     times.sort()
+    if not isfinite((times[-1] - times[0]) / given.speed):
+        raise DatasetError(
+            f"{FIELD}.path: {given.path!r} has times from {times[0]:g} to {times[-1]:g} s, too far apart"
+        )
     return [(time_s - times[0]) / given.speed for time_s in times]
 
 
@@ -33,6 +38,8 @@ def _time(row: dict[str, object], given: Timestamps, number: int) -> float:
         time_s = seconds(value)
     except ValueError as error:
         raise DatasetError(f"{FIELD}: {given.path!r}, row {number}: {error}") from None
+    if not isfinite(time_s):
+        raise DatasetError(f"{FIELD}: {given.path!r}, row {number}: {value!r} is no time")
     return time_s / 1e3 if given.unit == "ms" and _is_number(value) else time_s
 
 

@@ -23,6 +23,8 @@ SEPARATOR = b"\0"
 """Between the messages of an answer. JSON has no such byte, except within a plugin's own texts."""
 FEWEST_MESSAGES = 8
 """Messages of a stream are much alike. Whole bodies are not, and compressing them costs more CPU time than it saves."""
+LONGEST_GAP_US = 10**15
+"""Longer ones are a plugin's mistake; their sums would not fit into 64 bits."""
 
 
 def _global(module: bytes, name: bytes) -> bytes:
@@ -76,8 +78,11 @@ def plain_request(request: Any) -> Any:
 
 
 def encode_gaps(gaps_s: Iterable[float]) -> str:
-    """Gaps in seconds as JSON text of whole microseconds; what is no finite number is left out."""
+    """Gaps in seconds as JSON text of whole microseconds; what is no finite number, or no time (30 years), is left out."""
     try:
-        return orjson.dumps([round(gap_s * 1e6) for gap_s in gaps_s]).decode()
+        gaps_us = [round(gap_s * 1e6) for gap_s in gaps_s]
     except (ValueError, OverflowError):
-        return orjson.dumps([round(gap_s * 1e6) for gap_s in gaps_s if abs(gap_s) < 1e9]).decode()
+        gaps_us = [round(gap_s * 1e6) for gap_s in gaps_s if abs(gap_s) < LONGEST_GAP_US / 1e6]
+    if gaps_us and not -LONGEST_GAP_US < min(gaps_us) <= max(gaps_us) < LONGEST_GAP_US:
+        gaps_us = [gap_us for gap_us in gaps_us if abs(gap_us) < LONGEST_GAP_US]
+    return orjson.dumps(gaps_us).decode()

@@ -96,9 +96,15 @@ STEP = log(1.005)
 """Gaps are counted in steps of half a percent: there are a hundred for each request."""
 
 
+LONGEST_S = 1e9
+"""Longer ones, which a plugin may tell, are taken for this."""
+
+
 def steps_of(gaps_s: Sequence[float]) -> "array[int]":
     """Gaps, as numbers of their steps above a microsecond."""
-    return array("h", [max(0, floor(log(gap_s * 1e6) / STEP)) if gap_s > 1e-6 else 0 for gap_s in gaps_s])
+    return array(
+        "h", [max(0, floor(log(min(gap_s, LONGEST_S) * 1e6) / STEP)) if gap_s > 1e-6 else 0 for gap_s in gaps_s]
+    )
 
 
 def known_of_gaps(requests: Sequence["array[int]"], p: float) -> Known:
@@ -173,6 +179,8 @@ def in_words(found: Known, requests: int, figure: str) -> str:
     """How well a figure is known, of so many requests."""
     if found.is_tail_too_thin:
         return f"{requests:,} requests depend on each other too much to say how well {figure} is known"
+    if found.value <= 0:
+        return f"after {requests:,} requests {figure} is 0"
     if found.half_width == inf:
         return f"after {requests:,} requests {figure} has no upper bound"
     return f"after {requests:,} requests {figure} is known to ±{found.half_width:.1%}"

@@ -29,7 +29,7 @@ def steady_figures(
     `begin_s`: when its load began. `every` has all its requests, `rows` those that figures are of; `unsent` has when others
     were due that were never sent, and until when they were held, shape (n, 2).
     """
-    ok = rows.is_ok
+    ok = rows.is_ok & (rows["latency"] > 0)  # others have no logarithm
     starts = rows["start_time"][ok]
     order = np.argsort(starts, kind="stable")
     cut = None if _changes(plan) else steady_cut(rows["latency"][ok][order])

@@ -55,6 +55,12 @@ def test_gamma_gaps_have_the_rate_and_the_coefficient_of_variation_asked_for(spr
     assert cv(gaps) == pytest.approx(spread, rel=0.05)
 
 
+@pytest.mark.parametrize("spread", [1e-3, 1e-9, 1e-200])
+def test_gamma_gaps_of_hardly_any_spread_are_nearly_equal(spread: float) -> None:
+    gaps = gaps_of(times("gamma", 10.0, 1000, 7, spread))
+    assert all(gap == pytest.approx(0.1, rel=6 * max(spread, 1e-7)) for gap in gaps)
+
+
 @pytest.mark.parametrize(("spread", "law"), [(1.0, exponential), (0.5**0.5, gamma_2)])
 @pytest.mark.parametrize("seed", [1, 3, 5, 16])
 def test_gamma_gaps_are_of_the_gamma_distribution(spread: float, law: Any, seed: int) -> None:

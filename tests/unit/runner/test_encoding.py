@@ -92,6 +92,9 @@ def test_a_small_file_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) ->
         ([0.01, 0.0200004, 0.0200006], "[10000,20000,20001]"),
         ([0.0, 3600.5], "[0,3600500000]"),
         ([float("nan"), 0.5, float("inf")], "[500000]"),
+        ([1e300, 0.5], "[500000]"),
+        ([0.5, -1e300, 1e13], "[500000]"),
+        ([9.9e8, -0.25, 1e9], "[990000000000000,-250000]"),
     ],
 )
 def test_gaps_are_whole_microseconds(gaps_s: list[float], text: str) -> None:

@@ -17,7 +17,9 @@ from perfbench_runner.results.looks import doublings, first_look
 from perfbench_runner.results.precision import (
     LEVEL,
     Done,
+    Known,
     design_effect,
+    in_words,
     known,
     known_of_gaps,
     known_rate,
@@ -312,3 +314,24 @@ def test_a_stage_ends_after_as_many_requests_as_it_always_did(seed: int, request
     values, precision = series(seed, 20_000, 0.5), of_quantile(0.9, 0.05)
     found = (count for count in range(200, 20_000) if precision.is_due(count) and precision.look(values[:count]))
     assert next(found) == requests
+
+
+def test_gaps_longer_than_any_run_are_taken_for_the_longest() -> None:
+    assert list(steps_of([1e300, 1e9, -1.0, 1.7e308])) == [steps_of([1e9])[0]] * 2 + [0, steps_of([1e9])[0]]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Known(1.0, 0.9, 1.1, is_tail_too_thin=False), "after 1,234 requests f is known to ±10.0%"),
+        (Known(1.0, 0.9, inf, is_tail_too_thin=False), "after 1,234 requests f has no upper bound"),
+        (Known(0.0, 0.0, 0.0, is_tail_too_thin=False), "after 1,234 requests f is 0"),
+        (
+            Known(0.0, 0.0, inf, is_tail_too_thin=True),
+            "1,234 requests depend on each other too much to say how well f is known",
+        ),
+    ],
+)
+def test_how_well_a_figure_is_known_in_words(found: Known, words: str) -> None:
+    """Such as of tokens where the server tells of none: that is 0, and not without bound."""
+    assert in_words(found, 1234, "f") == words

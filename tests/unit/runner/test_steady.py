@@ -74,10 +74,11 @@ def test_equal_latencies_are_steady() -> None:
     assert mser(np.zeros(FEWEST)) == 0
 
 
-def stored(folder: Path, plan: dict[str, Any]) -> Any:
+def stored(folder: Path, plan: dict[str, Any], of_no_time: int = 0) -> Any:
+    """`of_no_time`: so many answers at the beginning, beside the others, as a plugin may tell."""
     results = Store(folder)
     results.set_stage(0, "r10", plan)
-    for seq, latency_s in enumerate(latencies(1000, 1, slow=8, fading=50).tolist()):
+    for seq, latency_s in enumerate([0.0] * of_no_time + latencies(1000, 1, slow=8, fading=50).tolist(), -of_no_time):
         at_s = 100 + seq / 10
         data = BenchmarkData(
             success=True, start_time=at_s, completed_time=at_s + latency_s, query_latency=latency_s,
@@ -104,6 +105,16 @@ def test_figures_of_the_steady_part_are_beside_those_of_the_whole(tmp_path: Path
     assert 75 < steady.dropped < 500
     assert steady.e2e_latency_s.p99 < 0.6 * stage.e2e_latency_s.p99
     assert steady.request_throughput_rps == pytest.approx(10, rel=0.05)
+
+
+def test_answers_that_took_no_time_do_not_move_the_cut(tmp_path: Path) -> None:
+    """They have no logarithm, and are in no count of it."""
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+    plan = {"rate": 10, "duration": "100s"}
+    found = [stored(tmp_path / name, plan, count).steady for name, count in (("with", 300), ("without", 0))]
+    assert (found[0].start_s, found[0].dropped) == (found[1].start_s, found[1].dropped)
+    assert found[0].e2e_latency_s.count == found[1].e2e_latency_s.count
 
 
 @pytest.mark.parametrize("plan", [{"profile": {"points": []}}, {"arrival": "recorded"}, {"timestamps": {"path": "x"}}])

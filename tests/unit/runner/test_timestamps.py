@@ -42,6 +42,12 @@ def test_times_are_offsets_from_the_earliest(
     [
         ("when\n1\n", "load.stages.timestamps.column: '{path}' has no column 'timestamp'; there are when"),
         ("timestamp\n1\nsoon\n", "load.stages.timestamps: '{path}', row 2: 'soon' is no timestamp"),
+        ("timestamp\n1\nnan\n3\n", "load.stages.timestamps: '{path}', row 2: 'nan' is no time"),
+        ("timestamp\n-inf\n3\n", "load.stages.timestamps: '{path}', row 1: '-inf' is no time"),
+        (
+            "timestamp\n1e308\n-1e308\n",
+            "load.stages.timestamps.path: '{path}' has times from -1e+308 to 1e+308 s, too far",
+        ),
         ("timestamp\n", "load.stages.timestamps.path: '{path}' has no rows"),
     ],
 )
