@@ -126,8 +126,15 @@ SECTIONS: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "Dataset": (
-        Rule("self.minPromptLength <= self.maxPromptLength", "minPromptLength is above maxPromptLength"),
-        Rule("!has(self.maxTurns) || self.minTurns <= self.maxTurns", "minTurns is above maxTurns"),
+        # The section's own default, which rules are tried on, has not the defaults of its fields.
+        Rule(
+            "!has(self.minPromptLength) || !has(self.maxPromptLength) || self.minPromptLength <= self.maxPromptLength",
+            "minPromptLength is above maxPromptLength",
+        ),
+        Rule(
+            "!has(self.minTurns) || !has(self.maxTurns) || self.minTurns <= self.maxTurns",
+            "minTurns is above maxTurns",
+        ),
     ),
     "Warmup": (
         Rule(
