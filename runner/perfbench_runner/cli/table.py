@@ -302,7 +302,9 @@ def _show_client(console: Console, summary: Summary) -> None:
     console.print(text, soft_wrap=True)
     for stage in (summary.calibration or {}).get("stages", []):
         error = stage["ttft_ms"]
-        line = f"calibrated {stage['name']}: TTFT {error['mean']:+.2f} ms (p99 {error['p99']:+.2f} ms) on this machine"
+        mean, p99 = _signed(error["mean"]), _signed(error["p99"])
+        figures = f"TTFT {mean} ms (p99 {p99} ms)" if error["mean"] is not None else "the error of TTFT is not known"
+        line = f"calibrated {stage['name']}: {figures} on this machine"
         console.print(line, soft_wrap=True)
 
 
@@ -313,7 +315,7 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
     columns = [
         Column("requests", [str(stage.requests) for stage in stages]),
         *(
-            Column(f"{latency}\n{name}", [f"{getattr(error, name):+.2f}" for error in found])
+            Column(f"{latency}\n{name}", [_signed(getattr(error, name)) for error in found])
             for latency, found in errors.items()
             for name in ("mean", "p50", "p99")
         ),
@@ -322,6 +324,10 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
     ]
     title = "this client's error, ms: reported minus true"
     show_grid(console, title, Column("stage", [stage.name for stage in stages]), columns)
+    names = {"ttft_ms": "TTFT", "itl_ms": "ITL"}
+    for stage in stages:
+        for name, reason in stage.unknown.items():
+            console.print(Text(f"{stage.name}: the error of {names[name]} is not known: {reason}"), soft_wrap=True)
     ceiling = calibration.ceiling
     text = (
         f"ceiling{' (at least: the mock was the limit)' if ceiling.is_lower_bound else ''}:"
@@ -329,6 +335,10 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
         f" {ceiling.streams:.0f} streams at {calibration.itl_ms:g} ms between tokens"
     )
     console.print(text, soft_wrap=True)
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
 
 
 def _show_verdict(console: Console, summary: Summary) -> None:

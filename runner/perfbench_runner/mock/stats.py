@@ -60,13 +60,18 @@ class Durations:
         return sum(self.counts.values())
 
     def quantile(self, share: float) -> float:
-        """Seconds; the middle of the step that the nearest-rank value is in. 0 when empty."""
-        rank, seen = share * self.count, 0
-        for step in sorted(self.counts):
-            seen += self.counts[step]
-            if seen >= rank:
-                return min((step + 0.5) / _RESOLUTION, self.max)
-        return 0.0
+        """Seconds, interpolated as numpy does, to be compared with a client's; a value is its step's middle. 0 when empty."""
+        if not self.counts:
+            return 0.0
+        steps = sorted(self.counts)
+        ends = list(accumulate(self.counts[step] for step in steps))
+        rank = share * (ends[-1] - 1)
+        below = int(rank)
+        low, high = (
+            min((steps[bisect_right(ends, min(place, ends[-1] - 1))] + 0.5) / _RESOLUTION, self.max)
+            for place in (below, below + 1)
+        )
+        return low + (high - low) * (rank - below)
 
     def below(self, bounds_s: Sequence[float]) -> list[int]:
         """How many are at most so many seconds, for ascending bounds; in one pass: the mock's loop waits for it."""

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from perfbench_api.described import Described
 from perfbench_api.resource import PerfBenchmark
 from perfbench_api.sections import Load, MockTarget, Request, Results, Stage, Target, Warmup
+from perfbench_runner.results.measured import Distribution
 from perfbench_runner.results.reading import open_results
 from perfbench_runner.results.summary import StageSummary
 from perfbench_runner.run.conclude import Finished
@@ -35,16 +36,17 @@ SHARE = 0.5
 """The paced load, of what was carried of instant answers: on the same CPUs the mock has more to do, too."""
 BODIES = 1000
 """So many are enough to know how long they are on average."""
+FIGURES = ("mean", "p50", "p99")
 MOCK_BUSY = 0.9
 """Above this share of a CPU the mock itself is the limit, and a ceiling is only a lower bound."""
 
 
 class Error(BaseModel):
-    """The client's figure minus the mock's, milliseconds."""
+    """The client's figure minus the mock's, milliseconds; null where the two cannot be compared."""
 
-    mean: float
-    p50: float
-    p99: float
+    mean: float | None
+    p50: float | None
+    p99: float | None
 
 
 class StageError(BaseModel):
@@ -56,6 +58,8 @@ class StageError(BaseModel):
     requests: int
     ttft_ms: Error
     itl_ms: Error
+    unknown: dict[str, str] = {}
+    """Why an error is null, by its name."""
     client: str
     """The judgement of the client: the worse of its latencies and its load."""
     stamps: str | None = None
@@ -131,12 +135,17 @@ def _measure(
     level = stage.model_copy(update={"duration": seconds, "requests": None, "ramp_up": None, "ramp_down": None})
     finished, truth = _run(benchmark, level, mock, workers)
     figures = finished.summary.stages[0]
+    compared = {
+        "ttft_ms": compare(figures.ttft_s, truth["ttft_ms"], "first token"),
+        "itl_ms": compare(figures.itl_s, truth["itl_ms"], "second token"),
+    }
     return StageError(
         name=stage.title,
         truth_stamps=truth["stamps"],
         requests=figures.requests.total,
-        ttft_ms=_error(figures.ttft_s, truth["ttft_ms"]),
-        itl_ms=_error(figures.itl_s, truth["itl_ms"]),
+        ttft_ms=compared["ttft_ms"][0],
+        itl_ms=compared["itl_ms"][0],
+        unknown={name: reason for name, (_, reason) in compared.items() if reason},
         client=finished.summary.client.state,
         stamps=finished.summary.client.stamps,
         mock_lateness_ms={name: truth["lateness_ms"][name] for name in ("mean", "p50", "p99", "max")},
@@ -235,8 +244,16 @@ def shaped(benchmark: PerfBenchmark, stage: Stage, mock: MockTarget, workers: in
     return benchmark.model_copy(update={"spec": spec.model_copy(update=changes)})
 
 
-def _error(ours: Any, truth: dict[str, float]) -> Error:
-    return Error(**{name: (getattr(ours, name) or 0.0) * 1e3 - truth[name] for name in ("mean", "p50", "p99")})
+def compare(ours: Distribution, truth: dict[str, float], awaited: str) -> tuple[Error, str]:
+    """The client's error, and why it is not known. `truth` is in ms, of what the mock has sent: it has no bounds."""
+    if ours.censored:
+        reason = f"{ours.censored} of {ours.count + ours.censored} requests were cut off before their {awaited}"
+    elif not ours.count or not truth["n"]:
+        reason = f"no request had a {awaited}"
+    else:
+        reason = ""
+    found = dict.fromkeys(FIGURES) if reason else {name: getattr(ours, name) * 1e3 - truth[name] for name in FIGURES}
+    return Error(**found), reason
 
 
 def store(calibration: Calibration, folder: Path) -> Path:
