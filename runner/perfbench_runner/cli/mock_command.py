@@ -1,5 +1,6 @@
 """`perfbench mock`: its options are made from the mock's settings."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,8 +20,18 @@ def mock(**settings: Any) -> None:
 
     try:
         serve(MockSettings.from_dict({name: value for name, value in settings.items() if value is not None}))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise SpecError([str(error)]) from None
+    except OSError as error:
+        raise SpecError([unheard(error, settings["host"], settings["port"])]) from None
+
+
+def unheard(error: OSError, host: str | None, port: int | None) -> str:
+    """Why it cannot listen, and the way out."""
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or str(error)  # a look-up's numbers are its own
+    where = f"{host or 'its address'}{f', port {port}' if port else ''}"
+    return f"mock: cannot listen on {where}: {reason}; give --host an address of this machine, and --port a free one"
 
 
 class DurationType(click.ParamType[float]):

@@ -146,7 +146,7 @@ def _check(setting: "dataclasses.Field[Any]", value: Any) -> None:
     if choices and value not in choices:
         raise ValueError(f"mock: {setting.name} must be one of {', '.join(choices)}, not {value!r}")
     if kind in (int, float) and setting.name != "seed" and not 0 <= value < float("inf"):
-        raise ValueError(f"mock: {setting.name} must not be negative or infinite, but is {value}")
+        raise ValueError(f"mock: {setting.name} must be a number from 0 on, not {value}")
     if setting.name.endswith("_rate") and value > 1:
         raise ValueError(f"mock: {setting.name} is a share of requests, from 0 to 1, not {value}")
 
