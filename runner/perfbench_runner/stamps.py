@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -127,6 +127,17 @@ class Trial(NamedTuple):
     stamps: Stamps
     reason: str = ""
     """Why not the kernel's."""
+
+
+def wrong_wish(env: Mapping[str, str]) -> str:
+    """What is wrong with the environment's PERFBENCH_STAMPS; empty if nothing is. Only to do without can be asked for."""
+    wish = env.get("PERFBENCH_STAMPS", "")
+    if wish in ("", "program"):
+        return ""
+    return (
+        f"PERFBENCH_STAMPS: there is no {wish!r}; `program` does without the kernel's stamps,"
+        " and unset they are used where they can be had"
+    )
 
 
 def available_stamps() -> Stamps:

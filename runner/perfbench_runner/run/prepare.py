@@ -1,6 +1,7 @@
 """All that a run needs, checked and built: what can go wrong goes wrong here, before anything is sent."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -41,6 +42,7 @@ from perfbench_runner.run.kinds import (
 )
 from perfbench_runner.shard.messages import Wiring
 from perfbench_runner.shard.transport import Limits, tls_context
+from perfbench_runner.stamps import wrong_wish
 
 if TYPE_CHECKING:
     from perfbench_runner.mock.process import MockProcess
@@ -88,6 +90,8 @@ def prepare(
     `draw` draws the seed of a run that is given none: runs differ, so that the second one does not measure what a server
     has cached of the first. Raises SpecError, DatasetError, PluginError or TokenizerError.
     """
+    if wrong := wrong_wish(os.environ):  # which shards inherit
+        raise SpecError([wrong])
     load_entry_points()
     _refuse_what_needs_a_cluster(benchmark.spec)
     load_plugins(source for plugin in benchmark.spec.plugins if (source := plugin.file or plugin.module))

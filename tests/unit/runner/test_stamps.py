@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from perfbench_runner import stamps
-from perfbench_runner.stamps import KernelClock, available_stamps, trial
+from perfbench_runner.stamps import KernelClock, available_stamps, trial, wrong_wish
 
 MS = 1_000_000
 START_NS = 1_700_000_000_123_456_789
@@ -174,3 +174,12 @@ def test_without_loopback_there_is_no_trial(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(socket, "create_server", nowhere)
     assert trial() == ("program", "SO_TIMESTAMPING cannot be had: Cannot assign requested address")
+
+
+@pytest.mark.parametrize(
+    ("wish", "is_wrong"), [(None, False), ("", False), ("program", False), ("kernal", True), ("Program", True)]
+)
+def test_a_wish_for_stamps_that_there_are_not_is_refused(wish: str | None, is_wrong: bool) -> None:
+    said = wrong_wish({} if wish is None else {"PERFBENCH_STAMPS": wish})
+    assert said.startswith(f"PERFBENCH_STAMPS: there is no {wish!r}; `program` does without") is is_wrong
+    assert bool(said) is is_wrong
