@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from perfbench_plugins.exchange import Exchange
+from perfbench_runner.shard.destination import Proxy
 from perfbench_runner.shard.transport import HttpTransport, Limits, destination
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -257,13 +258,14 @@ async def test_a_status_is_a_failure_of_its_own_and_its_text_is_kept(status: int
     assert exchange.error == "go away!"
 
 
-async def test_connection_refused_says_so() -> None:
+@pytest.mark.parametrize("peer", ["server", "proxy"])
+async def test_connection_refused_says_by_whom(peer: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    async with client() as transport:
+    async with client(proxy=Proxy("127.0.0.1", port) if peer == "proxy" else None) as transport:
         exchange = await transport.post(f"http://127.0.0.1:{port}/", {}, b"{}")
     assert exchange.failure == "connect"
-    assert "connection refused; does the server run" in exchange.error
+    assert f"connection refused; does the {peer} run" in exchange.error
     assert exchange.end_s >= exchange.sent_s > 0
 
 

@@ -82,7 +82,9 @@ def window(
         return _or_overall(times.begin_s, end_s, "schedule", overall, "the schedule has no length")
     found = all_lanes_busy(units, lanes)
     if found is None:
-        reason = f"{len(units.starts_s)} requests are too few to see {lanes} lanes busy all the time"
+        count = len(units.starts_s)
+        few = f"{count} request{'s are' if count != 1 else ' is'} too few"
+        reason = f"{few} to see {lanes} lanes busy all the time"
         return Span(overall.start_s, overall.end_s, "overall", reason)
     return _or_overall(*found, "all_lanes_busy", overall, "its lanes were never all busy")
 

@@ -9,8 +9,8 @@ _NO_VALID_TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_E
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
-def cause(error: Exception) -> str:
-    """What went wrong with a connection."""
+def cause(error: Exception, peer: str = "server") -> str:
+    """What went wrong with a connection to a peer."""
     if isinstance(error, ssl.SSLError):
         return _tls_cause(error)
     if isinstance(error, UnicodeError):
@@ -18,13 +18,14 @@ def cause(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return f"unknown host: {error.strerror}"
     if isinstance(error, OSError):
-        return _KNOWN.get(error.errno or 0) or str(error.strerror or error)
+        known = _KNOWN.get(error.errno or 0)
+        return known.format(peer=peer) if known else str(error.strerror or error)
     return str(error)
 
 
 _KNOWN = {
-    errno.ECONNREFUSED: "connection refused; does the server run, and is the port right?",
-    errno.ENOENT: "there is no such socket; does the server run?",
+    errno.ECONNREFUSED: "connection refused; does the {peer} run, and is the port right?",
+    errno.ENOENT: "there is no such socket; does the {peer} run?",
     errno.EACCES: "permission denied",
     errno.EMFILE: "too many open files here; raise the limit (ulimit -n)",
     errno.EADDRNOTAVAIL: "no ephemeral port is left here; widen net.ipv4.ip_local_port_range",

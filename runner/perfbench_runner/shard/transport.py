@@ -134,7 +134,8 @@ class HttpTransport:
         except asyncio.CancelledError:
             exchange.failure, exchange.error = FailureKind.UNFINISHED, "cut off while connecting"
         except (OSError, UnicodeError) as error:  # a host name that is none is a UnicodeError
-            exchange.failure, exchange.error = FailureKind.CONNECT, f"{origin}: {cause(error)}"
+            peer = "proxy" if origin.proxy else "server"
+            exchange.failure, exchange.error = FailureKind.CONNECT, f"{origin}: {cause(error, peer)}"
         exchange.end_s = perf_counter()
         exchange.sent_s = exchange.sent_s or begin
         return None

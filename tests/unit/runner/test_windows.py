@@ -39,7 +39,8 @@ def test_without_a_whole_round_there_is_no_such_window(lanes: int, count: int) -
     units = waves(lanes, count, 1.0)
     found = window(lanes, count, BY_COUNT, units, units.starts_s, OVERALL)
     assert (found.start_s, found.end_s, found.kind) == (OVERALL.start_s, OVERALL.end_s, "overall")
-    assert f"{count} requests are too few to see {lanes} lanes busy" in found.reason
+    are = "request is" if count == 1 else "requests are"
+    assert f"{count} {are} too few to see {lanes} lanes busy" in found.reason
 
 
 def test_the_tail_in_which_lanes_have_no_work_is_left_out() -> None:
