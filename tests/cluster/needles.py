@@ -47,7 +47,7 @@ Marks = tuple[tuple[int, int], ...]
 def found_in_folder(folder: Path, wanted: Mapping[str, bytes], seen: dict[str, Marks]) -> dict[str, list[str]]:
     """The forms that are in files below a folder, by path; what has not changed since it was `seen` is not read again."""
     found = {}
-    for path in sorted(folder.rglob("*")):
+    for path in files_in(folder):
         with suppress(OSError):  # it is gone, or no file
             if path.is_symlink() or not path.is_file() or seen.get(str(path)) == (marks := marks_of(path)):
                 continue
@@ -56,6 +56,13 @@ def found_in_folder(folder: Path, wanted: Mapping[str, bytes], seen: dict[str, M
             if forms_there:
                 found[str(path)] = sorted(forms_there)
     return found
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """What is below a folder, in order; folders may go meanwhile, as those of runs do whose results a test deletes."""
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(where, name) for name in sorted(names))
 
 
 def marks_of(path: Path) -> Marks:

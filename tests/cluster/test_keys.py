@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from base64 import b64encode
 from contextlib import closing
@@ -12,7 +13,7 @@ from typing import Any
 import components
 import pytest
 from kube import Cluster, Namespace, pod, pod_spec, wait_for
-from needles import Marks, forms, found_in_folder
+from needles import Marks, files_in, forms, found_in_folder
 from planted import KEY, SECRET, found_on_claim, planted_env
 from recorder import Finding, Recorder
 
@@ -48,6 +49,16 @@ def test_a_key_in_bodies_is_found(tmp_path: Path, bodies: tuple[str | None, str 
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         assert found_in_folder(tmp_path, forms(KEY), seen)
         assert found_in_folder(tmp_path, forms(KEY), seen) == {}, "what has not changed is not read again"
+
+
+def test_a_folder_that_goes_while_it_is_searched_does_no_harm(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        (tmp_path / name / "run" / "log").write_text(KEY)
+    found = files_in(tmp_path)
+    assert next(found) == tmp_path / "a" / "run" / "log"
+    shutil.rmtree(tmp_path / "b")
+    assert list(found) == [tmp_path / "c" / "run" / "log"]
 
 
 CLAIM = {
