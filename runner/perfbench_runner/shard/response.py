@@ -6,7 +6,7 @@ gets back to reading, the fewer segments are read together. What the pieces mean
 """
 
 from array import array
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import NamedTuple, Protocol
 
 import httptools
@@ -58,7 +58,7 @@ class ResponseReader:
     """
 
     __slots__ = (
-        "_content_length", "_end_s", "_ends", "_head_bytes", "_head_limit", "_parser", "_parts", "_receiver", "_size", "_times",
+        "_content_length", "_end_s", "_ends", "_head_bytes", "_head_limit", "_parser", "_parts", "_receiver", "_times",
         "content_encoding", "content_type", "feed", "log", "on_body", "retry_after", "status",
     )  # fmt: skip
 
@@ -69,8 +69,8 @@ class ResponseReader:
         self.on_body = self.log.append
         """What llhttp calls with each piece; a method of our own would cost several times as much."""
         self._parts = list[bytes]()
-        """The body so far, as far as it was taken in: its size, where its pieces end, and when they arrived."""
-        self._size, self._ends, self._times, self._end_s = 0, array("Q"), array("d"), 0.0
+        """The body so far, as far as it was taken in; then where its pieces end, and when they and the last byte arrived."""
+        self._ends, self._times, self._end_s = array("Q"), array("d"), 0.0
         self._parser = httptools.HttpResponseParser(self)
         self.feed = self._parser.feed_data
         """Takes bytes. Raises httptools' HttpParserError and HttpParserUpgrade."""
@@ -97,17 +97,20 @@ class ResponseReader:
     @property
     def size(self) -> int:
         """Bytes of the body so far."""
-        return self._size + sum(map(len, filter(None, self.log)))
+        return self._taken + sum(map(len, filter(None, self.log)))
+
+    @property
+    def _taken(self) -> int:
+        """Bytes of it that were taken in."""
+        return self._ends[-1] if self._ends else 0
 
     def take_in(self, times: list[float]) -> None:
         """Take in what came since the last time: `times` has one for each feed since, also for one under way."""
         pieces, piece_times = split(self.log, times)
         self.log.clear()
-        ends = array("Q", accumulate(map(len, pieces), initial=self._size))
-        self._ends += ends[1:]
+        self._ends.extend(islice(accumulate(map(len, pieces), initial=self._taken), 1, None))
         self._times.extend(piece_times)
         self._parts.append(b"".join(pieces))
-        self._size = ends[-1]
         self._end_s = times[-1] if times else self._end_s
 
     def body(self, times: list[float]) -> Body:
@@ -115,7 +118,7 @@ class ResponseReader:
         self.take_in(times)
         body = Body(b"".join(self._parts), self._ends, self._times, self._end_s)
         self._parts.clear()
-        self._size, self._ends, self._times, self._end_s = 0, array("Q"), array("d"), 0.0
+        self._ends, self._times, self._end_s = array("Q"), array("d"), 0.0
         return body
 
     def objection(self, error: Exception, data: bytes) -> str:
