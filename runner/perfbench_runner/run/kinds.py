@@ -21,8 +21,8 @@ from perfbench_runner.load.requests import Kind, Requests, whose
 from perfbench_runner.run import disk
 from perfbench_runner.shard.transport import destination
 
-ELSEWHERE = "PERFBENCH_RUNNERS_LISTEN"
-"""Set where the other runners are started by somebody else (`run.roles`, which only they need): each has a disk of its own."""
+LISTEN = "PERFBENCH_RUNNERS_LISTEN"
+"""HOST:PORT where a leader waits for workers that somebody else starts (`run.roles`); without it, it starts them itself."""
 SEEDS = 2**31
 """A seed is below this."""
 
@@ -157,6 +157,9 @@ def check_url(url: str, headers: dict[str, str]) -> None:
 
 
 def room_of(spec: Spec, kinds: Sequence[PreparedKind], env: Mapping[str, str]) -> disk.Room | None:
-    """What the results take on the disk, at most: as if all requests were like the first one of the largest kind."""
+    """What the results take on the disk, at most: as if all requests were like the first one of the largest kind.
+
+    Runners that somebody else starts have disks of their own.
+    """
     shapes = (disk.shape_of(spec.results.messages, kind.arguments, len(kind.feed.first_bodies()[0])) for kind in kinds)
-    return disk.estimate(spec, shapes, are_here=ELSEWHERE not in env)
+    return disk.estimate(spec, shapes, are_here=LISTEN not in env)

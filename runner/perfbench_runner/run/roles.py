@@ -10,6 +10,7 @@ from secrets import token_hex
 from perfbench_api.redaction import KNOWN
 from perfbench_api.resource import Spec, SpecError
 from perfbench_runner.run.facts import own_version
+from perfbench_runner.run.kinds import LISTEN as LISTEN
 from perfbench_runner.runners.link import Link
 from perfbench_runner.runners.messages import VERSION, Hello
 
@@ -20,8 +21,6 @@ RUNNER = "PERFBENCH_RUNNER"
 """Number of a worker, from 1."""
 INDEX = "JOB_COMPLETION_INDEX"
 """Where Kubernetes numbers the pods of an Indexed Job, from 0."""
-LISTEN = "PERFBENCH_RUNNERS_LISTEN"
-"""HOST:PORT where a leader waits for workers that somebody else starts; without it, it starts them itself."""
 NODE = "PERFBENCH_NODE"
 SILENCE = "PERFBENCH_RUNNERS_SILENCE_S"
 SILENCE_S = 15.0
